@@ -1,1 +1,25 @@
-//! Hansa: model.
+//! Hansa's domain nouns: ids, counters, members, the federation spec, federated objects, canonical
+//! encoding.
+//!
+//! Nothing here does anything: no I/O, no clock, no randomness, and no rule that belongs to one of
+//! the rooms above. What two operators must agree on is encoded by [`canonical`], so that equal
+//! meaning has equal bytes.
+
+pub mod canonical;
+pub mod counters;
+pub mod federated;
+pub mod federation;
+pub mod names;
+pub mod selector;
+
+pub use canonical::Hash;
+pub use counters::{Era, Generation, Incarnation, Revision, Term};
+pub use federated::{
+    Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement,
+    SecretReference, TemplateSource,
+};
+pub use federation::{
+    DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Safety, Takeover,
+};
+pub use names::{InvalidName, LeagueId, MemberName, RecordKey, TypeName};
+pub use selector::LabelSelector;
