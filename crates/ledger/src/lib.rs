@@ -1,9 +1,23 @@
 //! Hansa's ledger: what stands in the topology server, as pure values.
 //!
-//! Envelopes, pages and records; the lives of a federated object (homes, placed, incarnations,
-//! tombstones, debts); the breaker; and the compare-and-swap machine with its three outcomes. No
-//! I/O, clock or randomness: times and nonces are passed in.
+//! [`envelope`]s, [`page`]s and [`record`]s; the [`lives`] of a federated object (homes, placed,
+//! incarnations, tombstones, debts) and the [`mutation`]s between them; the [`breaker`]; the members'
+//! own [`cell`]s; and [`swap`], the compare-and-swap machine with its three outcomes. No I/O, clock
+//! or randomness: times and nonces are passed in.
 
+pub mod breaker;
+pub mod cell;
+pub mod envelope;
+pub mod keys;
+pub mod lives;
+pub mod mutation;
+pub mod page;
+pub mod record;
+pub mod seal;
 pub mod store;
+pub mod swap;
 
+pub use envelope::{Envelope, EnvelopeError, OperationId};
+pub use page::{Page, Slot};
+pub use record::Record;
 pub use store::{Swap, Version, Versioned};

@@ -129,9 +129,7 @@ impl Serialize for Hash {
 
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -178,8 +176,7 @@ mod tests {
 
     #[test]
     fn key_order_and_white_space_do_not_count() {
-        let a: Value =
-            serde_json::from_str(r#"{"b": [1, {"y": 2, "x": null}], "a": "é"}"#).unwrap();
+        let a: Value = serde_json::from_str(r#"{"b": [1, {"y": 2, "x": null}], "a": "é"}"#).unwrap();
         let b = json!({"a": "é", "b": [1, {"x": null, "y": 2}]});
         assert_eq!(Hash::of(&a), Hash::of(&b));
         assert_ne!(Hash::of(&a), Hash::of(&json!({"a": "e", "b": [1]})));

@@ -161,17 +161,14 @@ mod tests {
         });
         let spec: FederatedSpec = serde_json::from_value(text).unwrap();
         assert_eq!(spec.overrides[0].patches[0].op, PatchOp::Replace);
-        let again: FederatedSpec =
-            serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
+        let again: FederatedSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
         assert_eq!(again, spec);
     }
 
     #[test]
     fn an_unknown_field_is_named() {
-        let error = serde_json::from_value::<FederatedSpec>(
-            json!({"template": {}, "placement": {"clusters": []}}),
-        )
-        .unwrap_err();
+        let error = serde_json::from_value::<FederatedSpec>(json!({"template": {}, "placement": {"clusters": []}}))
+            .unwrap_err();
         assert!(error.to_string().contains("clusters"), "{error}");
     }
 }

@@ -263,19 +263,9 @@ mod tests {
     #[test]
     fn an_empty_spec_has_the_documented_defaults() {
         let spec: FederationSpec = serde_json::from_value(json!({})).unwrap();
-        assert_eq!(
-            spec.safety.deletes,
-            DeletionBudget {
-                percent: 10,
-                at_least: 20,
-                window: "10m".into()
-            }
-        );
+        assert_eq!(spec.safety.deletes, DeletionBudget { percent: 10, at_least: 20, window: "10m".into() });
         assert_eq!(spec.safety.deletes.window_ms(), Some(600_000));
-        assert_eq!(
-            (spec.namespaces, spec.homes.takeover),
-            (NamespacePolicy::Create, Takeover::Consent)
-        );
+        assert_eq!((spec.namespaces, spec.homes.takeover), (NamespacePolicy::Create, Takeover::Consent));
         assert!(spec.validate().is_empty());
     }
 
@@ -287,11 +277,7 @@ mod tests {
             "safety": {"deletes": {"window": "soon"}},
         }))
         .unwrap();
-        let fields: Vec<_> = spec
-            .validate()
-            .into_iter()
-            .map(|error| error.field)
-            .collect();
+        let fields: Vec<_> = spec.validate().into_iter().map(|error| error.field).collect();
         assert_eq!(
             fields,
             [

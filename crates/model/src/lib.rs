@@ -15,11 +15,9 @@ pub mod selector;
 pub use canonical::Hash;
 pub use counters::{Era, Generation, Incarnation, Revision, Term};
 pub use federated::{
-    Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement,
-    SecretReference, TemplateSource,
+    Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement, SecretReference,
+    TemplateSource,
 };
-pub use federation::{
-    DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Safety, Takeover,
-};
+pub use federation::{DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Safety, Takeover};
 pub use names::{InvalidName, LeagueId, MemberName, RecordKey, TypeName};
 pub use selector::LabelSelector;

@@ -37,9 +37,7 @@ macro_rules! text_serde {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <std::borrow::Cow<'de, str>>::deserialize(deserializer)?
-                    .parse()
-                    .map_err(serde::de::Error::custom)
+                <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
 
@@ -145,10 +143,7 @@ impl TypeName {
     /// When the plural is not a DNS label, or the group is not a series of DNS labels.
     pub fn new(resource: &str, group: &str) -> Result<Self, InvalidName> {
         if is_dns_label(resource) && (group.is_empty() || group.split('.').all(is_dns_label)) {
-            Ok(TypeName {
-                resource: resource.into(),
-                group: group.into(),
-            })
+            Ok(TypeName { resource: resource.into(), group: group.into() })
         } else {
             Err(InvalidName {
                 what: "type",
@@ -175,11 +170,7 @@ impl TypeName {
 
     /// The group of the generated kind: `apps.types.hansa.dev`; the core group is called `core`.
     pub fn federated_group(&self) -> String {
-        let group = if self.group.is_empty() {
-            "core"
-        } else {
-            &self.group
-        };
+        let group = if self.group.is_empty() { "core" } else { &self.group };
         format!("{group}.types.hansa.dev")
     }
 }
@@ -236,11 +227,7 @@ pub struct RecordKey {
 impl RecordKey {
     /// Makes a key; names are checked by the API server that holds the object.
     pub fn new(type_name: TypeName, namespace: &str, name: &str) -> Self {
-        RecordKey {
-            type_name,
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        RecordKey { type_name, namespace: namespace.into(), name: name.into() }
     }
 
     /// The page that holds this record, of `pages` pages: BLAKE3 of the key, modulo.
@@ -249,11 +236,7 @@ impl RecordKey {
     /// When `pages` is 0; the number of pages is checked when a league is made.
     pub fn page(&self, pages: u32) -> u32 {
         let hash = Hash::of_bytes(self.to_string().as_bytes());
-        let prefix = u64::from_le_bytes(
-            hash.as_bytes()[..8]
-                .try_into()
-                .expect("a hash has 32 bytes"),
-        );
+        let prefix = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"));
         (prefix % u64::from(pages)) as u32
     }
 }
@@ -275,9 +258,7 @@ impl FromStr for RecordKey {
         };
         let mut parts = text.splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(type_name), Some(namespace), Some(name))
-                if !name.is_empty() && !name.contains('/') =>
-            {
+            (Some(type_name), Some(namespace), Some(name)) if !name.is_empty() && !name.contains('/') => {
                 Ok(RecordKey::new(type_name.parse()?, namespace, name))
             }
             _ => Err(invalid()),
@@ -313,11 +294,7 @@ mod tests {
 
     #[test]
     fn keys_read_back_and_stay_in_their_page() {
-        for text in [
-            "deployments.apps/shop/web",
-            "configmaps/shop/a.b-c",
-            "namespaces//shop",
-        ] {
+        for text in ["deployments.apps/shop/web", "configmaps/shop/a.b-c", "namespaces//shop"] {
             let key: RecordKey = text.parse().unwrap();
             assert_eq!(key.to_string(), text);
             assert!(key.page(256) < 256);

@@ -45,13 +45,8 @@ pub enum Operator {
 impl LabelSelector {
     /// Whether these labels satisfy every requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.match_labels
-            .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
-            && self
-                .match_expressions
-                .iter()
-                .all(|requirement| requirement.matches(labels))
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|requirement| requirement.matches(labels))
     }
 }
 
@@ -76,28 +71,15 @@ mod tests {
     #[test]
     fn selects_as_kubernetes_does() {
         let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
-        let matches = |selector: serde_json::Value| {
-            serde_json::from_value::<LabelSelector>(selector)
-                .unwrap()
-                .matches(&labels)
-        };
+        let matches =
+            |selector: serde_json::Value| serde_json::from_value::<LabelSelector>(selector).unwrap().matches(&labels);
         assert!(matches(json!({})));
         assert!(matches(json!({"matchLabels": {"env": "prod"}})));
         assert!(!matches(json!({"matchLabels": {"env": "dev"}})));
-        assert!(matches(
-            json!({"matchExpressions": [{"key": "env", "operator": "In", "values": ["dev", "prod"]}]})
-        ));
-        assert!(!matches(
-            json!({"matchExpressions": [{"key": "env", "operator": "NotIn", "values": ["prod"]}]})
-        ));
-        assert!(matches(
-            json!({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["web"]}]})
-        ));
-        assert!(matches(
-            json!({"matchExpressions": [{"key": "env", "operator": "Exists"}]})
-        ));
-        assert!(matches(
-            json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]})
-        ));
+        assert!(matches(json!({"matchExpressions": [{"key": "env", "operator": "In", "values": ["dev", "prod"]}]})));
+        assert!(!matches(json!({"matchExpressions": [{"key": "env", "operator": "NotIn", "values": ["prod"]}]})));
+        assert!(matches(json!({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["web"]}]})));
+        assert!(matches(json!({"matchExpressions": [{"key": "env", "operator": "Exists"}]})));
+        assert!(matches(json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]})));
     }
 }

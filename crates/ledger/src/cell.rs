@@ -1,0 +1,150 @@
+//! What a member says of itself: its cell, and the propagation status of its outputs, page by page.
+//!
+//! Each is written by that member alone. What an apply taught stands here (uid, output hash,
+//! owned-fields hash), for without it a restarted operator could not be free of writes.
+
+use hansa_model::{Hash, Incarnation, MemberName, RecordKey, Revision};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The format of both kinds of cell that this release reads and writes.
+pub const CELL_FORMAT: u32 = 1;
+
+/// A member's word about itself, renewed with every heartbeat.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MemberCell {
+    /// The cell's format.
+    pub format: u32,
+    /// The member.
+    pub member: MemberName,
+    /// The uid of its `kube-system` namespace: which cluster it is.
+    pub cluster_uid: String,
+    /// This start of its operator.
+    pub incarnation: Incarnation,
+    /// Rises with every heartbeat of this start.
+    pub sequence: u64,
+    /// The operator's release.
+    pub release: String,
+    /// The API server's version.
+    pub kubernetes: String,
+    /// The operator's keys, `ed25519:…` and `x25519:…`.
+    pub public_keys: Vec<String>,
+    /// Whether the operator reaches its own API server.
+    pub api_server_ready: bool,
+    /// What was taken away lately, for the breaker.
+    #[serde(default)]
+    pub removals: Vec<crate::breaker::Removal>,
+}
+
+/// The propagation status of the records of one page in one member.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StatusCell {
+    /// The cell's format.
+    pub format: u32,
+    /// By record.
+    #[serde(default)]
+    pub records: BTreeMap<RecordKey, RecordStatus>,
+}
+
+/// What came of one record in one member.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordStatus {
+    /// The life that this is about.
+    pub incarnation: Incarnation,
+    /// The revision that was applied, or tried.
+    pub revision: Revision,
+    /// What came of it.
+    pub state: State,
+    /// Why, for people; empty when all is well.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What the last apply taught.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputMemory>,
+    /// The output's own health.
+    #[serde(default)]
+    pub health: Health,
+    /// What the health says, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub health_message: String,
+    /// The counters of the output's status.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub summary: Value,
+    /// The revision last stamped on this member's own federated object, and the object's uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamped: Option<Stamped>,
+}
+
+/// What an apply taught: equal memory, equal live object, no request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutputMemory {
+    /// The uid of the object that was applied to.
+    pub uid: String,
+    /// The hash of the output that was sent, without the revision's mark.
+    pub output: Hash,
+    /// The hash of the live object restricted to the fields that Hansa owns in it.
+    pub owned: Hash,
+    /// Fields of the output that are left to another manager.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yielded: Vec<String>,
+}
+
+/// The stamp that a home object was last given.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stamped {
+    /// The object's uid.
+    pub uid: String,
+    /// The agreed revision on it.
+    pub revision: Revision,
+}
+
+/// What came of a record in a member.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum State {
+    /// Nothing has been tried yet.
+    #[default]
+    Pending,
+    /// The output stands as rendered.
+    Applied,
+    /// Something it needs is not there yet; it is retried.
+    Waiting,
+    /// The member refused it; it waits for new input.
+    Refused,
+    /// Another manager holds a field, or the object is somebody else's.
+    Conflicting,
+    /// It is left as it is on purpose.
+    Paused,
+    /// It is to go, and a person's confirmation is awaited.
+    Held,
+    /// It is being removed.
+    Removing,
+    /// It is gone.
+    Removed,
+}
+
+/// An output's own health.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum Health {
+    /// Nothing is known of it.
+    #[default]
+    Unknown,
+    /// It does what it is for.
+    Healthy,
+    /// It is on its way.
+    Progressing,
+    /// It failed.
+    Degraded,
+}
+
+impl StatusCell {
+    /// A cell without records.
+    pub fn empty() -> Self {
+        StatusCell { format: CELL_FORMAT, records: BTreeMap::new() }
+    }
+}

@@ -1,0 +1,190 @@
+//! The lives of a federated object: what an observed home object means for its record.
+//!
+//! [`standing`] is the judgement, a pure function of the record, the member, and the object as a
+//! consistent read showed it. Hansa never writes a user's spec, so an edit is told from staleness by
+//! what the home last ingested: the entry in `homes`, and the stamp on the object itself.
+
+use crate::record::{Home, PlacedState, Record};
+use hansa_model::{Hash, MemberName, Revision};
+
+/// A Federated<Kind> object as its member's API server holds it, reduced to what the judgement needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HomeObject {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: u64,
+    /// The hash of the canonical spec.
+    pub hash: Hash,
+    /// The revision in `status.agreed`, when the object was stamped before.
+    pub stamp: Option<Revision>,
+    /// The highest revision that this member's status cell remembers having stamped on this uid.
+    pub remembered_stamp: Option<Revision>,
+    /// Whether the object carries the annotation `hansa.dev/take-home` with the current content's
+    /// consent (its value is checked by the caller).
+    pub take_home: bool,
+    /// Whether a takeover is allowed: by the spec's rule, or by the old homes' consent.
+    pub takeover_allowed: bool,
+}
+
+/// Why an object is frozen: shown to its users, who have to say what is meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Freeze {
+    /// The object's uid is not the one that was ingested, and its content differs.
+    Recreated,
+    /// The object's generation or stamp is behind what was ingested: restored from a backup.
+    Restored,
+    /// The object was agreed on before, at a revision that the topology server does not know.
+    LedgerBehind {
+        /// The revision on the stamp.
+        stamp: Revision,
+    },
+}
+
+/// What an observed home object means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// There is no such record: the object begins a life.
+    Born,
+    /// The name had an earlier life that ended: the object begins another.
+    Reborn,
+    /// The object was deleted elsewhere, and this is the copy that was deleted: it goes too.
+    Deleted,
+    /// The home's content is the agreed one and the record says so: nothing to write.
+    InStep,
+    /// The content is the agreed one, and the record is to say so: a new home with equal content,
+    /// or one that converged.
+    Converged,
+    /// The home was in step and its content changed: a new revision.
+    Edited,
+    /// A user asked that this member become the home, with this content.
+    Taken,
+    /// Another home was edited since, this one not yet: normal, and shown.
+    Differs,
+    /// The content is neither the agreed one nor based on it: the agreed version stands.
+    Conflicts,
+    /// The object may be stale: nothing is concluded from it until a user says so.
+    Frozen(Freeze),
+}
+
+/// Judges an object that is not being deleted.
+pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObject) -> Standing {
+    let Some(record) = record else {
+        return match object.stamp.max(object.remembered_stamp) {
+            Some(stamp) if !object.take_home => Standing::Frozen(Freeze::LedgerBehind { stamp }),
+            _ => Standing::Born,
+        };
+    };
+    let home = record.homes.get(member);
+    if record.tombstone.is_some() {
+        return match home {
+            Some(home) if home.uid == object.uid => Standing::Deleted,
+            _ if object.stamp.is_some() && !object.take_home => Standing::Frozen(Freeze::Restored),
+            _ => Standing::Reborn,
+        };
+    }
+    let agreed = object.hash == record.intent.hash;
+    let taken = object.take_home && object.takeover_allowed;
+    let Some(home) = home else {
+        return match () {
+            () if agreed => Standing::Converged,
+            () if object.take_home && (object.takeover_allowed || record.is_homeless()) => Standing::Taken,
+            () if object.stamp.is_some() => Standing::Frozen(Freeze::Restored),
+            () => Standing::Conflicts,
+        };
+    };
+    if agreed {
+        let current = home.revision == record.revision
+            && home.uid == object.uid
+            && home.hash == object.hash
+            && home.generation <= object.generation;
+        return if current { Standing::InStep } else { Standing::Converged };
+    }
+    if object.stamp.is_some_and(|stamp| stamp > record.revision) {
+        let stamp = object.stamp.unwrap_or_default();
+        return if taken { Standing::Taken } else { Standing::Frozen(Freeze::LedgerBehind { stamp }) };
+    }
+    // A home may always speak for itself again when it is the only one: nobody else's word is taken.
+    let taken = taken || (object.take_home && record.homes.len() == 1);
+    if home.uid != object.uid {
+        return if taken { Standing::Taken } else { Standing::Frozen(Freeze::Recreated) };
+    }
+    if home.generation > object.generation || object.stamp < object.remembered_stamp {
+        return if taken { Standing::Taken } else { Standing::Frozen(Freeze::Restored) };
+    }
+    if object.hash == home.hash {
+        return if taken { Standing::Taken } else { Standing::Differs };
+    }
+    match () {
+        () if home.revision == record.revision => Standing::Edited,
+        () if taken => Standing::Taken,
+        () => Standing::Conflicts,
+    }
+}
+
+/// What an object that is being deleted in one of its homes means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// Nothing to write: the record does not name this object as a home. Its finalizer may go.
+    Nothing,
+    /// The home goes, the intent stays: other homes keep it, or the deletion was not meant for it.
+    Leave,
+    /// The last home goes by intent: a tombstone is written.
+    End,
+    /// The tombstone or departure stands already. Its finalizer may go.
+    Done,
+}
+
+/// Judges an object that is being deleted.
+///
+/// `accident`: a consistent read showed the namespace or the CRD itself being deleted, so the object
+/// goes with it and not by intent. `agreed_to`: what the object held was the agreed content, or an
+/// edit of it; a frozen, conflicting or stale copy cannot end the object for all.
+pub fn departure(record: Option<&Record>, member: &MemberName, object: &HomeObject, accident: bool) -> Departure {
+    let Some(record) = record else {
+        return Departure::Nothing;
+    };
+    let Some(home) = record.homes.get(member) else {
+        return if record.tombstone.is_some() { Departure::Done } else { Departure::Nothing };
+    };
+    if home.uid != object.uid {
+        return Departure::Nothing;
+    }
+    if record.tombstone.is_some() || accident || record.homes.len() > 1 {
+        return Departure::Leave;
+    }
+    match standing(Some(record), member, object) {
+        // A restored copy is stale input: its deletion is as doubtful as its content.
+        Standing::Frozen(_) => Departure::Leave,
+        _ => Departure::End,
+    }
+}
+
+/// What a member is to do about its output of one record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Duty {
+    /// Nothing: the record does not name it.
+    None,
+    /// Have the output of this life.
+    Keep,
+    /// Remove the output, and say so.
+    Remove,
+    /// Said already: the output is gone.
+    Done,
+}
+
+/// The recorded duty of a member; computed from the record alone, never from absence.
+pub fn duty(record: &Record, member: &MemberName) -> Duty {
+    match record.placed.get(member).map(|placed| placed.state) {
+        None => Duty::None,
+        Some(PlacedState::Gone) => Duty::Done,
+        Some(PlacedState::Withdrawing) => Duty::Remove,
+        Some(PlacedState::Placed) if record.tombstone.is_some() => Duty::Remove,
+        Some(PlacedState::Placed) => Duty::Keep,
+    }
+}
+
+/// The entry that a home gets when its object is ingested at a revision.
+pub fn home_entry(object: &HomeObject, revision: Revision) -> Home {
+    Home { uid: object.uid.clone(), generation: object.generation, hash: object.hash, revision }
+}

@@ -1,0 +1,280 @@
+//! Changes of a page, as values: judged again on whatever stands there when they are written.
+//!
+//! A mutation that lost its compare-and-swap is applied to the page that won, so it carries what it
+//! was based on and not what it computed; [`apply`] does nothing when its ground is gone.
+
+use crate::lives::{self, Departure, HomeObject, Standing};
+use crate::page::{Page, Slot};
+use crate::record::{FORMAT, Intent, Placed, PlacedState, Record, Tombstone};
+use crate::seal::Sealed;
+use hansa_model::{DeletionPolicy, Incarnation, MemberName, RecordKey, Revision, Term};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// One change of one record, wanted by one member.
+#[derive(Clone, Debug)]
+pub struct Mutation {
+    /// The record.
+    pub key: RecordKey,
+    /// The member that writes.
+    pub member: MemberName,
+    /// What is to change.
+    pub change: Change,
+}
+
+/// What is to change in a record.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A home object was read: it may begin a life, edit, join, or converge.
+    Ingest {
+        /// The object.
+        object: HomeObject,
+        /// Its content.
+        intent: Intent,
+        /// The sealed body, for a Secret.
+        sealed: Option<Sealed>,
+        /// The members that its placement computes to; recorded before any of them applies.
+        placed: BTreeSet<MemberName>,
+    },
+    /// A home object is being deleted.
+    Depart {
+        /// The object.
+        object: HomeObject,
+        /// Its namespace or CRD is being deleted: not by intent.
+        accident: bool,
+        /// What becomes of the outputs when it was the last home.
+        policy: DeletionPolicy,
+    },
+    /// A home object is gone without a word (its finalizer was missing or removed by hand).
+    Vanished {
+        /// The uid of the object that is gone.
+        uid: String,
+    },
+    /// The object is deleted for all, whatever homes it has, on a user's request.
+    End {
+        /// The life that was meant.
+        incarnation: Incarnation,
+        /// What becomes of the outputs.
+        policy: DeletionPolicy,
+    },
+    /// These members are given the output, because placement computes to them.
+    Place {
+        /// The revision whose placement was computed.
+        revision: Revision,
+        /// The members.
+        members: BTreeSet<MemberName>,
+    },
+    /// These members are to remove their outputs; only by the page's appointee.
+    Withdraw {
+        /// The revision that was decided on.
+        revision: Revision,
+        /// The members.
+        members: BTreeSet<MemberName>,
+        /// The term under which the appointee decides.
+        term: Term,
+    },
+    /// This member's output of this life, or an earlier one, is gone.
+    Acknowledge {
+        /// The highest life whose output is gone.
+        incarnation: Incarnation,
+    },
+    /// A home's consent, or a user's request where the rule allows it: the home moves away from these.
+    ReleaseHomes {
+        /// The homes that go.
+        homes: BTreeSet<MemberName>,
+    },
+}
+
+/// Why a mutation changed nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Skipped {
+    /// What it wants stands already, or its ground is gone.
+    Unneeded,
+    /// The object's standing allows no change; it is shown to the user.
+    Stands(Standing),
+    /// The record is in a format that this release does not understand.
+    Opaque,
+    /// A higher term stands in the header.
+    Fenced {
+        /// The term in the header.
+        term: Term,
+    },
+}
+
+/// Applies a mutation to a page that will be written as revision `page_revision`.
+///
+/// # Errors
+/// When nothing changes, with the reason; the page is then untouched.
+pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> Result<(), Skipped> {
+    let Mutation { key, member, change } = mutation;
+    let current = match page.records.get(key) {
+        None => None,
+        Some(Slot::Known(record)) => Some(Arc::clone(record)),
+        Some(Slot::Opaque { .. }) => return Err(Skipped::Opaque),
+    };
+    if let Change::Ingest { object, intent, sealed, placed } = change {
+        let standing = lives::standing(current.as_deref(), member, object);
+        let record = ingest(current.as_deref(), &standing, page_revision, member, object, intent, sealed, placed)?;
+        page.records.insert(key.clone(), Slot::Known(Arc::new(record)));
+        return Ok(());
+    }
+    let current = current.ok_or(Skipped::Unneeded)?;
+    let mut record = Record::clone(&current);
+    let changed = match change {
+        Change::Ingest { .. } => unreachable!("handled above"),
+        Change::Depart { object, accident, policy } => match lives::departure(Some(&record), member, object, *accident)
+        {
+            Departure::Nothing | Departure::Done => false,
+            Departure::Leave => record.homes.remove(member).is_some(),
+            Departure::End => {
+                record.homes.remove(member);
+                record.tombstone = Some(Tombstone { author: member.clone(), policy: *policy, signature: None });
+                true
+            }
+        },
+        Change::Vanished { uid } => {
+            let known = record.homes.get(member).is_some_and(|home| &home.uid == uid);
+            known && record.homes.remove(member).is_some()
+        }
+        Change::End { incarnation, policy } => {
+            let ends = record.incarnation == *incarnation && record.tombstone.is_none();
+            if ends {
+                record.tombstone = Some(Tombstone { author: member.clone(), policy: *policy, signature: None });
+            }
+            ends
+        }
+        Change::Place { revision, members } => {
+            record.tombstone.is_none() && record.revision == *revision && place(&mut record, members)
+        }
+        Change::Withdraw { revision, members, term } => {
+            if page.header.term > *term || (page.header.term == *term && page.header.member.as_ref() != Some(member)) {
+                return Err(Skipped::Fenced { term: page.header.term });
+            }
+            let changed = record.tombstone.is_none() && record.revision == *revision && withdraw(&mut record, members);
+            if changed {
+                page.header.member = Some(member.clone());
+                page.header.term = *term;
+            }
+            changed
+        }
+        Change::Acknowledge { incarnation } => acknowledge(&mut record, member, *incarnation),
+        Change::ReleaseHomes { homes } => {
+            let before = record.homes.len();
+            record.homes.retain(|home, _| !homes.contains(home));
+            record.homes.len() != before
+        }
+    };
+    if !changed {
+        return Err(Skipped::Unneeded);
+    }
+    if record.is_finished() {
+        page.records.remove(key);
+    } else {
+        page.records.insert(key.clone(), Slot::Known(Arc::new(record)));
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one mutation, taken apart once")]
+fn ingest(
+    current: Option<&Record>,
+    standing: &Standing,
+    page_revision: Revision,
+    member: &MemberName,
+    object: &HomeObject,
+    intent: &Intent,
+    sealed: &Option<Sealed>,
+    placed: &BTreeSet<MemberName>,
+) -> Result<Record, Skipped> {
+    let begin = |debts: Option<&Record>| {
+        // The page's revision rises with every write of the page for ever, so a life that begins
+        // with it can never be taken for an earlier one, even when the earlier record is long gone.
+        let incarnation = Incarnation(page_revision.0.max(debts.map_or(0, |record| record.incarnation.0 + 1)));
+        let mut record = Record {
+            format: FORMAT,
+            incarnation,
+            revision: Revision(1),
+            intent: intent.clone(),
+            homes: [(member.clone(), lives::home_entry(object, Revision(1)))].into(),
+            placed: debts.map(owed).unwrap_or_default(),
+            tombstone: None,
+            sealed: sealed.clone(),
+        };
+        place(&mut record, placed);
+        record
+    };
+    match (standing, current) {
+        (Standing::Born, _) => Ok(begin(None)),
+        (Standing::Reborn, Some(current)) => Ok(begin(Some(current))),
+        (Standing::Edited | Standing::Taken, Some(current)) => {
+            let mut record = current.clone();
+            record.revision = current.revision.next();
+            record.intent = intent.clone();
+            record.sealed = sealed.clone();
+            if *standing == Standing::Taken {
+                record.homes.clear();
+            }
+            record.homes.insert(member.clone(), lives::home_entry(object, record.revision));
+            place(&mut record, placed);
+            Ok(record)
+        }
+        (Standing::Converged, Some(current)) => {
+            let mut record = current.clone();
+            record.homes.insert(member.clone(), lives::home_entry(object, record.revision));
+            Ok(record)
+        }
+        (Standing::InStep, _) => Err(Skipped::Unneeded),
+        _ => Err(Skipped::Stands(standing.clone())),
+    }
+}
+
+/// What the members still owe of a life that ended: carried into the next one as withdrawals.
+fn owed(record: &Record) -> std::collections::BTreeMap<MemberName, Placed> {
+    let owes = record.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone);
+    owes.map(|(member, placed)| {
+        (member.clone(), Placed { state: PlacedState::Withdrawing, incarnation: placed.incarnation })
+    })
+    .collect()
+}
+
+/// A member that still owes an earlier life replaces that output by the new one, uid by uid: its
+/// debt is paid by the applying itself (see the operator's replacement of a foreign incarnation).
+fn place(record: &mut Record, members: &BTreeSet<MemberName>) -> bool {
+    let mut changed = false;
+    for member in members {
+        let placed = Placed { state: PlacedState::Placed, incarnation: record.incarnation };
+        if record.placed.get(member) != Some(&placed) {
+            record.placed.insert(member.clone(), placed);
+            changed = true;
+        }
+    }
+    changed
+}
+
+fn withdraw(record: &mut Record, members: &BTreeSet<MemberName>) -> bool {
+    let mut changed = false;
+    for member in members {
+        if let Some(placed) = record.placed.get_mut(member)
+            && placed.state == PlacedState::Placed
+        {
+            placed.state = PlacedState::Withdrawing;
+            changed = true;
+        }
+    }
+    changed
+}
+
+fn acknowledge(record: &mut Record, member: &MemberName, incarnation: Incarnation) -> bool {
+    let tombstoned = record.tombstone.is_some();
+    match record.placed.get_mut(member) {
+        Some(placed)
+            if placed.incarnation <= incarnation
+                && placed.state != PlacedState::Gone
+                && (tombstoned || placed.state == PlacedState::Withdrawing) =>
+        {
+            placed.state = PlacedState::Gone;
+            true
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,130 @@
+//! Records: a federated object's intent, decisions and lives.
+
+use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, Revision};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The record format this release reads and writes. A record of any other format, or with a field
+/// that this release does not know, is carried on unchanged (see [`crate::page::Slot`]).
+pub const FORMAT: u32 = 1;
+
+/// Everything the league has agreed about one federated object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Record {
+    /// The record's format.
+    pub format: u32,
+    /// This life of the object; rises with every rebirth of the name.
+    pub incarnation: Incarnation,
+    /// Rises with every agreed change of the intent within this life.
+    pub revision: Revision,
+    /// What users want.
+    pub intent: Intent,
+    /// The members in which users keep the object; empty: homeless, the intent stays.
+    #[serde(default)]
+    pub homes: BTreeMap<MemberName, Home>,
+    /// Every member that was ever given the object in this life, or still owes the end of an earlier one.
+    #[serde(default)]
+    pub placed: BTreeMap<MemberName, Placed>,
+    /// Present when the object is deleted; it stays until every member that was ever placed has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tombstone: Option<Tombstone>,
+    /// The sealed body of a Secret, whose intent holds only the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<crate::seal::Sealed>,
+}
+
+/// What users want, kept verbatim so that it can be signed and carried on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Intent {
+    /// The hash of the canonical spec, and of the sealed body's digest where there is one.
+    pub hash: Hash,
+    /// The member that wrote this revision.
+    pub author: MemberName,
+    /// The spec of the Federated<Kind>.
+    pub body: Body,
+    /// The author's signature over league, era, key, incarnation, revision and body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+/// Where an intent's bytes are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Body {
+    /// In the record.
+    Inline(Arc<RawValue>),
+    /// In `/v1/blobs/<hash>`, immutable.
+    Blob(Hash),
+}
+
+/// What a home was seen to hold when it was last ingested.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Home {
+    /// The object's uid: another one is another object.
+    pub uid: String,
+    /// The object's generation: a lower one is a restored object.
+    pub generation: u64,
+    /// The content's hash.
+    pub hash: Hash,
+    /// The agreed revision that this content is, or was based on.
+    pub revision: Revision,
+}
+
+/// A member's part in a record.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placed {
+    /// Where it stands.
+    pub state: PlacedState,
+    /// The life of the object that this is about; lower than the record's for a debt of an earlier life.
+    pub incarnation: Incarnation,
+}
+
+/// Where a member stands with an object.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PlacedState {
+    /// It has, or is to have, the output.
+    Placed,
+    /// It is to remove its output and to say so.
+    Withdrawing,
+    /// It has said that its output is gone.
+    Gone,
+}
+
+/// The end of an object's life.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tombstone {
+    /// The member in which the object was deleted.
+    pub author: MemberName,
+    /// What becomes of the outputs.
+    pub policy: DeletionPolicy,
+    /// The author's signature over league, era, key and incarnation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+impl Record {
+    /// Whether nobody owes anything any more, so that a tombstoned record may leave its page.
+    pub fn is_finished(&self) -> bool {
+        self.tombstone.is_some()
+            && self.homes.is_empty()
+            && self.placed.values().all(|placed| placed.state == PlacedState::Gone)
+    }
+
+    /// Whether the intent stands though no member keeps the object.
+    pub fn is_homeless(&self) -> bool {
+        self.tombstone.is_none() && self.homes.is_empty()
+    }
+
+    /// The members that have, or are to have, the output of this life.
+    pub fn placed_members(&self) -> impl Iterator<Item = &MemberName> {
+        self.placed.iter().filter(|(_, placed)| placed.state == PlacedState::Placed).map(|(member, _)| member)
+    }
+}

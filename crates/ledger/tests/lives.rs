@@ -1,0 +1,331 @@
+//! The lives of a federated object: each hazard as a case, and the invariants as properties.
+
+use hansa_ledger::lives::{Duty, Freeze, HomeObject, Standing, duty, standing};
+use hansa_ledger::mutation::{Change, Mutation, Skipped, apply};
+use hansa_ledger::record::{Body, Intent, PlacedState};
+use hansa_ledger::{Page, Record};
+use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn member(name: &str) -> MemberName {
+    name.parse().unwrap()
+}
+
+fn key() -> RecordKey {
+    "configmaps/shop/app".parse().unwrap()
+}
+
+fn object(uid: &str, generation: u64, content: &str) -> HomeObject {
+    HomeObject {
+        uid: uid.into(),
+        generation,
+        hash: Hash::of_bytes(content.as_bytes()),
+        stamp: None,
+        remembered_stamp: None,
+        take_home: false,
+        takeover_allowed: false,
+    }
+}
+
+fn intent(author: &str, content: &str) -> Intent {
+    let raw = serde_json::value::to_raw_value(&serde_json::json!({ "content": content })).unwrap();
+    Intent {
+        hash: Hash::of_bytes(content.as_bytes()),
+        author: member(author),
+        body: Body::Inline(raw.into()),
+        signature: None,
+    }
+}
+
+/// A page with its revision, as the topology server would number it.
+struct Book {
+    page: Page,
+    revision: Revision,
+}
+
+impl Book {
+    fn new() -> Self {
+        Book { page: Page::empty(), revision: Revision(1) }
+    }
+
+    fn write(&mut self, name: &str, change: Change) -> Result<(), Skipped> {
+        let mutation = Mutation { key: key(), member: member(name), change };
+        let result = apply(&mut self.page, self.revision.next(), &mutation);
+        if result.is_ok() {
+            self.revision = self.revision.next();
+        }
+        result
+    }
+
+    fn ingest(&mut self, name: &str, object: HomeObject, content: &str, placed: &[&str]) -> Result<(), Skipped> {
+        let placed = placed.iter().map(|name| member(name)).collect();
+        self.write(name, Change::Ingest { object, intent: intent(name, content), sealed: None, placed })
+    }
+
+    fn depart(&mut self, name: &str, object: HomeObject, accident: bool) -> Result<(), Skipped> {
+        self.write(name, Change::Depart { object, accident, policy: DeletionPolicy::Delete })
+    }
+
+    fn acknowledge(&mut self, name: &str) -> Result<(), Skipped> {
+        let incarnation = self.record().map_or(Incarnation(u64::MAX), |record| record.incarnation);
+        self.write(name, Change::Acknowledge { incarnation })
+    }
+
+    fn record(&self) -> Option<&Record> {
+        self.page.record(&key()).map(|record| &**record)
+    }
+
+    fn standing(&self, name: &str, object: &HomeObject) -> Standing {
+        standing(self.record(), &member(name), object)
+    }
+}
+
+#[test]
+fn an_edit_counts_when_the_home_was_in_step() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
+    book.ingest("a", object("1", 2, "y"), "y", &["a", "b"]).unwrap();
+    let record = book.record().unwrap();
+    assert_eq!((record.revision, record.intent.hash), (Revision(2), Hash::of_bytes(b"y")));
+    assert_eq!(book.standing("a", &object("1", 2, "y")), Standing::InStep);
+}
+
+#[test]
+fn equal_content_from_two_homes_converges_and_an_edit_leaves_the_other_differing() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();
+    book.ingest("b", object("2", 1, "x"), "x", &["a"]).unwrap();
+    assert_eq!(book.record().unwrap().homes.len(), 2);
+    book.ingest("a", object("1", 2, "y"), "y", &["a"]).unwrap();
+    assert_eq!(book.standing("b", &object("2", 1, "x")), Standing::Differs);
+    // b's GitOps follows to the same content: it converges. Had it gone elsewhere: a conflict, and
+    // the agreed version stands.
+    assert_eq!(book.standing("b", &object("2", 2, "z")), Standing::Conflicts);
+    assert_eq!(book.ingest("b", object("2", 2, "z"), "z", &["a"]), Err(Skipped::Stands(Standing::Conflicts)));
+    book.ingest("b", object("2", 3, "y"), "y", &["a"]).unwrap();
+    assert_eq!(book.standing("b", &object("2", 3, "y")), Standing::InStep);
+    assert_eq!(book.record().unwrap().revision, Revision(2));
+}
+
+#[test]
+fn stale_input_freezes_and_is_never_an_edit() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 3, "x"), "x", &["a"]).unwrap();
+    book.ingest("a", object("1", 4, "y"), "y", &["a"]).unwrap();
+    assert_eq!(book.standing("a", &object("1", 3, "x")), Standing::Frozen(Freeze::Restored));
+    assert_eq!(book.standing("a", &object("9", 1, "x")), Standing::Frozen(Freeze::Recreated));
+    // A stamp that was given and is now lower or missing.
+    let mut unstamped = object("1", 5, "z");
+    unstamped.remembered_stamp = Some(Revision(2));
+    assert_eq!(book.standing("a", &unstamped), Standing::Frozen(Freeze::Restored));
+    // The topology server was rolled back behind the object's stamp.
+    let mut ahead = object("1", 5, "z");
+    ahead.stamp = Some(Revision(9));
+    assert_eq!(book.standing("a", &ahead), Standing::Frozen(Freeze::LedgerBehind { stamp: Revision(9) }));
+    // The topology server lost the record altogether.
+    let empty = Book::new();
+    assert_eq!(empty.standing("a", &ahead), Standing::Frozen(Freeze::LedgerBehind { stamp: Revision(9) }));
+    // A person's word ends it.
+    let mut asked = object("9", 1, "x");
+    asked.take_home = true;
+    assert_eq!(book.standing("a", &asked), Standing::Taken);
+    // And so does content that is the agreed one again.
+    assert_eq!(book.standing("a", &object("9", 1, "y")), Standing::Converged);
+}
+
+#[test]
+fn taking_a_home_needs_the_rule_or_a_homeless_object() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();
+    let mut asks = object("2", 1, "z");
+    asks.take_home = true;
+    assert_eq!(book.standing("b", &asks), Standing::Conflicts);
+    asks.takeover_allowed = true;
+    book.ingest("b", asks.clone(), "z", &["a"]).unwrap();
+    assert_eq!(book.record().unwrap().homes.keys().map(MemberName::as_str).collect::<Vec<_>>(), ["b"]);
+    // The old home comes back, stale: it reverts nothing, and its deletion deletes nothing.
+    let mut back = object("1", 1, "x");
+    back.stamp = Some(Revision(1));
+    assert_eq!(book.standing("a", &back), Standing::Frozen(Freeze::Restored));
+    assert_eq!(book.depart("a", back, false), Err(Skipped::Unneeded));
+    assert!(book.record().unwrap().tombstone.is_none());
+}
+
+#[test]
+fn deleting_in_one_of_several_homes_takes_that_home_away() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "c"]).unwrap();
+    book.ingest("b", object("2", 1, "x"), "x", &["a", "c"]).unwrap();
+    book.depart("a", object("1", 1, "x"), false).unwrap();
+    assert!(book.record().unwrap().tombstone.is_none());
+    book.depart("b", object("2", 1, "x"), false).unwrap();
+    let record = book.record().unwrap();
+    assert!(record.tombstone.is_some());
+    assert_eq!(duty(record, &member("a")), Duty::Remove);
+    assert_eq!(duty(record, &member("b")), Duty::None);
+    book.acknowledge("a").unwrap();
+    assert!(book.record().is_some(), "the tombstone stays until every placed member has said so");
+    book.acknowledge("c").unwrap();
+    assert!(book.record().is_none());
+}
+
+#[test]
+fn a_namespace_that_goes_is_an_accident_not_an_intent() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
+    book.depart("a", object("1", 1, "x"), true).unwrap();
+    let record = book.record().unwrap();
+    assert!(record.is_homeless());
+    assert_eq!(duty(record, &member("a")), Duty::Keep);
+    // Created again with the same content it is the home again; with another it has to ask.
+    assert_eq!(book.standing("a", &object("7", 1, "z")), Standing::Conflicts);
+    book.ingest("a", object("7", 1, "x"), "x", &["a", "b"]).unwrap();
+    assert!(!book.record().unwrap().is_homeless());
+}
+
+#[test]
+fn a_reborn_name_is_a_new_life_and_carries_the_debts_of_the_old() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
+    let first = book.record().unwrap().incarnation;
+    book.depart("a", object("1", 1, "x"), false).unwrap();
+    book.ingest("a", object("2", 1, "y"), "y", &["a"]).unwrap();
+    let record = book.record().unwrap();
+    assert!(record.incarnation > first);
+    assert_eq!(record.revision, Revision(1));
+    assert_eq!((duty(record, &member("a")), duty(record, &member("b"))), (Duty::Keep, Duty::Remove));
+    assert_eq!(record.placed[&member("b")].incarnation, first);
+    book.acknowledge("b").unwrap();
+    assert_eq!(duty(book.record().unwrap(), &member("b")), Duty::Done);
+}
+
+#[test]
+fn a_deletion_elsewhere_takes_the_copy_that_was_meant_and_no_other() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();
+    let incarnation = book.record().unwrap().incarnation;
+    book.write("b", Change::End { incarnation, policy: DeletionPolicy::Delete }).unwrap();
+    assert_eq!(book.standing("a", &object("1", 1, "x")), Standing::Deleted);
+    assert_eq!(book.standing("a", &object("2", 1, "x")), Standing::Reborn);
+    let mut stale = object("2", 1, "x");
+    stale.stamp = Some(Revision(1));
+    assert_eq!(book.standing("a", &stale), Standing::Frozen(Freeze::Restored));
+}
+
+#[test]
+fn a_withdrawal_is_fenced_by_the_term_in_the_header() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "b", "c"]).unwrap();
+    let withdraw =
+        |name: &str, term| Change::Withdraw { revision: Revision(1), members: [member(name)].into(), term: Term(term) };
+    book.write("a", withdraw("c", 5)).unwrap();
+    assert_eq!(book.write("b", withdraw("b", 4)), Err(Skipped::Fenced { term: Term(5) }));
+    assert_eq!(book.write("b", withdraw("b", 5)), Err(Skipped::Fenced { term: Term(5) }));
+    let record = book.record().unwrap();
+    assert_eq!((duty(record, &member("b")), duty(record, &member("c"))), (Duty::Keep, Duty::Remove));
+    // A decision about an older revision is no decision about this one.
+    book.ingest("a", object("1", 2, "y"), "y", &["a", "b"]).unwrap();
+    assert_eq!(book.write("a", withdraw("b", 6)), Err(Skipped::Unneeded));
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Edit { name: usize, content: u8 },
+    Stale { name: usize, back: usize },
+    Delete { name: usize, accident: bool },
+    Recreate { name: usize, content: u8 },
+    Acknowledge { name: usize },
+    Withdraw { target: usize, term: u64 },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let name = 0usize..3;
+    prop_oneof![
+        3 => (name.clone(), 0u8..3).prop_map(|(name, content)| Event::Edit { name, content }),
+        2 => (name.clone(), 1usize..4).prop_map(|(name, back)| Event::Stale { name, back }),
+        2 => (name.clone(), any::<bool>()).prop_map(|(name, accident)| Event::Delete { name, accident }),
+        2 => (name.clone(), 0u8..3).prop_map(|(name, content)| Event::Recreate { name, content }),
+        2 => name.clone().prop_map(|name| Event::Acknowledge { name }),
+        1 => (name, 1u64..4).prop_map(|(target, term)| Event::Withdraw { target, term }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_invariants_hold(events in prop::collection::vec(event(), 1..60)) {
+        let mut book = Book::new();
+        // Per member: every object it ever showed, newest last.
+        let mut seen: Vec<Vec<(HomeObject, String)>> = vec![Vec::new(); 3];
+        let mut uids = 0;
+        let content_text = |content: u8| format!("content {content}");
+        for event in events {
+            let before = book.record().cloned();
+            let mut removing = BTreeSet::new();
+            match event.clone() {
+                Event::Edit { name, content } => {
+                    let Some((last, _)) = seen[name].last().cloned() else { continue };
+                    let text = content_text(content);
+                    let next = object(&last.uid, last.generation + 1, &text);
+                    seen[name].push((next.clone(), text.clone()));
+                    let _ = book.ingest(NAMES[name], next, &text, &["a", "b"]);
+                }
+                Event::Recreate { name, content } => {
+                    uids += 1;
+                    let text = content_text(content);
+                    let next = object(&format!("uid-{uids}"), 1, &text);
+                    seen[name].push((next.clone(), text.clone()));
+                    let _ = book.ingest(NAMES[name], next, &text, &["b", "c"]);
+                }
+                Event::Stale { name, back } => {
+                    let history = &seen[name];
+                    let Some((old, text)) = history.len().checked_sub(back + 1).map(|at| history[at].clone()) else { continue };
+                    let (newest, _) = history.last().unwrap();
+                    let stale = newest.uid != old.uid || newest.generation > old.generation;
+                    let result = book.ingest(NAMES[name], old.clone(), &text, &["a", "b", "c"]);
+                    if let (true, Ok(()), Some(before), Some(after)) = (stale, result, &before, book.record())
+                        && before.homes.contains_key(&member(NAMES[name])) && before.tombstone.is_none()
+                        && before.homes[&member(NAMES[name])].uid == newest.uid
+                        && before.homes[&member(NAMES[name])].generation == newest.generation
+                    {
+                        prop_assert_eq!(before.intent.hash, after.intent.hash, "stale input was taken for an edit");
+                    }
+                }
+                Event::Delete { name, accident } => {
+                    let Some((last, _)) = seen[name].last().cloned() else { continue };
+                    let _ = book.depart(NAMES[name], last, accident);
+                    if accident && let (Some(before), Some(after)) = (&before, book.record()) {
+                        prop_assert_eq!(before.tombstone.is_some(), after.tombstone.is_some());
+                    }
+                }
+                Event::Acknowledge { name } => {
+                    let _ = book.acknowledge(NAMES[name]);
+                }
+                Event::Withdraw { target, term } => {
+                    removing.insert(member(NAMES[target]));
+                    let revision = before.as_ref().map_or(Revision(1), |record| record.revision);
+                    let members = removing.clone();
+                    let _ = book.write("a", Change::Withdraw { revision, members, term: Term(term) });
+                }
+            }
+            let (Some(before), Some(after)) = (&before, book.record()) else { continue };
+            prop_assert!(after.incarnation >= before.incarnation);
+            if after.incarnation == before.incarnation {
+                prop_assert!(after.revision >= before.revision);
+                prop_assert!(before.tombstone.is_none() || after.tombstone.is_some(), "a tombstone was taken back");
+                for (name, placed) in &before.placed {
+                    prop_assert!(after.placed.contains_key(name), "a debt was forgotten");
+                    let taken_away = placed.state == PlacedState::Placed && after.placed[name].state != PlacedState::Placed;
+                    prop_assert!(!taken_away || removing.contains(name) || after.tombstone.is_some(), "{:?} took away", event);
+                }
+            } else {
+                for (name, placed) in before.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone) {
+                    let debt = &after.placed[name];
+                    prop_assert!(debt.state == PlacedState::Placed || debt.incarnation == placed.incarnation);
+                }
+            }
+        }
+    }
+}
