@@ -1,0 +1,103 @@
+//! Schemas of custom resources: structural checks, and the parts that every object has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::builtin::{OBJECT_META, builtin};
+use super::error::FieldError;
+use super::node::{Additional, Arena, Field, Node, NodeId, Type};
+use super::parse::Parser;
+use super::reset::Resets;
+use super::{Origin, Schema};
+
+impl Schema {
+    /// The schema of a custom resource, from `spec.versions[].schema.openAPIV3Schema`.
+    ///
+    /// # Errors
+    ///
+    /// What makes the schema unusable or not structural, by the place in it.
+    pub fn from_crd(openapi_v3_schema: &Value) -> Result<Schema, Vec<FieldError>> {
+        let (mut arena, definitions) = arena_with_meta();
+        let mut parser = Parser { arena: &mut arena, definitions: &definitions, free_objects: false, errors: Vec::new() };
+        let mut root = parser.read(openapi_v3_schema, "openAPIV3Schema", false);
+        let mut errors = parser.errors;
+        if root.r#type != Type::Object {
+            let found = &openapi_v3_schema["type"];
+            errors.push(if found.is_null() {
+                FieldError::required("openAPIV3Schema.type", "must not be empty at the root")
+            } else {
+                FieldError::invalid("openAPIV3Schema.type", found, "must be object at the root")
+            });
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        add_object_fields(&mut arena, &mut root, definitions[OBJECT_META]);
+        let root = arena.add(root);
+        for id in 0..root.0 {
+            if arena.node(NodeId(id)).embedded {
+                let mut node = std::mem::take(arena.node_mut(NodeId(id)));
+                add_object_fields(&mut arena, &mut node, definitions[OBJECT_META]);
+                *arena.node_mut(NodeId(id)) = node;
+            }
+        }
+        Ok(Schema { arena: Arc::new(arena), root, origin: Origin::Custom, resets: Resets::default() })
+    }
+
+    /// The schema of a custom resource whose definition preserves everything.
+    pub fn free_form() -> Schema {
+        let (mut arena, definitions) = arena_with_meta();
+        let mut root =
+            Node { r#type: Type::Object, additional: Additional::Anything, preserve: true, lenient: true, ..Node::default() };
+        add_object_fields(&mut arena, &mut root, definitions[OBJECT_META]);
+        let root = arena.add(root);
+        Schema { arena: Arc::new(arena), root, origin: Origin::Custom, resets: Resets::default() }
+    }
+}
+
+/// A new arena that holds `ObjectMeta` and what it names.
+fn arena_with_meta() -> (Arena, BTreeMap<String, NodeId>) {
+    let known = &builtin().definitions;
+    let mut arena = Arena::new();
+    let mut names = vec![OBJECT_META.to_owned()];
+    let mut places = BTreeMap::new();
+    while let Some(name) = names.pop() {
+        if let Some(schema) = known.get(&name)
+            && !places.contains_key(&name)
+        {
+            places.insert(name, arena.add(Node::default()));
+            references(schema, &mut names);
+        }
+    }
+    let mut parser = Parser { arena: &mut arena, definitions: &places, free_objects: true, errors: Vec::new() };
+    for (name, &place) in &places {
+        let node = parser.read(&known[name], name, false);
+        *parser.arena.node_mut(place) = node;
+    }
+    (arena, places)
+}
+
+/// Every definition that a schema refers to.
+fn references(schema: &Value, names: &mut Vec<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(name) = map.get("$ref").and_then(Value::as_str) {
+                names.push(name.to_owned());
+            }
+            map.values().for_each(|value| references(value, names));
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(value, names)),
+        _ => {}
+    }
+}
+
+/// `apiVersion`, `kind` and `metadata`, which need not be said in a schema, and mean the same when they are.
+fn add_object_fields(arena: &mut Arena, node: &mut Node, meta: NodeId) {
+    for name in ["apiVersion", "kind"] {
+        let text = arena.add(Node { r#type: Type::String, ..Node::default() });
+        node.fields.entry(name.into()).or_insert_with(|| Field::new(text));
+    }
+    node.fields.insert("metadata".into(), Field::new(meta));
+}

@@ -1,0 +1,66 @@
+//! Dropping fields that a schema does not know.
+
+use serde_json::Value;
+
+use super::Schema;
+use super::node::{Additional, NodeId};
+
+impl Schema {
+    /// Drops the fields that the schema does not name; gives their paths, as kube's messages say them.
+    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+        let mut dropped = Vec::new();
+        self.prune_node(self.root, object, &mut String::new(), &mut dropped);
+        dropped
+    }
+
+    fn prune_node(&self, id: NodeId, value: &mut Value, path: &mut String, dropped: &mut Vec<String>) {
+        let node = self.arena.node(id);
+        let length = path.len();
+        match value {
+            Value::Object(map) => {
+                let keeps_all = node.preserve || node.additional != Additional::Nothing;
+                let unknown: Vec<String> = if keeps_all {
+                    Vec::new()
+                } else {
+                    map.keys().filter(|name| !node.fields.contains_key(name.as_str())).cloned().collect()
+                };
+                for name in unknown {
+                    map.remove(&name);
+                    push_field(path, &name);
+                    dropped.push(path.clone());
+                    path.truncate(length);
+                }
+                for (name, child) in map.iter_mut() {
+                    let below = match node.fields.get(name.as_str()) {
+                        Some(field) => field.node,
+                        None => match node.additional {
+                            Additional::Each(each) => each,
+                            _ => continue,
+                        },
+                    };
+                    push_field(path, name);
+                    self.prune_node(below, child, path, dropped);
+                    path.truncate(length);
+                }
+            }
+            Value::Array(items) => {
+                if let Some(each) = node.items {
+                    for (index, item) in items.iter_mut().enumerate() {
+                        path.push_str(&format!("[{index}]"));
+                        self.prune_node(each, item, path, dropped);
+                        path.truncate(length);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Adds `.name` (or `name`, at the start) to a path.
+pub(crate) fn push_field(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
+}
