@@ -1,0 +1,142 @@
+//! `Member`: a member of the league as this cluster's operator sees it, for reading.
+
+use crate::conditions::Condition;
+use crate::crd::{Column, Definition};
+use crate::federation::bound_member;
+use crate::structural::{rule, structural_schema};
+use hansa_model::{Incarnation, Member};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is known about a member.
+///
+/// It is written when a state changes, or when the lag changes by an order of magnitude; the heartbeat
+/// itself stays in the topology server.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Whether its operator is heard of, and acts.
+    #[serde(default)]
+    pub ready: bool,
+    /// The version of the member's Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub version: Option<String>,
+    /// How far its operator is behind, in seconds and rounded to an order of magnitude: `<1s`, `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub lag: Option<String>,
+    /// What the member does: `Active`, `CutOff`, `Frozen`, `Paused`, `Observing`, `Lost` or `Unknown`.
+    ///
+    /// A text, for another release may know more states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub state: Option<String>,
+    /// Since when it is in this state (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub since: Option<String>,
+    /// Why it is in this state, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub reason: Option<String>,
+    /// The uid of the member's `kube-system` namespace: with its key, its identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub uid: Option<String>,
+    /// The operator that runs there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorStatus>,
+    /// Ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"], "maxItems" = 32))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The operator of a member.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorStatus {
+    /// Which start of the process this is.
+    pub incarnation: Incarnation,
+    /// Its release.
+    #[schemars(length(max = 63))]
+    pub release: String,
+}
+
+/// The parts of `Member` that its CustomResourceDefinition is made of.
+pub fn definition() -> Definition {
+    let mut spec = structural_schema::<Member>();
+    bound_member(&mut spec);
+    Definition {
+        group: crate::GROUP.into(),
+        kind: "Member".into(),
+        plural: "members".into(),
+        short_names: Vec::new(),
+        namespaced: false,
+        description:
+            "A member of the league as this cluster's operator sees it. Read-only: members are written in the \
+            Federation."
+                .into(),
+        spec,
+        status: structural_schema::<MemberStatus>(),
+        rules: vec![rule(
+            "self.spec.name == self.metadata.name",
+            "metadata.name and spec.name are the member's name, and equal",
+        )],
+        columns: vec![
+            Column {
+                name: "READY",
+                type_: "boolean",
+                json_path: ".status.ready",
+                priority: 0,
+                description: "Whether its operator is heard of, and acts.",
+            },
+            Column {
+                name: "PROVIDER",
+                type_: "string",
+                json_path: ".spec.provider",
+                priority: 0,
+                description: "The cloud or datacentre operator.",
+            },
+            Column {
+                name: "REGION",
+                type_: "string",
+                json_path: ".spec.region",
+                priority: 0,
+                description: "The region in the provider's own words.",
+            },
+            Column {
+                name: "VERSION",
+                type_: "string",
+                json_path: ".status.version",
+                priority: 0,
+                description: "The version of the member's Kubernetes.",
+            },
+            Column {
+                name: "LAG",
+                type_: "string",
+                json_path: ".status.lag",
+                priority: 0,
+                description: "How far its operator is behind.",
+            },
+            Column::AGE,
+            Column {
+                name: "STATE",
+                type_: "string",
+                json_path: ".status.state",
+                priority: 1,
+                description: "What the member does.",
+            },
+            Column {
+                name: "REASON",
+                type_: "string",
+                json_path: ".status.reason",
+                priority: 1,
+                description: "Why it is in this state.",
+            },
+        ],
+        scale: None,
+        annotations: Default::default(),
+    }
+}

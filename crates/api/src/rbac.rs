@@ -1,0 +1,187 @@
+//! Roles: for the users of federated kinds, and the operator's own, no larger than the types need.
+
+use crate::federation::PRIVILEGED_GROUPS;
+use crate::policy::POLICIES;
+use crate::{GROUP, OPERATOR};
+use hansa_model::FederatedType;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+const READ: [&str; 3] = ["get", "list", "watch"];
+const WRITE: [&str; 5] = ["create", "delete", "deletecollection", "patch", "update"];
+
+/// ClusterRoles that add Hansa's kinds to Kubernetes' own view, edit and admin.
+///
+/// They let a user write a federated object; whether it may be this one, the admission policy asks
+/// ([`crate::policy`]). Kinds that can change who may do what are left to admin. Federations and
+/// cluster-scoped kinds are no namespace's matter: they need a ClusterRoleBinding.
+pub fn user_roles(types: &[FederatedType]) -> Vec<Value> {
+    let (privileged, ordinary): (Vec<_>, Vec<_>) =
+        types.iter().partition(|federated| PRIVILEGED_GROUPS.contains(&federated.resource.group()));
+    let mut view = vec![rule(&[GROUP], &["federations", "members", "requests"], &READ)];
+    view.extend(federated_rules(types, &[""], &READ));
+    let mut edit = vec![rule(&[GROUP], &["requests"], &["create", "delete", "deletecollection"])];
+    edit.extend(federated_rules(ordinary.iter().copied(), &[""], &WRITE));
+    edit.extend(federated_rules(ordinary, &["/scale"], &["get", "patch", "update"]));
+    let admin: Vec<Value> = federated_rules(privileged, &[""], &WRITE).collect();
+    let mut roles = vec![user_role("view", view), user_role("edit", edit)];
+    if !admin.is_empty() {
+        roles.push(user_role("admin", admin));
+    }
+    roles
+}
+
+fn user_role(to: &str, rules: Vec<Value>) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {
+            "name": format!("hansa-{to}"),
+            "labels": {
+                "app.kubernetes.io/part-of": "hansa",
+                format!("rbac.authorization.k8s.io/aggregate-to-{to}"): "true",
+            },
+        },
+        "rules": rules,
+    })
+}
+
+/// The operator's rights in the whole cluster, made from the types.
+pub fn operator_cluster_role(types: &[FederatedType]) -> Value {
+    let mut rules = vec![
+        rule(&[GROUP], &["federations", "members"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
+        rule(&[GROUP], &["requests"], &["delete", "get", "list", "watch"]),
+        rule(&[GROUP], &["federations/status", "members/status", "requests/status"], &["patch", "update"]),
+    ];
+    // Never `create`: it is users who make federated objects.
+    rules.extend(federated_rules(types, &[""], &["delete", "get", "list", "patch", "update", "watch"]));
+    rules.extend(federated_rules(types, &["/status"], &["patch", "update"]));
+    let targets =
+        by_group(types, |federated| (federated.resource.group().to_owned(), federated.resource.resource().to_owned()));
+    for (group, resources) in &targets {
+        rules.push(rule(&[group], resources, &["create", "delete", "get", "list", "patch", "update", "watch"]));
+    }
+    if let Some(resources) = targets.get("rbac.authorization.k8s.io") {
+        // Without these an API server lets nobody grant what they do not hold themselves. The
+        // policies ask the writer of the federated object for the same.
+        for (grant, bindings) in [("escalate", false), ("bind", true)] {
+            let roles: BTreeSet<&str> = resources
+                .iter()
+                .filter(|resource| resource.ends_with("bindings") == bindings)
+                .flat_map(|resource| {
+                    // A RoleBinding may refer to either.
+                    match (resource.starts_with("cluster"), bindings) {
+                        (true, _) => &["clusterroles"][..],
+                        (false, true) => &["clusterroles", "roles"],
+                        (false, false) => &["roles"],
+                    }
+                })
+                .copied()
+                .collect();
+            if !roles.is_empty() {
+                rules.push(rule(&["rbac.authorization.k8s.io"], &roles, &[grant]));
+            }
+        }
+    }
+    rules.extend([
+        // Missing namespaces are made, none is deleted; kube-system's uid is the cluster's identity.
+        rule(&[""], &["namespaces"], &["create", "get", "list", "watch"]),
+        rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], &["create", "get", "list", "patch", "watch"]),
+        named_rule(
+            &["admissionregistration.k8s.io"],
+            &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+            &POLICIES,
+            &["get", "patch"],
+        ),
+        // Answers to requests: written once, and never read.
+        rule(&[""], &["secrets"], &["create"]),
+        rule(&["", "events.k8s.io"], &["events"], &["create", "patch"]),
+    ]);
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": OPERATOR, "labels": {"app.kubernetes.io/part-of": "hansa"}},
+        "rules": rules,
+    })
+}
+
+/// The operator's rights in its own namespace: its keys and the leader's Lease.
+pub fn operator_role(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {
+            "name": OPERATOR,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/part-of": "hansa"},
+        },
+        "rules": [
+            rule(&[""], &["secrets"], &["create", "get", "list", "patch", "update", "watch"]),
+            rule(
+                &["coordination.k8s.io"],
+                &["leases"],
+                &["create", "get", "list", "patch", "update", "watch"],
+            ),
+        ],
+    })
+}
+
+/// Binds the operator's ServiceAccount to its ClusterRole and its Role.
+pub fn operator_bindings(namespace: &str) -> Vec<Value> {
+    let subjects = json!([{"kind": "ServiceAccount", "name": OPERATOR, "namespace": namespace}]);
+    let labels = json!({"app.kubernetes.io/part-of": "hansa"});
+    vec![
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": OPERATOR, "labels": labels},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": OPERATOR},
+            "subjects": subjects,
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": OPERATOR, "namespace": namespace, "labels": labels},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": OPERATOR},
+            "subjects": subjects,
+        }),
+    ]
+}
+
+fn by_group<'a>(
+    types: impl IntoIterator<Item = &'a FederatedType>,
+    name: impl Fn(&FederatedType) -> (String, String),
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for federated in types {
+        let (group, resource) = name(federated);
+        groups.entry(group).or_default().insert(resource);
+    }
+    groups
+}
+
+/// One rule per generated group, for the kinds themselves (`""`) or a subresource of them.
+fn federated_rules<'a>(
+    types: impl IntoIterator<Item = &'a FederatedType>,
+    subresources: &[&str],
+    verbs: &[&str],
+) -> impl Iterator<Item = Value> {
+    let groups =
+        by_group(types, |federated| (federated.resource.federated_group(), federated.resource.federated_plural()));
+    groups.into_iter().map(move |(group, plurals)| {
+        let resources: Vec<String> =
+            plurals.iter().flat_map(|plural| subresources.iter().map(move |sub| format!("{plural}{sub}"))).collect();
+        rule(&[&group], &resources, verbs)
+    })
+}
+
+fn rule<R: AsRef<str>>(groups: &[&str], resources: impl IntoIterator<Item = R>, verbs: &[&str]) -> Value {
+    let resources: Vec<String> = resources.into_iter().map(|resource| resource.as_ref().to_owned()).collect();
+    json!({"apiGroups": groups, "resources": resources, "verbs": verbs})
+}
+
+fn named_rule(groups: &[&str], resources: &[&str], names: &[&str], verbs: &[&str]) -> Value {
+    let mut rule = rule(groups, resources, verbs);
+    rule["resourceNames"] = json!(names);
+    rule
+}

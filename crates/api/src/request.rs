@@ -1,0 +1,300 @@
+//! `Request`: a short-lived command to the operator of a cluster.
+//!
+//! The API server's proxy strips who asks, so an operator that listens behind it cannot know. A
+//! `Request` is therefore written with the user's own rights, and one admission policy asks the
+//! authorizer whether the writer holds the verb that the action needs on the object's own kind
+//! ([`crate::policy`]). Answers with data go into a Secret beside it; the status carries none.
+//!
+//! An operator takes the object's key as it is written and never mends it: the policy judged these
+//! very words. A namespace before a cluster-scoped kind names nothing.
+
+use crate::conditions::Condition;
+use crate::crd::{Column, Definition};
+use crate::structural::{add_rule, limit, node, object, rule, structural_schema};
+use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey, TypeName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// A command to an operator.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestSpec {
+    /// What to do.
+    pub action: Action,
+    /// The federated object. Confirm, Pause and Resume without one are about the league or a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectKey>,
+    /// What the action needs to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Arguments>,
+}
+
+/// What an operator is asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum Action {
+    /// Write the object's tombstone, whichever members are its homes.
+    Delete,
+    /// Make another member the object's home.
+    HomeMove,
+    /// Let exactly the set that was shown pass the breaker.
+    Confirm,
+    /// Leave outputs as they are.
+    Pause,
+    /// Keep outputs up again.
+    Resume,
+    /// Show what would change where.
+    Plan,
+    /// Show the substitution output for one member.
+    Output,
+    /// Show why each member has what it has.
+    Explain,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Action; 8] = [
+        Action::Delete,
+        Action::HomeMove,
+        Action::Confirm,
+        Action::Pause,
+        Action::Resume,
+        Action::Plan,
+        Action::Output,
+        Action::Explain,
+    ];
+
+    /// The name, as it stands in `spec.action`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Delete => "Delete",
+            Action::HomeMove => "HomeMove",
+            Action::Confirm => "Confirm",
+            Action::Pause => "Pause",
+            Action::Resume => "Resume",
+            Action::Plan => "Plan",
+            Action::Output => "Output",
+            Action::Explain => "Explain",
+        }
+    }
+
+    /// The verb that whoever asks must hold on the kind of the object, in its namespace.
+    ///
+    /// A confirmation lets objects go; a plan lets the writer try out, by dry run, what the write
+    /// itself would need.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Action::Delete | Action::Confirm => "delete",
+            Action::HomeMove | Action::Pause | Action::Resume | Action::Plan => "update",
+            Action::Output | Action::Explain => "get",
+        }
+    }
+
+    /// Whether the action may be about no object at all; it then needs `update` on Federations.
+    pub fn may_be_league_wide(self) -> bool {
+        matches!(self, Action::Confirm | Action::Pause | Action::Resume)
+    }
+}
+
+/// Names a federated object by its target.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectKey {
+    /// The target's plural and group: `deployments.apps`, `configmaps`.
+    pub resource: TypeName,
+    /// The namespace; left out for cluster-scoped kinds.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of the object's record.
+    pub fn record_key(&self) -> RecordKey {
+        RecordKey::new(self.resource.clone(), &self.namespace, &self.name)
+    }
+}
+
+/// What an action needs to know.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Arguments {
+    /// The new home, the member whose output is asked for, or the member to pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberName>,
+    /// For Confirm: the hash of the set that was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<Hash>,
+    /// For Delete: what becomes of the outputs, in place of the object's own policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// For Plan: the spec that the federated object would have; left out to plan what is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
+    pub spec: Option<Value>,
+}
+
+/// How a request ended.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestStatus {
+    /// Whether it is answered.
+    #[serde(default)]
+    pub phase: Phase,
+    /// The answer in one sentence; for a refusal the object, the field and the mend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub message: Option<String>,
+    /// The answer, where it carries no data: names, revisions, reasons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
+    pub result: Option<Value>,
+    /// The Secret beside the request that holds an answer with data; it goes with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub result_secret: Option<String>,
+    /// Ready: the request is answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"], "maxItems" = 32))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Whether a request is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Not answered yet.
+    #[default]
+    Pending,
+    /// Done; the result says what came of it.
+    Done,
+    /// Refused; the message says why and what to do.
+    Refused,
+}
+
+/// The name of the Secret with a request's answer.
+///
+/// It is made of the request's uid, not its name: whoever writes a request must not choose which
+/// Secret an operator writes.
+pub fn result_secret_name(request_uid: &str) -> String {
+    format!("hansa-request-{request_uid}")
+}
+
+/// The parts of `Request` that its CustomResourceDefinition is made of.
+pub fn definition() -> Definition {
+    let mut spec = structural_schema::<RequestSpec>();
+    let league_wide: Vec<String> = Action::ALL
+        .iter()
+        .filter(|action| action.may_be_league_wide())
+        .map(|action| format!("'{}'", action.as_str()))
+        .collect();
+    for rule in [
+        rule("self == oldSelf", "a request is one command: write another one"),
+        rule(
+            &format!("has(self.object) || self.action in [{}]", league_wide.join(", ")),
+            "this action is about one object: name it in spec.object",
+        ),
+        rule(
+            "!(self.action in ['HomeMove', 'Output']) || (has(self.arguments) && has(self.arguments.member))",
+            "name the member in spec.arguments.member: the new home, or the member whose output is asked for",
+        ),
+        rule(
+            "self.action != 'Confirm' || (has(self.arguments) && has(self.arguments.set))",
+            "a confirmation is bound to the set that was shown: give its hash in spec.arguments.set",
+        ),
+    ] {
+        add_rule(&mut spec, rule);
+    }
+    limit(node(&mut spec, &["object", "namespace"]), json!({"pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"}));
+    let mut status = structural_schema::<RequestStatus>();
+    object(node(&mut status, &["phase"])).remove("default");
+    add_rule(
+        node(&mut status, &["phase"]),
+        rule("oldSelf == 'Pending' || self == oldSelf", "a request is answered once"),
+    );
+    Definition {
+        group: crate::GROUP.into(),
+        kind: "Request".into(),
+        plural: "requests".into(),
+        short_names: Vec::new(),
+        namespaced: true,
+        description: "A short-lived command to this cluster's operator. It is removed some time after it is answered."
+            .into(),
+        spec,
+        status,
+        rules: Vec::new(),
+        columns: vec![
+            Column {
+                name: "ACTION",
+                type_: "string",
+                json_path: ".spec.action",
+                priority: 0,
+                description: "What to do.",
+            },
+            Column {
+                name: "RESOURCE",
+                type_: "string",
+                json_path: ".spec.object.resource",
+                priority: 0,
+                description: "The target's plural and group.",
+            },
+            Column {
+                name: "NAME",
+                type_: "string",
+                json_path: ".spec.object.name",
+                priority: 0,
+                description: "The object's name.",
+            },
+            Column {
+                name: "PHASE",
+                type_: "string",
+                json_path: ".status.phase",
+                priority: 0,
+                description: "Whether it is answered.",
+            },
+            Column {
+                name: "MESSAGE",
+                type_: "string",
+                json_path: ".status.message",
+                priority: 0,
+                description: "The answer in one sentence.",
+            },
+            Column::AGE,
+        ],
+        scale: None,
+        annotations: Default::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_wire() {
+        for action in Action::ALL {
+            assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
+        }
+    }
+
+    #[test]
+    fn a_request_reads_back_and_names_its_record() {
+        let text = json!({
+            "action": "HomeMove",
+            "object": {"resource": "deployments.apps", "namespace": "shop", "name": "web"},
+            "arguments": {"member": "gcp-euw4"},
+        });
+        let spec: RequestSpec = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap(), text);
+        let key = spec.object.unwrap().record_key();
+        assert_eq!(key.to_string(), "deployments.apps/shop/web");
+    }
+
+    #[test]
+    fn a_cluster_scoped_object_has_no_namespace() {
+        let key: ObjectKey = serde_json::from_value(json!({"resource": "namespaces", "name": "shop"})).unwrap();
+        assert_eq!(key.record_key().to_string(), "namespaces//shop");
+    }
+}
