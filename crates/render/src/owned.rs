@@ -265,22 +265,25 @@ fn remove(value: &mut Value, steps: &[Step]) {
         Value::Array(items) => items.is_empty(),
         _ => false,
     };
-    let mut goes = |child: &mut Value| {
+    let goes = |child: &mut Value| {
         remove(child, rest);
         rest.is_empty() || is_empty(child)
     };
-    match (first, value) {
-        (Step::Field(name), Value::Object(fields)) => {
-            if fields.get_mut(name).is_some_and(&mut goes) {
+    match first {
+        Step::Field(name) => {
+            if let Some(fields) = value.as_object_mut()
+                && fields.get_mut(name).is_some_and(goes)
+            {
                 fields.remove(name);
             }
         }
-        (Step::Item(index), Value::Array(items)) => {
-            if items.get_mut(*index).is_some_and(&mut goes) {
+        Step::Item(index) => {
+            if let Some(items) = value.as_array_mut()
+                && items.get_mut(*index).is_some_and(goes)
+            {
                 items.remove(*index);
             }
         }
-        _ => {}
     }
 }
 
