@@ -75,8 +75,7 @@ impl From<bool> for ConditionStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// What the condition is about.
-    ///
-    /// A text, for another release may know more types than [`ConditionType`].
+    // A text and no enum: another release may know more types.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 316))]
     pub type_: String,

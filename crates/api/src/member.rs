@@ -22,13 +22,12 @@ pub struct MemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub version: Option<String>,
-    /// How far its operator is behind, in seconds and rounded to an order of magnitude: `<1s`, `10s`.
+    /// How far its operator is behind, in seconds and rounded to an order of magnitude, such as 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub lag: Option<String>,
-    /// What the member does: `Active`, `CutOff`, `Frozen`, `Paused`, `Observing`, `Lost` or `Unknown`.
-    ///
-    /// A text, for another release may know more states.
+    /// What the member does: Active, CutOff, Frozen, Paused, Observing, Lost or Unknown.
+    // A text and no enum: another release may know more states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub state: Option<String>,

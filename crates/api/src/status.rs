@@ -86,12 +86,11 @@ pub struct Summary {
 pub struct MemberOutcome {
     /// The member.
     pub name: MemberName,
-    /// How far the member is: `Waiting`, `Applied`, `Refused`, `Conflict`, `Withdrawing`, `Gone` and others.
-    ///
-    /// A text, for another release may know more states.
+    /// How far the member is: Waiting, Applied, Refused, Conflict, Withdrawing, Gone and others.
+    // A text and no enum: another release may know more states.
     #[schemars(length(min = 1, max = 63))]
     pub state: String,
-    /// The health of the output: `Healthy`, `Progressing`, `Degraded` or `Unknown`.
+    /// The health of the output: Healthy, Progressing, Degraded or Unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub health: Option<String>,
