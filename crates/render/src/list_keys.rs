@@ -116,7 +116,8 @@ fn look_up(table: Lists, path: &[&str]) -> Option<&'static [&'static str]> {
     table.iter().find(|(list, _)| list.split('.').eq(path.iter().copied())).map(|(_, keys)| *keys)
 }
 
-/// The lists that a kind's schema tells of, by dotted path (`spec.listeners`): for custom resources.
+/// The lists that a kind's schema tells of, by dotted path: `spec.listeners`, or `spec.pools.*.hosts`
+/// where a map has any key. For custom resources.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SchemaKeys(pub BTreeMap<String, Vec<String>>);
 
@@ -124,8 +125,20 @@ impl ListKeys for SchemaKeys {
     fn keys(&self, path: &[&str]) -> Option<Vec<String>> {
         match path {
             ["status", "conditions"] => Some(vec!["type".to_owned()]),
-            _ => self.0.get(&path.join(".")).cloned(),
+            _ => self.0.get(&path.join(".")).or_else(|| self.under_any_key(path)).cloned(),
         }
+    }
+}
+
+impl SchemaKeys {
+    fn under_any_key(&self, path: &[&str]) -> Option<&Vec<String>> {
+        let fits = |list: &str| {
+            let mut rest = path.iter();
+            list.contains('*')
+                && list.split('.').all(|name| rest.next().is_some_and(|field| name == "*" || name == *field))
+                && rest.next().is_none()
+        };
+        self.0.iter().find(|(list, _)| fits(list)).map(|(_, keys)| keys)
     }
 }
 
@@ -201,9 +214,20 @@ mod tests {
 
     #[test]
     fn a_schema_tells_of_custom_lists() {
-        let schema = SchemaKeys(BTreeMap::from([("spec.listeners".to_owned(), vec!["name".to_owned()])]));
-        assert_eq!(schema.keys(&["spec", "listeners"]), Some(vec!["name".to_owned()]));
-        assert_eq!(schema.keys(&["spec", "addresses"]), None);
+        let by_name = vec!["name".to_owned()];
+        let lists = ["spec.listeners", "spec.pools.*.hosts"].map(|list| (list.to_owned(), by_name.clone()));
+        let schema = SchemaKeys(BTreeMap::from(lists));
+        for keyed in [&["spec", "listeners"][..], &["spec", "pools", "a.b", "hosts"]] {
+            assert_eq!(schema.keys(keyed), Some(by_name.clone()), "{keyed:?}");
+        }
+        for atomic in [
+            &["spec", "addresses"][..],
+            &["spec", "pools", "hosts"],
+            &["spec", "pools", "a", "hosts", "b"],
+            &["spec", "pools", "a"],
+        ] {
+            assert_eq!(schema.keys(atomic), None, "{atomic:?}");
+        }
     }
 
     #[test]
