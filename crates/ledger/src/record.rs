@@ -127,4 +127,15 @@ impl Record {
     pub fn placed_members(&self) -> impl Iterator<Item = &MemberName> {
         self.placed.iter().filter(|(_, placed)| placed.state == PlacedState::Placed).map(|(member, _)| member)
     }
+
+    /// Whether two states of one record say the same. Equal hashes stand for equal intents.
+    pub fn says_the_same(&self, other: &Record) -> bool {
+        self.incarnation == other.incarnation
+            && self.revision == other.revision
+            && self.intent.hash == other.intent.hash
+            && self.homes == other.homes
+            && self.placed == other.placed
+            && self.tombstone == other.tombstone
+            && self.sealed == other.sealed
+    }
 }

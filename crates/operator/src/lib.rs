@@ -1,1 +1,48 @@
-//! Hansa: operator.
+//! The operator as a state machine: `step(event, now) → acts`.
+//!
+//! It holds the picture (the control document and the pages from the topology server, the members'
+//! cells, and what its own API server shows), and does one loop over it, object by object:
+//!
+//! ```text
+//! federated object ─▶ intent ─▶ page ─▶ share ─▶ output ─▶ status cell ─▶ federated object's status
+//! ```
+//!
+//! No I/O, clock or randomness of its own: every completion is an event, reads and wake-ups are
+//! acts, and back-off, paging, retries and in-flight limits live in here, so that what is simulated
+//! is what ships. Bounded work per step: what is left over asks for another wake-up.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`io`] | events and acts |
+//! | [`machine`] | the operator, its queues and its dispatch |
+//! | `topology` | the picture's agreed half: loading, following, writing |
+//! | `league` | the federation spec and the league's founding |
+//! | `home` | federated objects of this member: ingest, finalizers, statuses |
+//! | `output` | outputs of this member: apply, repair, yield, remove |
+//! | `upkeep` | the objects that Hansa keeps for people to read: `Member`s, the mirrored `Federation` |
+//! | `removal` | what is to be taken away: the breaker before each |
+//! | [`report`] | the status of a federated object, a pure function |
+//! | `answer` | answers to questions |
+//! | [`feed`], [`writer`], [`classify`], [`backoff`], [`observed`] | the parts they are made of |
+
+mod answer;
+pub mod backoff;
+pub mod classify;
+pub mod feed;
+mod home;
+pub mod io;
+mod league;
+pub mod machine;
+pub mod observed;
+mod output;
+mod removal;
+pub mod report;
+mod topology;
+mod upkeep;
+pub mod writer;
+
+pub use io::{
+    Act, ActId, ApiAnswer, ApiRequest, ContentType, Event, InstalledType, Level, Method, Note, Now, Question,
+    Selection, TopoAnswer, TopoRequest,
+};
+pub use machine::{Config, Metrics, Operator};

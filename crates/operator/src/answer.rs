@@ -1,0 +1,163 @@
+//! Answers to questions, without the contents of objects.
+
+use crate::io::{Question, Selection};
+use crate::machine::Operator;
+use crate::report::rfc3339;
+use hansa_ledger::Record;
+use hansa_ledger::record::PlacedState;
+use hansa_model::RecordKey;
+use serde_json::{Value, json};
+
+impl Operator {
+    pub(crate) fn answer(&mut self, question: &Question) -> Value {
+        match question {
+            Question::Health => self.health(),
+            Question::Metrics => {
+                let metrics = self.metrics();
+                json!({
+                    "applies": metrics.applies, "deletes": metrics.deletes, "homeWrites": metrics.home_writes,
+                    "topoWrites": metrics.topo_writes, "failures": metrics.failures, "strays": self.strays().len(),
+                    "homeObjects": metrics.home_objects, "records": metrics.records, "outputs": metrics.outputs,
+                })
+            }
+            Question::Members => self.members(),
+            Question::Objects { homeless, select } => self.list_objects(*homeless, select),
+            Question::Explain { key } => self.explain(key),
+            Question::Held => self.waiting_removals(),
+        }
+    }
+
+    fn health(&self) -> Value {
+        let league = self.league.as_ref();
+        let types: Vec<Value> = self
+            .types
+            .iter()
+            .map(|(name, state)| json!({"type": name, "version": state.federated_type.version, "installed": state.installed.is_some(), "failure": state.failure}))
+            .collect();
+        json!({
+            "member": self.config.member,
+            "ready": self.is_ready(),
+            "idle": self.is_idle(),
+            "league": league.map(|league| league.id),
+            "generation": league.map(|league| league.control.generation),
+            "frozen": league.and_then(|league| league.frozen.clone()),
+            "topologyAwaySince": self.topology.down_since_ms.map(rfc3339),
+            "apiServerReady": self.api_server_ready(),
+            "types": types,
+        })
+    }
+
+    fn members(&self) -> Value {
+        let Some(league) = &self.league else { return json!([]) };
+        let member = |member: &hansa_model::Member| {
+            let cell = if member.name == self.config.member {
+                Some(&self.topology.cell.cell)
+            } else {
+                self.topology.cells.get(&member.name).map(|other| &other.value)
+            };
+            let silent = self
+                .topology
+                .cells
+                .get(&member.name)
+                .map(|other| self.now.monotonic_ms.saturating_sub(other.changed_ms));
+            json!({"member": member, "cell": cell.map(|cell| json!({
+                "kubernetes": cell.kubernetes, "release": cell.release, "clusterUid": cell.cluster_uid,
+                "incarnation": cell.incarnation, "sequence": cell.sequence, "apiServerReady": cell.api_server_ready,
+                "publicKeys": cell.public_keys,
+            })), "silentMs": silent})
+        };
+        league.spec.members.iter().map(member).collect()
+    }
+
+    /// Objects of ours without a record: reported, never deleted.
+    pub(crate) fn strays(&self) -> Vec<&RecordKey> {
+        let stray = |(key, object): &(&RecordKey, &crate::machine::Object)| {
+            object.live.is_some() && self.record_in_page(key).is_none()
+        };
+        self.objects.iter().filter(stray).map(|(key, _)| key).collect()
+    }
+
+    fn list_objects(&self, homeless: bool, select: &Selection) -> Value {
+        let selects = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
+        let rows = self.topology.records().filter(|(key, record)| {
+            (!homeless || record.is_homeless())
+                && selects(&select.type_name, &key.type_name.to_string())
+                && selects(&select.namespace, &key.namespace)
+                && selects(&select.name, &key.name)
+        });
+        rows.map(|(key, record)| self.row(key, record)).collect()
+    }
+
+    fn row(&self, key: &RecordKey, record: &Record) -> Value {
+        let members: Vec<Value> = record
+            .placed
+            .iter()
+            .map(|(member, placed)| {
+                let status = self.status_of(member, key).filter(|status| status.incarnation == record.incarnation);
+                json!({
+                    "member": member, "placed": placed.state,
+                    "state": status.map(|status| status.state), "revision": status.map(|status| status.revision),
+                    "health": status.map(|status| status.health),
+                    "message": status.map(|status| if status.message.is_empty() { &status.health_message } else { &status.message }),
+                })
+            })
+            .collect();
+        json!({
+            "key": key, "type": key.type_name, "namespace": &*key.namespace, "name": &*key.name,
+            "incarnation": record.incarnation, "revision": record.revision,
+            "homes": record.homes.keys().collect::<Vec<_>>(), "homeless": record.is_homeless(),
+            "deleted": record.tombstone.is_some(), "members": members,
+        })
+    }
+
+    fn explain(&self, key: &RecordKey) -> Value {
+        let Some(record) = self.record_in_page(key) else {
+            let live = self.objects.get(key).is_some_and(|object| object.live.is_some());
+            let why = if live {
+                "it stands here with the league's label and no record: a stray, left alone"
+            } else {
+                "the league knows no such object"
+            };
+            return json!({"key": key, "found": false, "why": why});
+        };
+        let mut answer = self.row(key, &record);
+        answer["found"] = json!(true);
+        answer["page"] = json!(key.page(self.pages()));
+        answer["header"] = json!(self.header(key));
+        answer["author"] = json!(record.intent.author);
+        answer["tombstone"] = json!(record.tombstone);
+        if record.is_homeless() {
+            answer["why"] = json!(
+                "no member keeps the federated object any more: its last home went with its namespace or CRD, or without its finalizer, which is not a deletion by intent; the outputs stay"
+            );
+        }
+        if let Some(held) = self.removals.held(key) {
+            answer["held"] = json!(held);
+        }
+        let reasons = Self::intent_spec(&record).map_err(|error| json!(error)).and_then(|spec| {
+            let league = self.league.as_ref().ok_or_else(|| json!("there is no league yet"))?;
+            let placed =
+                hansa_place::placed(&league.spec, &spec.placement).map_err(|error| json!(error.to_string()))?;
+            Ok(placed
+                .reasons
+                .iter()
+                .map(|(member, reason)| (member.to_string(), json!(reason.to_string())))
+                .collect::<serde_json::Map<_, _>>())
+        });
+        answer["placement"] = reasons.map_or_else(|error| error, Value::Object);
+        answer["withdrawing"] = record
+            .placed
+            .iter()
+            .filter(|(_, placed)| placed.state == PlacedState::Withdrawing)
+            .map(|(member, _)| json!(member))
+            .collect();
+        answer
+    }
+
+    fn waiting_removals(&self) -> Value {
+        self.removals
+            .waiting()
+            .map(|(decision, hash, why, keys)| json!({"decision": format!("{decision:?}"), "set": hash, "why": why, "objects": keys}))
+            .collect()
+    }
+}

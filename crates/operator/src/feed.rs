@@ -1,0 +1,354 @@
+//! A feed: everything of one resource that the member's API server holds, kept current.
+//!
+//! A consistent list in pages, then a watch from the list's resourceVersion; what the list no longer
+//! shows is told as gone, so a missed delete is made good by the next list. A watch event that
+//! continues a consistent list counts as consistent.
+
+use crate::backoff::pause_ms;
+use crate::io::{ApiRequest, Now};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const PAGE: usize = 500;
+
+/// Namespace (empty when there is none) and name.
+pub type ObjectName = (Arc<str>, Arc<str>);
+
+/// One resource, followed.
+#[derive(Debug)]
+pub struct Feed {
+    path: String,
+    selector: Option<String>,
+    state: FeedState,
+    /// Every object known, with the round of the list that last showed it.
+    known: BTreeMap<ObjectName, u32>,
+    round: u32,
+    failures: u32,
+    synced: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum FeedState {
+    /// Waits until this time, then lists.
+    Pausing { until_ms: u64 },
+    /// A page of the list is under way.
+    Listing { resume: Option<String> },
+    /// A watch is open from this resourceVersion on.
+    Watching { resource_version: String },
+    /// Waits until this time, then watches again from there.
+    Reopening { resource_version: String, until_ms: u64 },
+}
+
+/// What a feed asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FeedRequest {
+    /// One request.
+    List(ApiRequest),
+    /// A watch.
+    Watch(ApiRequest),
+    /// Nothing before this time.
+    Wait(u64),
+}
+
+/// What a feed tells.
+#[derive(Clone, PartialEq, Debug)]
+pub enum FeedChange {
+    /// The object as it stands.
+    Object(Value),
+    /// It is gone; with its last state when the watch told it.
+    Gone(ObjectName, Option<Value>),
+    /// Everything that stood at the time of the list has been told.
+    Synced,
+}
+
+/// Why a feed does not go on for now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FeedFault {
+    /// The status, when the API server answered.
+    pub status: Option<u16>,
+    /// For people.
+    pub reason: String,
+    /// How often in a row.
+    pub failures: u32,
+}
+
+#[derive(Deserialize)]
+struct ListAnswer {
+    metadata: ListMetadata,
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    r#continue: String,
+}
+
+#[derive(Deserialize)]
+struct WatchEvent {
+    r#type: String,
+    object: Value,
+}
+
+/// Namespace and name of an object.
+pub fn object_name(object: &Value) -> ObjectName {
+    let text = |field: &str| Arc::from(object["metadata"][field].as_str().unwrap_or_default());
+    (text("namespace"), text("name"))
+}
+
+impl Feed {
+    /// Follows the collection at `path` (`/apis/apps/v1/deployments`), narrowed by a label selector.
+    pub fn new(path: String, selector: Option<String>) -> Self {
+        let state = FeedState::Pausing { until_ms: 0 };
+        Feed { path, selector, state, known: BTreeMap::new(), round: 0, failures: 0, synced: false }
+    }
+
+    /// Whether a whole list has been told since the start.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Whether the API server refuses or cannot be reached.
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// The objects known.
+    pub fn names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.known.keys()
+    }
+
+    /// What to ask for next; called at the start, after each fault and at the time of a wait.
+    pub fn next(&mut self, now: Now) -> FeedRequest {
+        match &self.state {
+            FeedState::Pausing { until_ms } | FeedState::Reopening { until_ms, .. } if now.monotonic_ms < *until_ms => {
+                FeedRequest::Wait(*until_ms)
+            }
+            FeedState::Reopening { resource_version, .. } => {
+                self.state = FeedState::Watching { resource_version: resource_version.clone() };
+                self.watch()
+            }
+            FeedState::Pausing { .. } => {
+                self.round += 1;
+                self.state = FeedState::Listing { resume: None };
+                FeedRequest::List(ApiRequest::get(self.list_path(None)))
+            }
+            FeedState::Listing { resume } => FeedRequest::List(ApiRequest::get(self.list_path(resume.as_deref()))),
+            FeedState::Watching { .. } => self.watch(),
+        }
+    }
+
+    fn query(&self, parameters: &str) -> String {
+        let selector = self.selector.as_ref().map(|selector| format!("&labelSelector={}", percent_encode(selector)));
+        format!("{}?{parameters}{}", self.path, selector.unwrap_or_default())
+    }
+
+    // No resourceVersion: a consistent read, never one from a stale watch cache.
+    fn list_path(&self, resume: Option<&str>) -> String {
+        let resume = resume.map(|token| format!("&continue={}", percent_encode(token))).unwrap_or_default();
+        self.query(&format!("limit={PAGE}{resume}"))
+    }
+
+    fn watch(&self) -> FeedRequest {
+        let FeedState::Watching { resource_version } = &self.state else {
+            unreachable!("a watch is opened in the watching state only");
+        };
+        let parameters =
+            format!("watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={resource_version}");
+        FeedRequest::Watch(ApiRequest::get(self.query(&parameters)))
+    }
+
+    /// Takes a page of the list. The changes are told in order; `next` says what follows.
+    ///
+    /// # Errors
+    /// When it was refused or does not read; the feed pauses, then lists anew.
+    pub fn listed(&mut self, answer: Result<(u16, &[u8]), String>, now: Now) -> Result<Vec<FeedChange>, FeedFault> {
+        let (status, body) = match answer {
+            Ok(answer) => answer,
+            Err(reason) => return Err(self.fault(None, reason, now)),
+        };
+        if status != 200 {
+            return Err(self.fault(Some(status), message_of(body), now));
+        }
+        let list: ListAnswer = match serde_json::from_slice(body) {
+            Ok(list) => list,
+            Err(error) => return Err(self.fault(None, format!("the list does not read: {error}"), now)),
+        };
+        let mut changes = Vec::with_capacity(list.items.len() + 1);
+        for item in list.items {
+            self.known.insert(object_name(&item), self.round);
+            changes.push(FeedChange::Object(item));
+        }
+        if list.metadata.r#continue.is_empty() {
+            let round = self.round;
+            let gone: Vec<ObjectName> =
+                self.known.iter().filter(|(_, seen)| **seen != round).map(|(name, _)| name.clone()).collect();
+            for name in gone {
+                self.known.remove(&name);
+                changes.push(FeedChange::Gone(name, None));
+            }
+            changes.push(FeedChange::Synced);
+            self.synced = true;
+            self.failures = 0;
+            self.state = FeedState::Watching { resource_version: list.metadata.resource_version };
+        } else {
+            self.state = FeedState::Listing { resume: Some(list.metadata.r#continue) };
+        }
+        Ok(changes)
+    }
+
+    /// Takes a line of the watch.
+    ///
+    /// # Errors
+    /// When the API server ends the history (410) or the line does not read; the feed lists anew.
+    pub fn line(&mut self, line: &[u8], now: Now) -> Result<Option<FeedChange>, FeedFault> {
+        let event: WatchEvent = match serde_json::from_slice(line) {
+            Ok(event) => event,
+            Err(error) => return Err(self.fault(None, format!("a watch event does not read: {error}"), now)),
+        };
+        if event.r#type == "ERROR" {
+            let status = event.object["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+            let reason = event.object["message"].as_str().unwrap_or("the watch failed").to_owned();
+            let fault = self.fault(status, reason, now);
+            if status == Some(410) {
+                self.state = FeedState::Pausing { until_ms: now.monotonic_ms };
+            }
+            return Err(fault);
+        }
+        if let Some(version) = event.object["metadata"]["resourceVersion"].as_str() {
+            self.state = FeedState::Watching { resource_version: version.to_owned() };
+        }
+        self.failures = 0;
+        let name = object_name(&event.object);
+        Ok(match event.r#type.as_str() {
+            "BOOKMARK" => None,
+            "DELETED" => {
+                self.known.remove(&name);
+                Some(FeedChange::Gone(name, Some(event.object)))
+            }
+            _ => {
+                self.known.insert(name, self.round);
+                Some(FeedChange::Object(event.object))
+            }
+        })
+    }
+
+    /// The watch closed. A watch that merely timed out is opened again from where it was.
+    pub fn closed(&mut self, status: Option<u16>, reason: &str, now: Now) -> Option<FeedFault> {
+        match (&self.state, status) {
+            (FeedState::Watching { resource_version }, None | Some(200)) => {
+                let resource_version = resource_version.clone();
+                // A server that closes at once must not be asked in a tight loop.
+                self.failures += 1;
+                let pause = if self.failures == 1 { 0 } else { pause_ms(self.failures, 100, 30_000, now.entropy) };
+                self.state = FeedState::Reopening { resource_version, until_ms: now.monotonic_ms + pause };
+                (self.failures > 2).then(|| FeedFault { status, reason: reason.to_owned(), failures: self.failures })
+            }
+            (FeedState::Watching { .. }, Some(_)) => Some(self.fault(status, reason.to_owned(), now)),
+            _ => None,
+        }
+    }
+
+    fn fault(&mut self, status: Option<u16>, reason: String, now: Now) -> FeedFault {
+        self.failures += 1;
+        let until_ms = now.monotonic_ms + pause_ms(self.failures, 100, 30_000, now.entropy);
+        self.state = FeedState::Pausing { until_ms };
+        FeedFault { status, reason, failures: self.failures }
+    }
+}
+
+/// The message of a Status body, or the beginning of whatever it is.
+pub fn message_of(body: &[u8]) -> String {
+    let message =
+        serde_json::from_slice::<Value>(body).ok().and_then(|status| status["message"].as_str().map(str::to_owned));
+    message.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned())
+}
+
+/// Encodes a text for a query or a path segment (RFC 3986, unreserved characters stay).
+pub fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: Now = Now { monotonic_ms: 1_000, wall_ms: 0, entropy: 7 };
+
+    fn page(names: &[&str], version: &str, resume: &str) -> Vec<u8> {
+        let items: Vec<_> = names.iter().map(|name| json!({"metadata": {"namespace": "n", "name": name}})).collect();
+        json!({"metadata": {"resourceVersion": version, "continue": resume}, "items": items}).to_string().into_bytes()
+    }
+
+    fn told(changes: Vec<FeedChange>) -> Vec<String> {
+        let tell = |change| match change {
+            FeedChange::Object(object) => format!("+{}", object_name(&object).1),
+            FeedChange::Gone((_, name), _) => format!("-{name}"),
+            FeedChange::Synced => "synced".to_owned(),
+        };
+        changes.into_iter().map(tell).collect()
+    }
+
+    #[test]
+    fn a_missed_delete_is_made_good_by_the_next_list() {
+        let mut feed = Feed::new("/api/v1/configmaps".into(), Some("a=b".into()));
+        let FeedRequest::List(request) = feed.next(NOW) else { panic!("lists first") };
+        assert_eq!(request.path, "/api/v1/configmaps?limit=500&labelSelector=a%3Db");
+        assert_eq!(told(feed.listed(Ok((200, &page(&["x", "y"], "7", "more"))), NOW).unwrap()), ["+x", "+y"]);
+        let FeedRequest::List(request) = feed.next(NOW) else { panic!("goes on with the list") };
+        assert!(request.path.contains("continue=more"), "{}", request.path);
+        assert_eq!(told(feed.listed(Ok((200, &page(&["z"], "7", ""))), NOW).unwrap()), ["+z", "synced"]);
+        let FeedRequest::Watch(request) = feed.next(NOW) else { panic!("then watches") };
+        assert!(request.path.contains("resourceVersion=7"), "{}", request.path);
+
+        let expired = json!({"type": "ERROR", "object": {"code": 410, "message": "too old"}}).to_string();
+        assert_eq!(feed.line(expired.as_bytes(), NOW).unwrap_err().status, Some(410));
+        assert!(matches!(feed.next(NOW), FeedRequest::List(_)));
+        assert_eq!(
+            told(feed.listed(Ok((200, &page(&["x", "z"], "9", ""))), NOW).unwrap()),
+            ["+x", "+z", "-y", "synced"]
+        );
+    }
+
+    #[test]
+    fn a_watch_that_timed_out_goes_on_from_where_it_was() {
+        let mut feed = Feed::new("/api/v1/configmaps".into(), None);
+        feed.next(NOW);
+        feed.listed(Ok((200, &page(&[], "7", ""))), NOW).unwrap();
+        let bookmark = json!({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "12"}}}).to_string();
+        assert_eq!(feed.line(bookmark.as_bytes(), NOW).unwrap(), None);
+        assert_eq!(feed.closed(None, "end of stream", NOW), None);
+        let FeedRequest::Watch(request) = feed.next(NOW) else { panic!("watches again") };
+        assert!(request.path.contains("resourceVersion=12"), "{}", request.path);
+    }
+
+    #[test]
+    fn refusals_pause_longer_and_longer() {
+        let mut feed = Feed::new("/apis/x/v1/things".into(), None);
+        let mut last = 0;
+        for expected in 1..5 {
+            let now = Now { monotonic_ms: 1_000_000 * expected, ..NOW };
+            assert!(matches!(feed.next(now), FeedRequest::List(_)));
+            assert_eq!(u64::from(feed.listed(Ok((404, b"{}")), now).unwrap_err().failures), expected);
+            let FeedRequest::Wait(until) = feed.next(now) else { panic!("waits") };
+            assert!(until > now.monotonic_ms && until - now.monotonic_ms >= last / 2);
+            last = until - now.monotonic_ms;
+        }
+        assert!(!feed.is_synced());
+    }
+}

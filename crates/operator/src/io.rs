@@ -1,0 +1,340 @@
+//! What goes into and comes out of the state machine: events and acts.
+//!
+//! Reads, writes, watches and wake-ups are acts; every completion is an event that names its act.
+//! The acts are as plain as they can be (an HTTP request to the member's own API server, a call of
+//! the topology server), so that whoever carries them out decides nothing.
+
+use bytes::Bytes;
+use hansa_ledger::{Swap, Version, Versioned};
+use hansa_model::{FederatedType, RecordKey};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Times and randomness of one step; the machine has no other.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// A clock that never goes backwards and does not stop in suspend (BOOTTIME), in milliseconds.
+    pub monotonic_ms: u64,
+    /// Milliseconds since the epoch, for what people read and for the breaker's window.
+    pub wall_ms: u64,
+    /// Fresh randomness.
+    pub entropy: u64,
+}
+
+/// Names an act until its completion.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ActId(pub u64);
+
+/// What is to be carried out.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Act {
+    /// One request to the member's own API server.
+    Api {
+        /// Named in the [`Event::Api`] that ends it.
+        id: ActId,
+        /// The request.
+        request: ApiRequest,
+    },
+    /// A watch at the member's own API server: each line is an event, until it closes.
+    Watch {
+        /// Named in the [`Event::WatchLine`]s and the [`Event::WatchClosed`].
+        id: ActId,
+        /// The request.
+        request: ApiRequest,
+    },
+    /// Ends a watch; no more events of it are wanted.
+    CloseWatch {
+        /// The watch.
+        id: ActId,
+    },
+    /// One call of the topology server.
+    Topo {
+        /// Named in the [`Event::Topo`] that ends it.
+        id: ActId,
+        /// The call.
+        request: TopoRequest,
+    },
+    /// Finds a type in the member's API server and keeps its generated CRD and policy installed.
+    InstallType {
+        /// Named in the [`Event::TypeInstalled`] that ends it.
+        id: ActId,
+        /// The type.
+        federated_type: FederatedType,
+    },
+    /// An [`Event::Wake`] is wanted at this monotonic time; a later call replaces an earlier one.
+    WakeAt {
+        /// In milliseconds.
+        monotonic_ms: u64,
+    },
+    /// The answer to an [`Event::Query`].
+    Reply {
+        /// The query.
+        query: u64,
+        /// The answer.
+        answer: Value,
+    },
+    /// Something for people to read.
+    Log(Note),
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The process started.
+    Start,
+    /// The time of the last [`Act::WakeAt`] has come.
+    Wake,
+    /// A request was answered, or could not be sent or answered.
+    Api {
+        /// The act.
+        id: ActId,
+        /// Status and body, or why there is none.
+        answer: Result<ApiAnswer, String>,
+    },
+    /// A line of a watch.
+    WatchLine {
+        /// The watch.
+        id: ActId,
+        /// One JSON watch event.
+        line: Bytes,
+    },
+    /// A watch ended, or was never opened.
+    WatchClosed {
+        /// The watch.
+        id: ActId,
+        /// The status when it was refused.
+        status: Option<u16>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The topology server answered.
+    Topo {
+        /// The act.
+        id: ActId,
+        /// The answer.
+        answer: TopoAnswer,
+    },
+    /// A type is installed, or cannot be.
+    TypeInstalled {
+        /// The act.
+        id: ActId,
+        /// What was found, or why it cannot be.
+        answer: Result<InstalledType, String>,
+    },
+    /// Somebody asks.
+    Query {
+        /// Named in the [`Act::Reply`].
+        query: u64,
+        /// The question.
+        question: Question,
+    },
+}
+
+/// The verb of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Create.
+    Post,
+    /// Patch, in one of the ways of [`ContentType`].
+    Patch,
+    /// Delete.
+    Delete,
+}
+
+/// How a body is to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContentType {
+    /// `application/json`
+    Json,
+    /// `application/apply-patch+yaml`: server-side apply (KEP-555).
+    Apply,
+    /// `application/merge-patch+json` (RFC 7386).
+    MergePatch,
+    /// `application/json-patch+json` (RFC 6902).
+    JsonPatch,
+}
+
+impl ContentType {
+    /// The media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            ContentType::Json => "application/json",
+            ContentType::Apply => "application/apply-patch+yaml",
+            ContentType::MergePatch => "application/merge-patch+json",
+            ContentType::JsonPatch => "application/json-patch+json",
+        }
+    }
+}
+
+/// A request to the member's own API server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiRequest {
+    /// The verb.
+    pub method: Method,
+    /// Path and query, percent-encoded.
+    pub path: String,
+    /// How the body is to be read.
+    pub content_type: ContentType,
+    /// Only metadata is wanted in the answer (`PartialObjectMetadata`).
+    pub metadata_only: bool,
+    /// The body; empty for a read.
+    pub body: Bytes,
+}
+
+impl ApiRequest {
+    /// A read.
+    pub fn get(path: impl Into<String>) -> Self {
+        ApiRequest {
+            method: Method::Get,
+            path: path.into(),
+            content_type: ContentType::Json,
+            metadata_only: false,
+            body: Bytes::new(),
+        }
+    }
+
+    /// A write.
+    pub fn write(method: Method, path: impl Into<String>, content_type: ContentType, body: &Value) -> Self {
+        let body = serde_json::to_vec(body).expect("JSON always encodes into memory").into();
+        ApiRequest { method, path: path.into(), content_type, metadata_only: false, body }
+    }
+}
+
+/// What the API server answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A call of the topology server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TopoRequest {
+    /// Several values at once.
+    Read {
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// Every value under a prefix.
+    List {
+        /// The prefix.
+        prefix: String,
+    },
+    /// Creates the key (`expected: None`) or compares and swaps it.
+    Write {
+        /// The key.
+        key: String,
+        /// The version it must be at.
+        expected: Option<Version>,
+        /// The new value.
+        value: Bytes,
+    },
+    /// Waits for changes since a cursor; without one, asks for the cursor of now.
+    Changes {
+        /// Where to go on from.
+        cursor: Option<Box<str>>,
+    },
+}
+
+/// What the topology server answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TopoAnswer {
+    /// To a read: values in the order of the keys.
+    Values(Vec<Option<Versioned>>),
+    /// To a list.
+    Listed(Vec<(String, Versioned)>),
+    /// To a write.
+    Swapped(Swap),
+    /// To a wait: what was written, with the last version told.
+    Changed {
+        /// Where to go on from.
+        cursor: Box<str>,
+        /// The keys.
+        keys: BTreeMap<String, Version>,
+    },
+    /// To a wait: the history since the cursor is gone, list anew and go on from this one.
+    Reset {
+        /// Where to go on from.
+        cursor: Box<str>,
+    },
+    /// Nothing was read or written.
+    Failed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What a member's API server knows of a federated type, once its generated CRD is installed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InstalledType {
+    /// The target's kind.
+    pub kind: String,
+    /// Whether the target lies in namespaces.
+    pub namespaced: bool,
+    /// The lists of the target that are merged by keys, for kinds that are not built in; by path.
+    pub list_keys: BTreeMap<String, Vec<String>>,
+}
+
+/// What somebody asks of the picture, all of it without the contents of objects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// How the operator itself is: readiness, what is frozen, counters.
+    Health,
+    /// The counters, for a metrics endpoint.
+    Metrics,
+    /// The members, as this operator sees them.
+    Members,
+    /// The federated objects.
+    Objects {
+        /// Only those that no member keeps.
+        homeless: bool,
+        /// Only of this type, in this namespace, of this name; empty fields do not select.
+        select: Selection,
+    },
+    /// Why each member has what it has.
+    Explain {
+        /// The object.
+        key: RecordKey,
+    },
+    /// What waits for a person's confirmation.
+    Held,
+}
+
+/// Which objects are asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// The type, as `plural.group`.
+    pub type_name: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// How loud a note is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Every step of an object.
+    Debug,
+    /// What an administrator wants to see.
+    Info,
+    /// Something needs attention soon.
+    Warning,
+    /// Something does not work.
+    Error,
+}
+
+/// Something for people to read; never the contents of an object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// How loud.
+    pub level: Level,
+    /// The object it is about.
+    pub key: Option<RecordKey>,
+    /// What happened.
+    pub message: String,
+}

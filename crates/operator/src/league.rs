@@ -1,0 +1,265 @@
+//! The federation spec: founding a league, editing the spec, and following it.
+
+use crate::io::Level;
+use crate::machine::{FeedId, League, Operator, TypeState};
+use crate::topology::TopoCall;
+use crate::upkeep::OwnName;
+use crate::writer::Pen;
+use hansa_ballot::{Control, FederationHome, Standing};
+use hansa_ledger::swap::Settled;
+use hansa_ledger::{Envelope, Swap, keys};
+use hansa_model::{Era, FederationSpec, Hash, LeagueId, TypeName};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The Federation objects that this member's API server shows.
+#[derive(Debug, Default)]
+pub(crate) struct Federations {
+    seen: BTreeMap<Arc<str>, Seen>,
+    /// The control document that is being written, and its league.
+    flight: Option<(LeagueId, Control)>,
+    /// Confirmations that wait to be written: the set, and who gave it.
+    confirmations: BTreeMap<Hash, String>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    uid: String,
+    generation: u64,
+    hash: Hash,
+    raw: Arc<RawValue>,
+    errors: Vec<String>,
+}
+
+impl Operator {
+    pub(crate) fn federation_seen(&mut self, object: &Value) {
+        let spec = &object["spec"];
+        let errors = match serde_json::from_value::<FederationSpec>(spec.clone()) {
+            Ok(spec) => spec.validate().iter().map(ToString::to_string).collect(),
+            Err(error) => vec![format!("Federation spec: {error}")],
+        };
+        let name: Arc<str> = object["metadata"]["name"].as_str().unwrap_or_default().into();
+        let raw = RawValue::from_string(spec.to_string()).expect("JSON is JSON");
+        let seen = Seen {
+            uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            generation: object["metadata"]["generation"].as_u64().unwrap_or_default(),
+            hash: Hash::of(spec),
+            raw: Arc::from(raw),
+            errors,
+        };
+        self.federations.seen.insert(name, seen);
+        self.own_seen("federations", object);
+        self.judge_federations();
+    }
+
+    pub(crate) fn federation_gone(&mut self, name: &Arc<str>) {
+        self.federations.seen.remove(name);
+        self.own_gone("federations", name);
+        self.judge_federations();
+    }
+
+    /// Founds the league, or edits its spec, when a Federation object here says so; and keeps the
+    /// object's status and the mirror current.
+    pub(crate) fn judge_federations(&mut self) {
+        if !self.topology.is_loaded() || self.topology.control.is_busy() || !self.is_synced(&FeedId::Federation) {
+            return;
+        }
+        let names: Vec<Arc<str>> = self.federations.seen.keys().cloned().collect();
+        let mut write = None;
+        for name in &names {
+            let Some(seen) = self.federations.seen.get(name) else { continue };
+            let control = self.league.as_ref().map(|league| &league.control);
+            let standing = Control::standing(control, &self.config.member, &seen.uid, seen.generation, seen.hash);
+            let home = || FederationHome {
+                member: self.config.member.clone(),
+                uid: seen.uid.clone(),
+                generation: seen.generation,
+                hash: seen.hash,
+            };
+            let (agreed, reason, message) = if let Some(error) = seen.errors.first() {
+                ("False", "Invalid", error.clone())
+            } else {
+                match (standing, control) {
+                    (Standing::Founds, _) if write.is_none() => {
+                        write = Some(Control::found(Arc::clone(&seen.raw), home(), self.config.pages));
+                        ("Unknown", "Founding", "the league is being founded".to_owned())
+                    }
+                    (Standing::Edited, Some(control)) if write.is_none() => {
+                        let league =
+                            self.league.as_ref().map(|league| league.id).expect("a control document has a league");
+                        write = Some((league, control.edited(Arc::clone(&seen.raw), home())));
+                        ("Unknown", "Agreeing", "the edit is being agreed on".to_owned())
+                    }
+                    (Standing::InStep | Standing::Mirror, Some(control)) => {
+                        ("True", "Agreed", format!("generation {} of the spec is agreed", control.generation))
+                    }
+                    (Standing::Stale, Some(control)) => (
+                        "False",
+                        "Stale",
+                        format!(
+                            "this object is older than what was agreed from it (generation {}), or was made anew: apply the agreed spec here, and edit from there",
+                            control.home.generation
+                        ),
+                    ),
+                    (Standing::Foreign, Some(control)) => (
+                        "False",
+                        "HomeElsewhere",
+                        format!("the league's spec has its home in member {}: edit it there", control.home.member),
+                    ),
+                    _ => (
+                        "False",
+                        "AnotherFederation",
+                        "one league has one Federation object: delete this one".to_owned(),
+                    ),
+                }
+            };
+            let status = self.federation_status(seen.generation, agreed, reason, &message);
+            self.keep_own(OwnName::new("federations", name), None, Some(status));
+        }
+        if names.is_empty()
+            && let Some(league) = &self.league
+        {
+            let spec = serde_json::from_str::<Value>(league.control.spec.get()).unwrap_or_default();
+            let message = format!("read-only: the spec has its home in member {}", league.control.home.member);
+            let status = self.federation_status(1, "True", "Mirror", &message);
+            self.keep_own(OwnName::new("federations", "league"), Some(spec), Some(status));
+        }
+        if write.is_none()
+            && !self.federations.confirmations.is_empty()
+            && let Some(league) = &self.league
+        {
+            let mut control = league.control.clone();
+            control.confirmations.extend(std::mem::take(&mut self.federations.confirmations));
+            write = Some((league.id, control));
+        }
+        if let Some((league, control)) = write {
+            self.write_control(league, control);
+        }
+    }
+
+    fn federation_status(&self, observed: u64, agreed: &str, reason: &str, message: &str) -> Value {
+        let mut status = json!({
+            "observedGeneration": observed,
+            "conditions": [self.condition("Agreed", agreed, reason, message, observed)],
+        });
+        if let Some(league) = &self.league {
+            status["league"] = json!(league.id);
+            status["generation"] = json!(league.control.generation);
+            status["era"] = json!(league.era);
+        }
+        status
+    }
+
+    /// A person confirmed a set of removals.
+    pub(crate) fn confirm(&mut self, set: Hash, by: String) {
+        self.federations.confirmations.insert(set, by);
+        self.judge_federations();
+    }
+
+    fn write_control(&mut self, league: LeagueId, control: Control) {
+        let era = self.league.as_ref().map_or(Era(1), |league| league.era);
+        let operation = self.next_operation();
+        let nonce = self.random();
+        let member = self.config.member.clone();
+        let pen = Pen { league, era, member: &member, operation, nonce };
+        let request = self.topology.control.begin(pen, &control.to_vec());
+        self.federations.flight = Some((league, control));
+        self.topo(TopoCall::Control, request);
+    }
+
+    pub(crate) fn control_swapped(&mut self, swap: Swap) {
+        let member = self.config.member.clone();
+        match self.topology.control.settle(&member, swap) {
+            Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Control, &reason),
+            Ok(Settled::Committed(_)) => {
+                if let Some((league, control)) = self.federations.flight.take() {
+                    let era = self.league.as_ref().map_or(Era(1), |league| league.era);
+                    self.turn_control(league, era, control);
+                }
+            }
+            Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
+                // A confirmation that lost its race is given again on what won.
+                if let Some((_, control)) = self.federations.flight.take() {
+                    self.federations.confirmations.extend(control.confirmations);
+                }
+                match (Envelope::open_header(&current.value), self.topology.control.adopt(&current)) {
+                    (Ok((envelope, _)), Ok(body)) => self.control_seen(&envelope, &body),
+                    (Err(error), _) | (_, Err(error)) => {
+                        self.log(Level::Error, None, format!("{}: {error}", keys::CONTROL))
+                    }
+                }
+            }
+            Ok(Settled::Lost(None)) => self.judge_federations(),
+            Err(error) => self.log(Level::Error, None, format!("{}: {error}", keys::CONTROL)),
+        }
+    }
+
+    pub(crate) fn control_seen(&mut self, envelope: &Envelope, body: &[u8]) {
+        match Control::from_slice(body) {
+            Ok(control) => self.turn_control(envelope.league, envelope.era, control),
+            Err(error) => self.log(Level::Error, None, error.to_string()),
+        }
+    }
+
+    fn turn_control(&mut self, id: LeagueId, era: Era, control: Control) {
+        let (spec, frozen) = match control.spec() {
+            Ok(spec) => (spec, None),
+            Err(error) => {
+                let frozen = format!(
+                    "the agreed spec holds what this release does not know ({error}): this member's share is frozen until it runs a newer operator"
+                );
+                self.log(Level::Error, None, frozen.clone());
+                let spec = self.league.as_ref().map(|league| FederationSpec::clone(&league.spec)).unwrap_or_default();
+                (spec, Some(frozen))
+            }
+        };
+        if self.league.as_ref().is_none_or(|league| league.control.generation != control.generation) {
+            self.log(
+                Level::Info,
+                None,
+                format!("league {}: generation {} of the spec", id.label(), control.generation),
+            );
+        }
+        if spec.member(&self.config.member).is_none() {
+            let message = format!(
+                "spec.members: {} is not listed, so this operator does nothing: add it, or start the operator under a listed name",
+                self.config.member
+            );
+            self.log(Level::Warning, None, message);
+        }
+        self.league = Some(League { id, era, control, spec: Arc::new(spec), frozen });
+        self.turn_types();
+        self.start_heartbeats();
+        self.judge_federations();
+        self.refresh_members();
+        self.touch_all();
+    }
+
+    /// Follows the types of the spec, and no others. A type that is taken out of the spec is left as
+    /// it is: nothing is removed because a line is absent.
+    fn turn_types(&mut self) {
+        let Some(league) = &self.league else { return };
+        let wanted: BTreeMap<TypeName, _> =
+            league.spec.types.iter().map(|each| (each.resource.clone(), each.clone())).collect();
+        let changed: BTreeSet<TypeName> = self
+            .types
+            .iter()
+            .filter(|(name, state)| wanted.get(*name) != Some(&state.federated_type))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in changed {
+            self.types.remove(&name);
+            self.unfollow(&FeedId::Homes(name.clone()));
+            self.unfollow(&FeedId::Outputs(name));
+        }
+        for (name, federated_type) in wanted {
+            if !self.types.contains_key(&name) {
+                let state = TypeState { federated_type, installed: None, failure: None, failures: 0 };
+                self.types.insert(name.clone(), state);
+                self.install_type(&name);
+            }
+        }
+    }
+}

@@ -1,0 +1,629 @@
+//! The operator, its queues and its dispatch.
+
+use crate::feed::{Feed, FeedChange, FeedFault, FeedRequest, ObjectName};
+use crate::io::{Act, ActId, ApiAnswer, ApiRequest, Event, InstalledType, Level, Note, Now, TopoRequest};
+use crate::observed::{HomeState, Live};
+use crate::output::OutputCall;
+use crate::removal::Removals;
+use crate::topology::{TopoCall, Topology};
+use hansa_ballot::Control;
+use hansa_ledger::cell::RecordStatus;
+use hansa_ledger::{OperationId, Record};
+use hansa_model::{
+    Era, FederatedType, FederationSpec, Generation, Incarnation, LeagueId, MemberName, RecordKey, TypeName,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How many objects one step looks at; the rest waits for the next.
+const OBJECTS_PER_STEP: usize = 256;
+
+/// What an operator is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The member it acts for.
+    pub member: MemberName,
+    /// The uid of the member's `kube-system` namespace.
+    pub cluster_uid: String,
+    /// The API server's version.
+    pub kubernetes: String,
+    /// The operator's release.
+    pub release: String,
+    /// This start of the process; no two starts share one.
+    pub incarnation: Incarnation,
+    /// Its public keys.
+    pub public_keys: Vec<String>,
+    /// Computes and reports, and writes nothing but its own status.
+    pub observe: bool,
+    /// How many requests to the API server may be under way.
+    pub max_in_flight: usize,
+    /// How often it says that it lives, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// How many pages a league gets that this operator founds.
+    pub pages: u32,
+}
+
+/// What an operator counts, for metrics and benches.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Metrics {
+    /// Outputs applied, by whether the API server said so.
+    pub applies: u64,
+    /// Outputs deleted.
+    pub deletes: u64,
+    /// Statuses and finalizers written on federated objects.
+    pub home_writes: u64,
+    /// Values written to the topology server.
+    pub topo_writes: u64,
+    /// Requests refused or failed.
+    pub failures: u64,
+    /// Objects with our label and no record.
+    pub strays: u64,
+    /// Federated objects of this member.
+    pub home_objects: u64,
+    /// Records known.
+    pub records: u64,
+    /// Outputs of this member.
+    pub outputs: u64,
+}
+
+/// Which resource a feed follows.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FeedId {
+    /// `Federation`.
+    Federation,
+    /// `Member`.
+    Members,
+    /// `Federated<Kind>` of this type.
+    Homes(TypeName),
+    /// Outputs of this type, by the league's label.
+    Outputs(TypeName),
+}
+
+/// What an act that is under way is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    FeedList(FeedId),
+    FeedWatch(FeedId),
+    Topo(TopoCall),
+    Type(TypeName),
+    Output(RecordKey, OutputCall),
+    Home(RecordKey, crate::home::HomeCall),
+    Namespace(Arc<str>),
+    Upkeep(crate::upkeep::OwnName, crate::upkeep::UpkeepCall),
+}
+
+/// Why to look at the clock.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    Feed(FeedId),
+    Object(RecordKey),
+    Type(TypeName),
+    Heartbeat,
+    Topo(TopoCall),
+    Statuses,
+    Continue,
+}
+
+/// The league, once it is known.
+#[derive(Clone, Debug)]
+pub(crate) struct League {
+    pub id: LeagueId,
+    pub era: Era,
+    pub control: Control,
+    pub spec: Arc<FederationSpec>,
+    /// Why this member's share is frozen, when the spec holds what this release does not know.
+    pub frozen: Option<String>,
+}
+
+/// A federated type in this member.
+#[derive(Clone, Debug)]
+pub(crate) struct TypeState {
+    pub federated_type: FederatedType,
+    pub installed: Option<InstalledType>,
+    pub failure: Option<String>,
+    pub failures: u32,
+}
+
+/// One federated object: what this member's API server shows of it, and the work on it.
+#[derive(Debug, Default)]
+pub(crate) struct Object {
+    pub home: Option<HomeState>,
+    pub home_work: crate::home::HomeWork,
+    pub live: Option<Live>,
+    pub output_work: crate::output::OutputWork,
+}
+
+/// Work that waits for a place among the requests under way, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Priority {
+    Namespaces,
+    Definitions,
+    Configuration,
+    Workloads,
+    Custom,
+    Removals,
+    Finalizers,
+    Statuses,
+}
+
+/// The operator.
+#[derive(Debug)]
+pub struct Operator {
+    pub(crate) config: Config,
+    pub(crate) now: Now,
+    acts: Vec<Act>,
+    next_act: u64,
+    operations: u64,
+    random: u64,
+    pending: BTreeMap<ActId, Purpose>,
+    timers: BTreeSet<(u64, Timer)>,
+    pub(crate) topology: Topology,
+    pub(crate) league: Option<League>,
+    pub(crate) types: BTreeMap<TypeName, TypeState>,
+    feeds: BTreeMap<FeedId, Feed>,
+    watches: BTreeMap<FeedId, ActId>,
+    pub(crate) federations: crate::league::Federations,
+    pub(crate) upkeep: crate::upkeep::Upkeep,
+    pub(crate) objects: BTreeMap<RecordKey, Object>,
+    dirty: BTreeSet<RecordKey>,
+    pub(crate) queue: BTreeSet<(Priority, RecordKey)>,
+    pub(crate) in_flight: usize,
+    pub(crate) namespaces: BTreeMap<Arc<str>, BTreeSet<RecordKey>>,
+    pub(crate) removals: Removals,
+    pub(crate) metrics: Metrics,
+    woken_at: Option<u64>,
+}
+
+impl Operator {
+    /// An operator that has seen nothing yet; it begins with [`Event::Start`].
+    pub fn new(config: Config) -> Self {
+        let topology = Topology::new(&config);
+        Operator {
+            config,
+            now: Now { monotonic_ms: 0, wall_ms: 0, entropy: 0 },
+            acts: Vec::new(),
+            next_act: 0,
+            operations: 0,
+            random: 0,
+            pending: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            topology,
+            league: None,
+            types: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            federations: crate::league::Federations::default(),
+            upkeep: crate::upkeep::Upkeep::default(),
+            objects: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            queue: BTreeSet::new(),
+            in_flight: 0,
+            namespaces: BTreeMap::new(),
+            removals: Removals::default(),
+            metrics: Metrics::default(),
+            woken_at: None,
+        }
+    }
+
+    /// Takes one event and says what is to be done. The same events in the same order with the same
+    /// times and entropy give the same acts.
+    pub fn step(&mut self, event: Event, now: Now) -> Vec<Act> {
+        self.now = now;
+        self.random ^= now.entropy.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        match event {
+            Event::Start => self.start(),
+            Event::Wake => self.woken_at = None,
+            Event::Api { id, answer } => self.api_answered(id, answer),
+            Event::WatchLine { id, line } => self.watch_line(id, &line),
+            Event::WatchClosed { id, status, reason } => self.watch_closed(id, status, &reason),
+            Event::Topo { id, answer } => {
+                if let Some(Purpose::Topo(call)) = self.pending.remove(&id) {
+                    self.topo_answered(call, answer);
+                }
+            }
+            Event::TypeInstalled { id, answer } => {
+                if let Some(Purpose::Type(name)) = self.pending.remove(&id) {
+                    self.type_installed(&name, answer);
+                }
+            }
+            Event::Query { query, question } => {
+                let answer = self.answer(&question);
+                self.acts.push(Act::Reply { query, answer });
+            }
+        }
+        self.run_timers();
+        self.process_dirty();
+        if self.dirty.is_empty() {
+            self.judge_removals();
+            self.flush_pages();
+            self.flush_statuses();
+        }
+        self.drain_queue();
+        self.wake_next();
+        std::mem::take(&mut self.acts)
+    }
+
+    /// What it has counted.
+    pub fn metrics(&self) -> Metrics {
+        let records = self.topology.records().count() as u64;
+        let home_objects = self.objects.values().filter(|object| object.home.is_some()).count() as u64;
+        let outputs = self.objects.values().filter(|object| object.live.is_some()).count() as u64;
+        Metrics { records, home_objects, outputs, ..self.metrics.clone() }
+    }
+
+    /// Whether it knows the league's picture and its own cluster, so that it can do its share.
+    pub fn is_ready(&self) -> bool {
+        self.topology.is_loaded() && self.league.is_some() && self.feeds.values().all(Feed::is_synced)
+    }
+
+    /// Whether nothing is left to be done about anything it knows: no write under way or waiting.
+    pub fn is_idle(&self) -> bool {
+        let waits = |purpose: &Purpose| {
+            matches!(purpose, Purpose::FeedWatch(_) | Purpose::Topo(TopoCall::Changes) | Purpose::Topo(TopoCall::Cell))
+        };
+        self.dirty.is_empty()
+            && self.queue.is_empty()
+            && self.pending.values().all(waits)
+            && !self.topology.has_unwritten()
+    }
+
+    fn start(&mut self) {
+        self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
+        self.follow(FeedId::Federation, "/apis/hansa.dev/v1alpha1/federations".to_owned(), None);
+        self.follow(FeedId::Members, "/apis/hansa.dev/v1alpha1/members".to_owned(), None);
+    }
+
+    // --- acts ---
+
+    pub(crate) fn random(&mut self) -> u64 {
+        // SplitMix64 over the entropy of the steps.
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn next_operation(&mut self) -> OperationId {
+        self.operations += 1;
+        OperationId { incarnation: self.config.incarnation, sequence: self.operations }
+    }
+
+    fn issue(&mut self, purpose: Purpose) -> ActId {
+        self.next_act += 1;
+        let id = ActId(self.next_act);
+        self.pending.insert(id, purpose);
+        id
+    }
+
+    pub(crate) fn api(&mut self, purpose: Purpose, request: ApiRequest) {
+        if matches!(purpose, Purpose::Output(..) | Purpose::Home(..)) {
+            self.in_flight += 1;
+        }
+        let id = self.issue(purpose);
+        self.acts.push(Act::Api { id, request });
+    }
+
+    pub(crate) fn topo(&mut self, call: TopoCall, request: TopoRequest) {
+        if matches!(request, TopoRequest::Write { .. }) {
+            self.metrics.topo_writes += 1;
+        }
+        let id = self.issue(Purpose::Topo(call));
+        self.acts.push(Act::Topo { id, request });
+    }
+
+    pub(crate) fn install_type(&mut self, name: &TypeName) {
+        if let Some(state) = self.types.get(name) {
+            let federated_type = state.federated_type.clone();
+            let id = self.issue(Purpose::Type(name.clone()));
+            self.acts.push(Act::InstallType { id, federated_type });
+        }
+    }
+
+    pub(crate) fn log(&mut self, level: Level, key: Option<&RecordKey>, message: impl Into<String>) {
+        self.acts.push(Act::Log(Note { level, key: key.cloned(), message: message.into() }));
+    }
+
+    pub(crate) fn at(&mut self, monotonic_ms: u64, timer: Timer) {
+        self.timers.insert((monotonic_ms, timer));
+    }
+
+    pub(crate) fn pause(&mut self, failures: u32, base: u64, limit: u64) -> u64 {
+        let entropy = self.random();
+        self.now.monotonic_ms + crate::backoff::pause_ms(failures.max(1), base, limit, entropy)
+    }
+
+    fn run_timers(&mut self) {
+        while let Some((at, _)) = self.timers.first()
+            && *at <= self.now.monotonic_ms
+        {
+            let (_, timer) = self.timers.pop_first().expect("there is a first");
+            match timer {
+                Timer::Feed(id) => self.continue_feed(&id),
+                Timer::Object(key) => self.touch(&key),
+                Timer::Type(name) => self.install_type(&name),
+                Timer::Heartbeat => self.heartbeat(),
+                Timer::Topo(call) => self.repeat_topo(call),
+                Timer::Statuses | Timer::Continue => {}
+            }
+        }
+    }
+
+    fn wake_next(&mut self) {
+        if !self.dirty.is_empty() {
+            self.at(self.now.monotonic_ms, Timer::Continue);
+        }
+        let next = self.timers.first().map(|(at, _)| *at);
+        if let Some(at) = next
+            && self.woken_at.is_none_or(|woken| at < woken || woken < self.now.monotonic_ms)
+        {
+            self.woken_at = Some(at);
+            self.acts.push(Act::WakeAt { monotonic_ms: at });
+        }
+    }
+
+    // --- feeds ---
+
+    pub(crate) fn follow(&mut self, id: FeedId, path: String, selector: Option<String>) {
+        if !self.feeds.contains_key(&id) {
+            self.feeds.insert(id.clone(), Feed::new(path, selector));
+            self.continue_feed(&id);
+        }
+    }
+
+    pub(crate) fn unfollow(&mut self, id: &FeedId) {
+        self.feeds.remove(id);
+        if let Some(act) = self.watches.remove(id) {
+            self.pending.remove(&act);
+            self.acts.push(Act::CloseWatch { id: act });
+        }
+    }
+
+    pub(crate) fn is_synced(&self, id: &FeedId) -> bool {
+        self.feeds.get(id).is_some_and(Feed::is_synced)
+    }
+
+    /// Whether the member's own API server refuses or cannot be reached.
+    pub(crate) fn api_server_ready(&self) -> bool {
+        self.feeds.values().any(|feed| !feed.is_failing())
+    }
+
+    fn continue_feed(&mut self, id: &FeedId) {
+        let now = self.now;
+        let Some(feed) = self.feeds.get_mut(id) else { return };
+        match feed.next(now) {
+            FeedRequest::List(request) => self.api(Purpose::FeedList(id.clone()), request),
+            FeedRequest::Watch(request) => {
+                let act = self.issue(Purpose::FeedWatch(id.clone()));
+                self.watches.insert(id.clone(), act);
+                self.acts.push(Act::Watch { id: act, request });
+            }
+            FeedRequest::Wait(until) => self.at(until, Timer::Feed(id.clone())),
+        }
+    }
+
+    fn feed_fault(&mut self, id: &FeedId, fault: &FeedFault) {
+        // The first time is often a restart or an expired history; it is news when it goes on.
+        if fault.failures == 3 || fault.failures % 20 == 0 {
+            let message = format!("cannot follow {id:?}: {} ({} times in a row)", fault.reason, fault.failures);
+            self.log(Level::Warning, None, message);
+        }
+    }
+
+    fn watch_line(&mut self, act: ActId, line: &[u8]) {
+        let Some(Purpose::FeedWatch(id)) = self.pending.get(&act).cloned() else { return };
+        let now = self.now;
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        match feed.line(line, now) {
+            Ok(Some(change)) => self.feed_changed(&id, change),
+            Ok(None) => {}
+            Err(fault) => {
+                self.pending.remove(&act);
+                self.watches.remove(&id);
+                self.acts.push(Act::CloseWatch { id: act });
+                self.feed_fault(&id, &fault);
+                self.continue_feed(&id);
+            }
+        }
+    }
+
+    fn watch_closed(&mut self, act: ActId, status: Option<u16>, reason: &str) {
+        let Some(Purpose::FeedWatch(id)) = self.pending.remove(&act) else { return };
+        self.watches.remove(&id);
+        let now = self.now;
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        if let Some(fault) = feed.closed(status, reason, now) {
+            self.feed_fault(&id, &fault);
+        }
+        self.continue_feed(&id);
+    }
+
+    fn feed_changed(&mut self, id: &FeedId, change: FeedChange) {
+        match (id, change) {
+            (FeedId::Federation, FeedChange::Object(object)) => self.federation_seen(&object),
+            (FeedId::Federation, FeedChange::Gone((_, name), _)) => self.federation_gone(&name),
+            (FeedId::Members, FeedChange::Object(object)) => self.own_seen("members", &object),
+            (FeedId::Members, FeedChange::Gone((_, name), _)) => self.own_gone("members", &name),
+            (FeedId::Homes(name), FeedChange::Object(object)) => self.home_seen(name, &object),
+            (FeedId::Homes(name), FeedChange::Gone(object, _)) => self.home_gone(name, &object),
+            (FeedId::Outputs(name), FeedChange::Object(object)) => self.output_seen(name, &object),
+            (FeedId::Outputs(name), FeedChange::Gone(object, _)) => self.output_gone(name, &object),
+            (FeedId::Federation, FeedChange::Synced) => self.judge_federations(),
+            (FeedId::Members, FeedChange::Synced) => self.refresh_members(),
+            (_, FeedChange::Synced) => self.touch_all(),
+        }
+    }
+
+    fn api_answered(&mut self, id: ActId, answer: Result<ApiAnswer, String>) {
+        let Some(purpose) = self.pending.remove(&id) else { return };
+        match purpose {
+            Purpose::FeedList(feed_id) => {
+                let now = self.now;
+                let Some(feed) = self.feeds.get_mut(&feed_id) else { return };
+                let answer = answer.as_ref().map(|answer| (answer.status, &*answer.body)).map_err(Clone::clone);
+                match feed.listed(answer, now) {
+                    Ok(changes) => {
+                        for change in changes {
+                            self.feed_changed(&feed_id, change);
+                        }
+                    }
+                    Err(fault) => self.feed_fault(&feed_id, &fault),
+                }
+                self.continue_feed(&feed_id);
+            }
+            Purpose::Output(key, call) => {
+                self.in_flight -= 1;
+                self.output_answered(&key, call, answer);
+            }
+            Purpose::Home(key, call) => {
+                self.in_flight -= 1;
+                self.home_answered(&key, call, answer);
+            }
+            Purpose::Namespace(namespace) => self.namespace_answered(&namespace, answer),
+            Purpose::Upkeep(name, call) => self.upkeep_answered(&name, call, answer),
+            Purpose::FeedWatch(_) | Purpose::Topo(_) | Purpose::Type(_) => {}
+        }
+    }
+
+    // --- objects ---
+
+    /// The key of an object of this type.
+    pub(crate) fn key_of(type_name: &TypeName, (namespace, name): &ObjectName) -> RecordKey {
+        RecordKey { type_name: type_name.clone(), namespace: namespace.clone(), name: name.clone() }
+    }
+
+    /// Marks an object to be looked at.
+    pub(crate) fn touch(&mut self, key: &RecordKey) {
+        self.dirty.insert(key.clone());
+    }
+
+    /// Marks every object to be looked at: the spec, a type or a feed changed for all of them.
+    pub(crate) fn touch_all(&mut self) {
+        self.dirty.extend(self.objects.keys().cloned());
+        let keys: Vec<_> = self.topology.records().map(|(key, _)| key.clone()).collect();
+        self.dirty.extend(keys);
+    }
+
+    fn process_dirty(&mut self) {
+        for _ in 0..OBJECTS_PER_STEP {
+            let Some(key) = self.dirty.pop_first() else { return };
+            self.process(&key);
+        }
+    }
+
+    fn process(&mut self, key: &RecordKey) {
+        let Some(context) = self.context(key) else { return };
+        let record = self.record_in_page(key);
+        let mut object = self.objects.remove(key).unwrap_or_default();
+        self.process_home(key, &context, &mut object, record.as_deref());
+        self.process_placement(key, &context, record.as_deref());
+        self.process_output(key, &context, &mut object, record.as_deref());
+        self.process_report(key, &context, &mut object, record.as_deref());
+        if object.is_worth_keeping() {
+            self.objects.insert(key.clone(), object);
+        }
+    }
+
+    /// What is known for all objects of a type; `None` while the picture is incomplete: without it
+    /// nothing is done.
+    pub(crate) fn context(&self, key: &RecordKey) -> Option<Context> {
+        let league = self.league.as_ref().filter(|league| league.frozen.is_none())?;
+        let state = self.types.get(&key.type_name)?;
+        let installed = state.installed.as_ref()?;
+        let ready = self.topology.is_loaded()
+            && league.spec.member(&self.config.member).is_some()
+            && self.is_synced(&FeedId::Homes(key.type_name.clone()))
+            && self.is_synced(&FeedId::Outputs(key.type_name.clone()));
+        ready.then(|| Context {
+            league: league.id,
+            generation: league.control.generation,
+            spec: Arc::clone(&league.spec),
+            federated_type: state.federated_type.clone(),
+            installed: installed.clone(),
+        })
+    }
+
+    fn drain_queue(&mut self) {
+        while self.in_flight < self.config.max_in_flight {
+            let Some((priority, key)) = self.queue.pop_first() else { return };
+            match priority {
+                Priority::Finalizers | Priority::Statuses => self.start_home_work(&key, priority),
+                _ => self.start_output_work(&key),
+            }
+        }
+    }
+
+    fn type_installed(&mut self, name: &TypeName, answer: Result<InstalledType, String>) {
+        let Some(state) = self.types.get_mut(name) else { return };
+        match answer {
+            Ok(installed) => {
+                state.failures = 0;
+                state.failure = None;
+                state.installed = Some(installed);
+                self.follow_type(name);
+                self.touch_all();
+            }
+            Err(failure) => {
+                state.failures += 1;
+                let failures = state.failures;
+                if state.failure.as_ref() != Some(&failure) {
+                    self.log(Level::Warning, None, format!("type {name} cannot be federated here yet: {failure}"));
+                }
+                if let Some(state) = self.types.get_mut(name) {
+                    state.failure = Some(failure);
+                }
+                let at = self.pause(failures, 500, 60_000);
+                self.at(at, Timer::Type(name.clone()));
+            }
+        }
+    }
+
+    fn follow_type(&mut self, name: &TypeName) {
+        let Some(league) = &self.league else { return };
+        let Some(state) = self.types.get(name) else { return };
+        let selector = format!("hansa.dev/league={}", league.id.label());
+        let outputs = collection(name.group(), &state.federated_type.version, name.resource());
+        let homes = collection(&name.federated_group(), "v1alpha1", &name.federated_plural());
+        self.follow(FeedId::Homes(name.clone()), homes, None);
+        self.follow(FeedId::Outputs(name.clone()), outputs, Some(selector));
+    }
+}
+
+/// What is known for all objects of one type.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub league: LeagueId,
+    pub generation: Generation,
+    pub spec: Arc<FederationSpec>,
+    pub federated_type: FederatedType,
+    pub installed: InstalledType,
+}
+
+impl Object {
+    fn is_worth_keeping(&self) -> bool {
+        self.home.is_some()
+            || self.live.is_some()
+            || self.output_work.is_worth_keeping()
+            || self.home_work.is_worth_keeping()
+    }
+}
+
+/// Whether a record's status is about its present life and revision.
+pub(crate) fn is_current(status: &RecordStatus, record: &Record) -> bool {
+    status.incarnation == record.incarnation && status.revision == record.revision
+}
+
+/// The path of a collection over all namespaces.
+pub(crate) fn collection(group: &str, version: &str, plural: &str) -> String {
+    if group.is_empty() { format!("/api/{version}/{plural}") } else { format!("/apis/{group}/{version}/{plural}") }
+}
+
+/// The path of one object.
+pub(crate) fn object_path(group: &str, version: &str, plural: &str, namespace: &str, name: &str) -> String {
+    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    if namespace.is_empty() {
+        format!("{root}/{plural}/{name}")
+    } else {
+        format!("{root}/namespaces/{namespace}/{plural}/{name}")
+    }
+}

@@ -1,0 +1,174 @@
+//! Objects as they are kept in memory: reduced on arrival, their bodies let go.
+
+use hansa_ledger::cell::Health;
+use hansa_ledger::lives::HomeObject;
+use hansa_ledger::record::{Body, Intent};
+use hansa_model::{FederatedSpec, Hash, Incarnation, MemberName, Revision, TypeName};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// Hansa's field manager for outputs (see KEP-555).
+pub const MANAGER: &str = "hansa";
+
+/// The finalizer on federated objects.
+pub const FINALIZER: &str = "hansa.dev/federated";
+
+/// The annotation by which a user makes this object the home: its value is the agreed revision that
+/// is taken over from, so that it does not go on counting for later ones.
+pub const TAKE_HOME: &str = "hansa.dev/take-home";
+
+/// A Federated<Kind> object of this member.
+#[derive(Clone, Debug)]
+pub struct HomeState {
+    /// What the judgement of its standing needs.
+    pub object: HomeObject,
+    /// The value of [`TAKE_HOME`].
+    pub take_home_from: Option<Revision>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// Its finalizers.
+    pub finalizers: Vec<String>,
+    /// Whether it has a deletion timestamp.
+    pub deleting: bool,
+    /// Its content, kept until it is the agreed one.
+    pub intent: Option<Intent>,
+    /// What is wrong with its spec, when it does not read.
+    pub invalid: Option<String>,
+    /// The hash of its status without times, as it stands.
+    pub status: Hash,
+    /// Its conditions, for their transition times.
+    pub conditions: Value,
+}
+
+impl HomeState {
+    /// Reduces an object; `remembered_stamp` is what this member's status cell remembers for its uid.
+    pub fn reduce(object: &Value, author: &MemberName) -> Self {
+        let metadata = &object["metadata"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let spec = &object["spec"];
+        let hash = Hash::of(spec);
+        let raw = RawValue::from_string(spec.to_string()).expect("JSON is JSON");
+        let intent = Intent { hash, author: author.clone(), body: Body::Inline(Arc::from(raw)), signature: None };
+        let invalid = FederatedSpec::deserialize_checked(spec).err();
+        let status = &object["status"];
+        HomeState {
+            object: HomeObject {
+                uid: text(&metadata["uid"]),
+                generation: metadata["generation"].as_u64().unwrap_or_default(),
+                hash,
+                stamp: status["agreed"]["revision"].as_u64().map(Revision),
+                remembered_stamp: None,
+                take_home: false,
+                takeover_allowed: false,
+            },
+            take_home_from: metadata["annotations"][TAKE_HOME]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .map(Revision),
+            resource_version: text(&metadata["resourceVersion"]),
+            finalizers: metadata["finalizers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            deleting: metadata["deletionTimestamp"].is_string(),
+            intent: Some(intent),
+            invalid,
+            status: status_hash(status),
+            conditions: status["conditions"].clone(),
+        }
+    }
+
+    /// Whether Hansa's finalizer is on it.
+    pub fn has_finalizer(&self) -> bool {
+        self.finalizers.iter().any(|name| name == FINALIZER)
+    }
+}
+
+/// Reads and checks a spec beyond its schema.
+trait DeserializeChecked: Sized {
+    fn deserialize_checked(spec: &Value) -> Result<Self, String>;
+}
+
+impl DeserializeChecked for FederatedSpec {
+    fn deserialize_checked(spec: &Value) -> Result<Self, String> {
+        let read: FederatedSpec = serde::Deserialize::deserialize(spec).map_err(|error| format!("spec: {error}"))?;
+        match (&read.template, &read.template_from) {
+            (None, None) => Err("spec.template: it is required (or spec.templateFrom, for a Secret)".to_owned()),
+            (Some(_), Some(_)) => Err("spec.templateFrom: it excludes spec.template, keep one of them".to_owned()),
+            _ => Ok(read),
+        }
+    }
+}
+
+/// The hash of a status without the times in its conditions.
+pub fn status_hash(status: &Value) -> Hash {
+    let mut status = status.clone();
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        if let Some(fields) = condition.as_object_mut() {
+            fields.remove("lastTransitionTime");
+        }
+    }
+    Hash::of(&status)
+}
+
+/// An output as it stands in this member.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Live {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// The life that it was made for; `None` when the mark is missing.
+    pub incarnation: Option<Incarnation>,
+    /// The hash of the fields that Hansa owns in it; `None` when it owns none.
+    pub owned: Option<Hash>,
+    /// Whether it has a deletion timestamp.
+    pub deleting: bool,
+    /// Whether it has run to its end (a Job that vanishes then is no drift).
+    pub finished: bool,
+    /// Its own health.
+    pub health: Health,
+    /// What the health says.
+    pub health_message: String,
+    /// The counters of its status.
+    pub summary: Value,
+    /// What falls with it.
+    pub weight: u64,
+}
+
+impl Live {
+    /// Reduces an object of this type and kind.
+    pub fn reduce(type_name: &TypeName, kind: &str, object: &Value) -> Self {
+        let metadata = &object["metadata"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (health, health_message) = match hansa_render::health(type_name.group(), kind, object) {
+            hansa_render::Health::Healthy => (Health::Healthy, String::new()),
+            hansa_render::Health::Progressing(message) => (Health::Progressing, message),
+            hansa_render::Health::Degraded(message) => (Health::Degraded, message),
+            hansa_render::Health::Unknown => (Health::Unknown, String::new()),
+        };
+        let ended = |condition: &Value| {
+            (condition["type"] == "Complete" || condition["type"] == "Failed") && condition["status"] == "True"
+        };
+        Live {
+            uid: text(&metadata["uid"]),
+            resource_version: text(&metadata["resourceVersion"]),
+            incarnation: metadata["annotations"][hansa_render::INCARNATION_ANNOTATION]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .map(Incarnation),
+            owned: hansa_render::owned(object, MANAGER).map(|owned| Hash::of(&owned)),
+            deleting: metadata["deletionTimestamp"].is_string(),
+            finished: kind == "Job"
+                && object["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(ended)),
+            health,
+            health_message,
+            summary: hansa_render::status_summary(object),
+            weight: hansa_render::weight(type_name, object),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What is to be taken away: collected, judged as a set by the breaker, made durable, and only then
+//! done.
+
+use crate::io::Level;
+use crate::machine::{Context, Operator};
+use hansa_ledger::Record;
+use hansa_ledger::breaker::{Pending, Removal, Verdict, judge};
+use hansa_ledger::cell::{Health, State};
+use hansa_ledger::mutation::Change;
+use hansa_model::{Hash, Incarnation, MemberName, RecordKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which set a removal belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Decision {
+    /// The last home went by intent: a tombstone for all.
+    End,
+    /// Placement does not select some members any more; decided by the page's appointee.
+    Withdraw,
+    /// This member's own output goes.
+    Output,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    pending: BTreeMap<RecordKey, Pending>,
+    approved: BTreeMap<RecordKey, Incarnation>,
+    verdict: Option<(Hash, String)>,
+}
+
+/// What is to be taken away, by set.
+#[derive(Debug, Default)]
+pub(crate) struct Removals {
+    sets: BTreeMap<Decision, Set>,
+    /// How many verdicts allowed something so far.
+    pub serial: u64,
+    /// Approved, and waiting until the breaker's own entry is durable: which verdict it was.
+    unpersisted: Vec<(u64, Decision, BTreeMap<RecordKey, Pending>)>,
+    /// The pages that this process has claimed with a decision.
+    claimed: BTreeSet<u32>,
+}
+
+impl Removals {
+    /// Whether this removal may be done. If not yet, it is put up for judgement.
+    pub fn ask(&mut self, decision: Decision, key: &RecordKey, pending: Pending) -> bool {
+        let set = self.sets.entry(decision).or_default();
+        if set.approved.get(key) == Some(&pending.incarnation) {
+            return true;
+        }
+        let waiting = self.unpersisted.iter().any(|(_, kind, keys)| {
+            *kind == decision && keys.get(key).is_some_and(|p| p.incarnation == pending.incarnation)
+        });
+        if !waiting {
+            set.pending.insert(key.clone(), pending);
+        }
+        false
+    }
+
+    /// Takes a removal back: it is done, or not wanted any more.
+    pub fn forget(&mut self, decision: Decision, key: &RecordKey) {
+        if let Some(set) = self.sets.get_mut(&decision) {
+            set.pending.remove(key);
+            set.approved.remove(key);
+        }
+    }
+
+    /// Why a removal of this key waits for a person, if it does.
+    pub fn held(&self, key: &RecordKey) -> Option<String> {
+        self.sets
+            .values()
+            .find(|set| set.pending.contains_key(key))
+            .and_then(|set| set.verdict.as_ref())
+            .map(|(_, why)| why.clone())
+    }
+
+    /// The sets that wait: what they are, their hash, why, and their keys.
+    pub fn waiting(&self) -> impl Iterator<Item = (Decision, Hash, &str, Vec<&RecordKey>)> {
+        self.sets.iter().filter_map(|(decision, set)| {
+            set.verdict.as_ref().map(|(hash, why)| (*decision, *hash, why.as_str(), set.pending.keys().collect()))
+        })
+    }
+}
+
+impl Operator {
+    /// Judges every set that has something pending, once nothing else is left to look at.
+    pub(crate) fn judge_removals(&mut self) {
+        let Some(league) = self.league.clone() else { return };
+        if self.topology.down_since_ms.is_some() {
+            return;
+        }
+        let wall = self.now.wall_ms;
+        let window = league.spec.safety.deletes.window_ms().unwrap_or(u64::MAX);
+        for decision in [Decision::End, Decision::Withdraw, Decision::Output] {
+            let Some(set) = self.removals.sets.get(&decision).filter(|set| !set.pending.is_empty()) else { continue };
+            let pending = set.pending.clone();
+            let placed = match decision {
+                Decision::Output => {
+                    self.objects.values().filter_map(|object| object.live.as_ref()).map(|live| live.weight).sum()
+                }
+                Decision::End | Decision::Withdraw => self.topology.records().count() as u64,
+            };
+            let recent = &self.topology.cell.cell.removals;
+            let verdict =
+                judge(&league.spec.safety.deletes, placed, recent, wall, &pending, &league.control.confirmed());
+            let set = self.removals.sets.entry(decision).or_default();
+            match verdict {
+                Verdict::Allowed => {
+                    set.pending.clear();
+                    set.verdict = None;
+                    let weight = pending.values().map(|removal| removal.weight).sum();
+                    let removals = &mut self.topology.cell.cell.removals;
+                    removals.retain(|removal| wall.saturating_sub(removal.at_ms) < window);
+                    removals.push(Removal { at_ms: wall, weight });
+                    // The entry is durable before the deed: a crash in between forgets nothing.
+                    self.removals.serial += 1;
+                    self.removals.unpersisted.push((self.removals.serial, decision, pending));
+                    self.topology.cell.dirty = true;
+                    self.flush_cell();
+                }
+                Verdict::Held { set: hash, pending: weight, recent, limit } => {
+                    let count = pending.len();
+                    let why = format!(
+                        "{count} removals (weight {weight}, after {recent} lately) are more than the budget of {limit}: they wait for `hansa confirm {}`",
+                        hash.short()
+                    );
+                    if set.verdict.as_ref().map(|(known, _)| *known) != Some(hash) {
+                        set.verdict = Some((hash, why.clone()));
+                        self.log(Level::Warning, None, why);
+                        for key in pending.keys() {
+                            self.touch(key);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The cell with the entries of the verdicts up to this one is durable: what waited may be done.
+    pub(crate) fn removals_persisted(&mut self, serial: u64) {
+        let (durable, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.removals.unpersisted).into_iter().partition(|(verdict, _, _)| *verdict <= serial);
+        self.removals.unpersisted = waiting;
+        for (_, decision, keys) in durable {
+            for (key, pending) in keys {
+                self.removals.sets.entry(decision).or_default().approved.insert(key.clone(), pending.incarnation);
+                self.touch(&key);
+            }
+        }
+    }
+
+    /// Withdraws an object from members that placement does not select any more: only as the page's
+    /// appointee, and only when those that stay report this revision healthy. A withdrawal from
+    /// everywhere has nobody to wait for; the breaker is its gate.
+    pub(crate) fn process_withdrawal(
+        &mut self,
+        key: &RecordKey,
+        context: &Context,
+        record: &Record,
+        wanted: &BTreeSet<MemberName>,
+    ) {
+        let leaving: BTreeSet<MemberName> =
+            record.placed_members().filter(|member| !wanted.contains(*member)).cloned().collect();
+        if leaving.is_empty() || self.appointee(context, key).as_ref() != Some(&self.config.member) {
+            return self.removals.forget(Decision::Withdraw, key);
+        }
+        let well = |member: &MemberName| {
+            self.status_of(member, key).is_some_and(|status| {
+                crate::machine::is_current(status, record)
+                    && status.state == State::Applied
+                    && matches!(status.health, Health::Healthy | Health::Unknown)
+            })
+        };
+        if !wanted.iter().all(well) {
+            return;
+        }
+        let weight = leaving.len() as u64;
+        if self.removals.ask(Decision::Withdraw, key, Pending { incarnation: record.incarnation, weight }) {
+            let header = self.header(key);
+            let mine = header.member.as_ref() == Some(&self.config.member);
+            // The header names a member, not a process: a new start takes the next term with its
+            // first decision.
+            let page = key.page(self.pages());
+            let term = if mine && !self.removals.claimed.insert(page) { header.term } else { header.term.next() };
+            self.removals.forget(Decision::Withdraw, key);
+            self.mutate(key, Change::Withdraw { revision: record.revision, members: leaving, term });
+        }
+    }
+
+    /// The member appointed to a key's page. Until appointments are voted, every operator computes
+    /// the same one: the highest random weight of (member, page) (Thaler and Ravishankar, 1998).
+    pub(crate) fn appointee(&self, context: &Context, key: &RecordKey) -> Option<MemberName> {
+        let page = key.page(self.pages());
+        let weight = |name: &MemberName| Hash::of_bytes(format!("{name}/{page}").as_bytes());
+        context.spec.members.iter().map(|member| &member.name).max_by_key(|name| weight(name)).cloned()
+    }
+}

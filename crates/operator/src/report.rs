@@ -1,0 +1,271 @@
+//! The status of a federated object: what the league agreed on, and what came of it in each member.
+//! A pure function of the record, the members' words, and the object's standing.
+
+use hansa_ledger::Record;
+use hansa_ledger::cell::{Health, RecordStatus, State};
+use hansa_ledger::lives::{Freeze, Standing};
+use hansa_ledger::record::PlacedState;
+use hansa_model::{Era, MemberName, Revision};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// How many members a status lists, unhealthy first.
+const MAX_MEMBERS: usize = 50;
+
+/// What a status is computed from.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The era.
+    pub era: Era,
+    /// The record; `None` before the first agreement.
+    pub record: Option<&'a Record>,
+    /// Whether this object's standing lets it count.
+    pub standing: &'a Standing,
+    /// The revision that the object itself was last agreed on as.
+    pub stamp: Option<Revision>,
+    /// What is wrong with the object's spec.
+    pub invalid: Option<&'a str>,
+    /// Where its content differs from the agreed one, for people.
+    pub differences: &'a [String],
+    /// Since when the topology server cannot be used, wall time in milliseconds.
+    pub topology_away_since_ms: Option<u64>,
+    /// What placement makes of it: the members, or why it is refused.
+    pub placement: Result<usize, &'a str>,
+    /// What waits for a confirmation: the set's hash and why, for people.
+    pub held: Option<&'a str>,
+    /// What each member says.
+    pub statuses: &'a BTreeMap<MemberName, RecordStatus>,
+    /// `metadata.generation` of the object.
+    pub generation: u64,
+    /// Now, wall time in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// A status, and whether every placed member has reported on the agreed revision.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    /// `status` of the federated object, with fresh transition times.
+    pub status: Value,
+    /// Whether nothing more is expected for this revision.
+    pub complete: bool,
+}
+
+/// Computes a status.
+pub fn report(input: &Input<'_>) -> Report {
+    let mut status = Map::new();
+    status.insert("observedGeneration".into(), json!(input.generation));
+    let agreed = agreed_condition(input);
+    let mut members = Vec::new();
+    let (mut placed, mut applied, mut ready) = (0u32, 0u32, 0u32);
+    let mut failing = Vec::new();
+    let mut complete = true;
+    let mut summaries = Vec::new();
+    let mut trouble = None;
+    let mut unhealthy = None;
+    if let Some(record) = input.record {
+        for (member, place) in record.placed.iter().filter(|(_, place)| place.state != PlacedState::Gone) {
+            let current = input.statuses.get(member).filter(|status| status.incarnation == record.incarnation);
+            let state = current.map_or(State::Pending, |status| status.state);
+            let fresh =
+                current.is_some_and(|status| status.revision == record.revision && status.state != State::Pending);
+            let health = current.map_or(Health::Unknown, |status| status.health);
+            let mut entry = json!({"name": member, "state": state, "health": health});
+            if let Some(status) = current {
+                entry["revision"] = json!(status.revision);
+                let message = if status.message.is_empty() { &status.health_message } else { &status.message };
+                if !message.is_empty() {
+                    entry["message"] = json!(shortened(message));
+                }
+            }
+            if place.state == PlacedState::Withdrawing {
+                entry["state"] = json!("Withdrawing");
+                members.push((1u8, entry));
+                continue;
+            }
+            placed += 1;
+            complete &= fresh;
+            let is_applied = fresh && state == State::Applied;
+            applied += u32::from(is_applied);
+            let is_ready = is_applied && matches!(health, Health::Healthy | Health::Unknown);
+            ready += u32::from(is_ready);
+            if fresh && matches!(state, State::Refused | State::Conflicting | State::Waiting) {
+                failing.push(json!(member));
+                let message = current.map_or("", |status| status.message.as_str());
+                trouble.get_or_insert_with(|| format!("{member}: {message}"));
+            }
+            if health == Health::Degraded {
+                let message = current.map_or("", |status| status.health_message.as_str());
+                unhealthy.get_or_insert_with(|| format!("{member}: {message}"));
+            }
+            if let Some(status) = current.filter(|status| !status.summary.is_null()) {
+                summaries.push(status.summary.clone());
+            }
+            members.push((u8::from(is_ready) * 2 + u8::from(is_applied), entry));
+        }
+        let homes: Vec<_> = record.homes.keys().collect();
+        let differs = matches!(input.standing, Standing::Differs | Standing::Conflicts | Standing::Frozen(_));
+        // The stamp is what this object itself was last agreed on as: a copy that differs keeps its
+        // own, or a restored one could not be told from an edited one any more.
+        if let Some(stamp) = if differs { input.stamp } else { Some(record.revision) } {
+            let mut agreed = json!({
+                "era": input.era, "incarnation": record.incarnation, "revision": stamp, "homes": homes, "differs": differs,
+            });
+            if !differs {
+                agreed["hash"] = json!(record.intent.hash);
+            }
+            status.insert("agreed".into(), agreed);
+        }
+    } else if let Some(stamp) = input.stamp {
+        status.insert("agreed".into(), json!({"era": input.era, "revision": stamp, "differs": true}));
+    }
+    members.sort_by(|a, b| (a.0, a.1["name"].as_str()).cmp(&(b.0, b.1["name"].as_str())));
+    let listed: Vec<Value> = members.into_iter().take(MAX_MEMBERS).map(|(_, entry)| entry).collect();
+    status.insert("summary".into(), json!({"placed": placed, "applied": applied, "ready": ready, "failing": failing}));
+    status.insert("members".into(), Value::from(listed));
+    if !summaries.is_empty() {
+        status.insert("aggregate".into(), hansa_render::aggregate(&summaries));
+    }
+    let scheduled = match input.placement {
+        Ok(0) => ("False", "NoMember", "spec.placement selects no member of the league".to_owned()),
+        Ok(count) => ("True", "Placed", format!("placement selects {count} members")),
+        Err(why) => ("False", "Refused", why.to_owned()),
+    };
+    let propagated = match (&trouble, input.record) {
+        (_, None) => ("Unknown", "NotAgreed", "nothing is agreed yet".to_owned()),
+        (Some(trouble), _) => ("False", "Failing", trouble.clone()),
+        _ if applied == placed => ("True", "Applied", format!("applied in {applied} of {placed} members")),
+        _ => ("Unknown", "Progressing", format!("applied in {applied} of {placed} members")),
+    };
+    let healthy = match &unhealthy {
+        Some(unhealthy) => ("False", "Degraded", unhealthy.clone()),
+        None if ready == placed && input.record.is_some() => {
+            ("True", "Healthy", format!("ready in {ready} of {placed} members"))
+        }
+        None => ("Unknown", "Progressing", format!("ready in {ready} of {placed} members")),
+    };
+    let all = [&agreed, &scheduled, &propagated, &healthy];
+    let ready_condition = match all.iter().find(|condition| condition.0 != "True") {
+        None => ("True", "Ready", String::new()),
+        Some(first) => (first.0, first.1, first.2.clone()),
+    };
+    let named = [
+        ("Ready", &ready_condition),
+        ("Agreed", &agreed),
+        ("Scheduled", &scheduled),
+        ("Propagated", &propagated),
+        ("Healthy", &healthy),
+    ];
+    let time = rfc3339(input.wall_ms);
+    let conditions: Vec<Value> = named
+        .iter()
+        .map(|(kind, (value, reason, message))| {
+            json!({"type": kind, "status": value, "reason": reason, "message": shortened(message), "observedGeneration": input.generation, "lastTransitionTime": time})
+        })
+        .collect();
+    status.insert("conditions".into(), Value::from(conditions));
+    Report { status: Value::Object(status), complete: complete && input.record.is_some() }
+}
+
+/// A message within the limit that the CRD sets.
+fn shortened(message: &str) -> String {
+    message.chars().take(1_000).collect()
+}
+
+fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
+    let paths = || {
+        if input.differences.is_empty() {
+            String::new()
+        } else {
+            format!(" (differs at {})", input.differences.join(", "))
+        }
+    };
+    let revision = input.record.map_or(0, |record| record.revision.0);
+    if let Some(why) = input.invalid {
+        return ("False", "Invalid", why.to_owned());
+    }
+    if let Some(since) = input.topology_away_since_ms {
+        let since = rfc3339(since);
+        return (
+            "False",
+            "Frozen",
+            format!(
+                "frozen since {since}: the topology server cannot be used; what was last agreed is kept up, an edit waits"
+            ),
+        );
+    }
+    if let Some(held) = input.held {
+        return ("False", "Held", held.to_owned());
+    }
+    match input.standing {
+        Standing::InStep => ("True", "Agreed", format!("revision {revision}")),
+        Standing::Born
+        | Standing::Reborn
+        | Standing::Edited
+        | Standing::Taken
+        | Standing::Converged
+        | Standing::Deleted => ("Unknown", "Agreeing", "being written to the topology server".to_owned()),
+        Standing::Differs => (
+            "False",
+            "Differs",
+            format!("revision {revision} was agreed from another home; this one has not followed yet{}", paths()),
+        ),
+        Standing::Conflicts => (
+            "False",
+            "Conflict",
+            format!(
+                "revision {revision} stands, and this object was not edited from it{}: make it equal, or take over with `kubectl annotate {}={revision}`",
+                paths(),
+                crate::observed::TAKE_HOME
+            ),
+        ),
+        Standing::Frozen(freeze) => {
+            let why = match freeze {
+                Freeze::Recreated => "the object was made anew with another content".to_owned(),
+                Freeze::Restored => {
+                    "the object is older than what was agreed from it, as after a restore from a backup".to_owned()
+                }
+                Freeze::LedgerBehind { stamp } => {
+                    format!("the object was agreed on at revision {stamp}, which the topology server does not know")
+                }
+            };
+            (
+                "False",
+                "Frozen",
+                format!(
+                    "{why}{}: make it equal to revision {revision}, or take over with `kubectl annotate {}={revision}`",
+                    paths(),
+                    crate::observed::TAKE_HOME
+                ),
+            )
+        }
+    }
+}
+
+/// A time as Kubernetes writes it: RFC 3339, whole seconds, UTC. From days since the epoch by Howard
+/// Hinnant's civil-from-days algorithm.
+pub fn rfc3339(wall_ms: u64) -> String {
+    let seconds = wall_ms / 1000;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days as i64 + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn times_are_written_as_kubernetes_does() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_827_696_000), "2000-02-29T12:34:56Z");
+        assert_eq!(rfc3339(1_795_374_245_999), "2026-11-22T19:04:05Z");
+    }
+}

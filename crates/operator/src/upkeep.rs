@@ -1,0 +1,251 @@
+//! The objects that Hansa keeps for people to read: a `Member` for each member, the mirrored
+//! `Federation`, and the status of both. They are compared with what stands before anything is
+//! written, so that nothing is written when nothing changes.
+
+use crate::classify::classify;
+use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
+use crate::machine::{Operator, Purpose};
+use crate::observed::{MANAGER, status_hash};
+use hansa_model::{Hash, MemberName};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const API_VERSION: &str = "hansa.dev/v1alpha1";
+
+/// One of these objects: its plural and name. All of them are cluster-scoped.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct OwnName {
+    plural: &'static str,
+    name: Arc<str>,
+}
+
+/// What is being written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum UpkeepCall {
+    Spec(Hash),
+    Status(Hash),
+}
+
+/// What is wanted and what stands.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    objects: BTreeMap<OwnName, Own>,
+}
+
+#[derive(Debug, Default)]
+struct Own {
+    wanted_spec: Option<Value>,
+    wanted_status: Option<Value>,
+    spec: Option<Hash>,
+    status: Option<Hash>,
+    conditions: Value,
+    busy: bool,
+    retry_ms: u64,
+    failures: u32,
+}
+
+impl OwnName {
+    pub fn new(plural: &'static str, name: &str) -> Self {
+        OwnName { plural, name: name.into() }
+    }
+
+    fn path(&self) -> String {
+        format!("/apis/{API_VERSION}/{}/{}", self.plural, self.name)
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.plural == "members" { "Member" } else { "Federation" }
+    }
+}
+
+impl Operator {
+    pub(crate) fn own_seen(&mut self, plural: &'static str, object: &Value) {
+        let name = OwnName::new(plural, object["metadata"]["name"].as_str().unwrap_or_default());
+        let own = self.upkeep.objects.entry(name.clone()).or_default();
+        own.spec = Some(Hash::of(&object["spec"]));
+        own.status = Some(status_hash(&object["status"]));
+        own.conditions = object["status"]["conditions"].clone();
+        self.continue_upkeep(&name);
+    }
+
+    pub(crate) fn own_gone(&mut self, plural: &'static str, name: &str) {
+        let name = OwnName::new(plural, name);
+        if let Some(own) = self.upkeep.objects.get_mut(&name) {
+            (own.spec, own.status) = (None, None);
+        }
+        self.continue_upkeep(&name);
+    }
+
+    /// Wants an object to stand like this. Without a spec, the object is a user's: only its status is
+    /// written, when it exists.
+    pub(crate) fn keep_own(&mut self, name: OwnName, spec: Option<Value>, status: Option<Value>) {
+        let own = self.upkeep.objects.entry(name.clone()).or_default();
+        own.wanted_spec = spec;
+        own.wanted_status = status.map(|mut status| {
+            keep_times(&mut status, &own.conditions);
+            status
+        });
+        self.continue_upkeep(&name);
+    }
+
+    pub(crate) fn condition(&self, kind: &str, status: &str, reason: &str, message: &str, observed: u64) -> Value {
+        let time = crate::report::rfc3339(self.now.wall_ms);
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": observed, "lastTransitionTime": time})
+    }
+
+    fn continue_upkeep(&mut self, name: &OwnName) {
+        let now = self.now.monotonic_ms;
+        let Some(own) = self.upkeep.objects.get_mut(name) else { return };
+        if own.busy || own.retry_ms > now {
+            return;
+        }
+        let path = name.path();
+        if let Some(spec) = &own.wanted_spec
+            && own.spec != Some(Hash::of(spec))
+        {
+            let body = json!({"apiVersion": API_VERSION, "kind": name.kind(), "metadata": {"name": &*name.name}, "spec": spec});
+            own.busy = true;
+            let call = UpkeepCall::Spec(Hash::of(spec));
+            let request = ApiRequest::write(
+                Method::Patch,
+                format!("{path}?fieldManager={MANAGER}&force=true"),
+                ContentType::Apply,
+                &body,
+            );
+            return self.api(Purpose::Upkeep(name.clone(), call), request);
+        }
+        if let Some(status) = &own.wanted_status
+            && own.spec.is_some()
+            && own.status != Some(status_hash(status))
+        {
+            let body = json!([{"op": "add", "path": "/status", "value": status}]);
+            own.busy = true;
+            let call = UpkeepCall::Status(status_hash(status));
+            let request = ApiRequest::write(
+                Method::Patch,
+                format!("{path}/status?fieldManager={MANAGER}"),
+                ContentType::JsonPatch,
+                &body,
+            );
+            self.api(Purpose::Upkeep(name.clone(), call), request);
+        }
+    }
+
+    pub(crate) fn upkeep_answered(&mut self, name: &OwnName, call: UpkeepCall, answer: Result<ApiAnswer, String>) {
+        let Some(own) = self.upkeep.objects.get_mut(name) else { return };
+        own.busy = false;
+        let failure = match answer {
+            Ok(answer) if answer.status < 300 => {
+                own.failures = 0;
+                match call {
+                    UpkeepCall::Spec(hash) => own.spec = Some(hash),
+                    UpkeepCall::Status(hash) => own.status = Some(hash),
+                }
+                return self.continue_upkeep(name);
+            }
+            Ok(answer) => classify(answer.status, &answer.body).message(),
+            Err(reason) => reason,
+        };
+        own.failures += 1;
+        let failures = own.failures;
+        let until = self.pause(failures, 1_000, 60_000);
+        if let Some(own) = self.upkeep.objects.get_mut(name) {
+            own.retry_ms = until;
+        }
+        if failures == 3 {
+            self.log(
+                Level::Warning,
+                None,
+                format!("{} {}: its status cannot be written: {failure}", name.kind(), name.name),
+            );
+        }
+    }
+
+    /// Shows every member of the spec as this operator sees it.
+    pub(crate) fn refresh_members(&mut self) {
+        let Some(league) = self.league.clone() else { return };
+        for member in &league.spec.members {
+            let spec = serde_json::to_value(member).expect("a member always encodes");
+            let status = self.member_status(&member.name);
+            self.keep_own(OwnName::new("members", member.name.as_str()), Some(spec), Some(status));
+        }
+    }
+
+    fn member_status(&self, member: &MemberName) -> Value {
+        let own = member == &self.config.member;
+        let cell = if own {
+            Some(&self.topology.cell.cell)
+        } else {
+            self.topology.cells.get(member).map(|other| &other.value)
+        };
+        let silent_ms = if own {
+            0
+        } else {
+            self.topology
+                .cells
+                .get(member)
+                .map_or(u64::MAX, |other| self.now.monotonic_ms.saturating_sub(other.changed_ms))
+        };
+        let heard = silent_ms < 3 * self.config.heartbeat_ms + 2_000;
+        let reachable = own || self.topology.down_since_ms.is_none();
+        let (ready, reason, message) = match cell {
+            None => {
+                ("Unknown", "NeverSeen", "no operator of this member has written to the topology server yet".to_owned())
+            }
+            Some(_) if !reachable => {
+                ("Unknown", "TopologyServerAway", "the topology server cannot be used from here".to_owned())
+            }
+            Some(_) if !heard => ("False", "Silent", "its heartbeat has stopped".to_owned()),
+            Some(cell) if !cell.api_server_ready => {
+                ("False", "ApiServerAway", "its operator does not reach its API server".to_owned())
+            }
+            Some(_) if own && self.topology.down_since_ms.is_some() => (
+                "False",
+                "TopologyServerAway",
+                "the topology server cannot be used: what was last agreed is kept up".to_owned(),
+            ),
+            Some(_) => ("True", "Heartbeat", "its operator lives".to_owned()),
+        };
+        let mut status = json!({
+            "ready": ready == "True",
+            "state": reason,
+            "reason": message,
+            "lag": lag(silent_ms, self.config.heartbeat_ms),
+            "conditions": [self.condition("Ready", ready, reason, &message, 0)],
+        });
+        if let Some(cell) = cell {
+            status["version"] = json!(cell.kubernetes);
+            status["uid"] = json!(cell.cluster_uid);
+            status["operator"] = json!({"release": cell.release, "incarnation": cell.incarnation.0});
+        }
+        status
+    }
+}
+
+/// The time since the last heartbeat by orders of magnitude: it is written when it changes.
+fn lag(silent_ms: u64, heartbeat_ms: u64) -> &'static str {
+    match silent_ms {
+        u64::MAX => "",
+        ms if ms < 3 * heartbeat_ms + 2_000 => "0s",
+        ms if ms < 60_000 => ">10s",
+        ms if ms < 600_000 => ">1m",
+        ms if ms < 3_600_000 => ">10m",
+        ms if ms < 86_400_000 => ">1h",
+        _ => ">1d",
+    }
+}
+
+/// Keeps the transition times of conditions whose status did not change.
+pub(crate) fn keep_times(status: &mut Value, before: &Value) {
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        let same = before
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|old| old["type"] == condition["type"] && old["status"] == condition["status"]);
+        if let Some(time) = same.and_then(|old| old["lastTransitionTime"].as_str()) {
+            condition["lastTransitionTime"] = json!(time);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One key of the topology server that this member writes: its version as last seen, and the one
+//! write that may be under way. What is wanted meanwhile waits and goes with the next write (group
+//! commit only while a write is in flight).
+
+use crate::io::TopoRequest;
+use bytes::Bytes;
+use hansa_ledger::swap::{Settled, settle};
+use hansa_ledger::{Envelope, EnvelopeError, OperationId, Swap, Version, Versioned};
+use hansa_model::{Era, LeagueId, MemberName, Revision};
+
+/// A key and what is known of it.
+#[derive(Debug)]
+pub struct Writer {
+    key: String,
+    version: Option<Version>,
+    envelope: Option<Envelope>,
+    flight: Option<Flight>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    operation: OperationId,
+    envelope: Envelope,
+    value: Bytes,
+    attempts: u32,
+}
+
+/// Who writes, under what.
+#[derive(Clone, Copy, Debug)]
+pub struct Pen<'a> {
+    /// The league.
+    pub league: LeagueId,
+    /// The era.
+    pub era: Era,
+    /// The member.
+    pub member: &'a MemberName,
+    /// This write's id.
+    pub operation: OperationId,
+    /// Differs between any two writes.
+    pub nonce: u64,
+}
+
+impl Writer {
+    /// A key of which nothing is known: it does not exist.
+    pub fn new(key: String) -> Self {
+        Writer { key, version: None, envelope: None, flight: None }
+    }
+
+    /// Whether a write is under way.
+    pub fn is_busy(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// How often the write under way was sent.
+    pub fn attempts(&self) -> u32 {
+        self.flight.as_ref().map_or(0, |flight| flight.attempts)
+    }
+
+    /// The version last seen.
+    pub fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+
+    /// The revision last seen; 0 when the key does not exist.
+    pub fn revision(&self) -> Revision {
+        self.envelope.as_ref().map_or(Revision(0), |envelope| envelope.revision)
+    }
+
+    /// The revision that the write under way, or the next one, carries.
+    pub fn next_revision(&self) -> Revision {
+        self.flight.as_ref().map_or_else(|| self.revision().next(), |flight| flight.envelope.revision)
+    }
+
+    /// Takes note of a value that was read. Returns whether it is newer than what was known: reads
+    /// may be answered out of order.
+    pub fn saw(&mut self, version: &Version, envelope: &Envelope) -> bool {
+        let newer = (envelope.era, envelope.revision)
+            > self.envelope.as_ref().map_or((Era(0), Revision(0)), |e| (e.era, e.revision));
+        if newer {
+            self.version = Some(version.clone());
+            self.envelope = Some(envelope.clone());
+        }
+        newer
+    }
+
+    /// Begins a write of `body` on what was last seen.
+    pub fn begin(&mut self, pen: Pen<'_>, body: &[u8]) -> TopoRequest {
+        debug_assert!(self.flight.is_none(), "{}: one write at a time", self.key);
+        let mut envelope = match &self.envelope {
+            Some(envelope) => envelope.next(pen.nonce, pen.member, pen.operation),
+            None => {
+                let mut first = Envelope::first(pen.league, pen.era, pen.nonce);
+                first.operations.insert(pen.member.clone(), pen.operation);
+                first
+            }
+        };
+        envelope.era = pen.era;
+        let value = envelope.seal(body);
+        self.flight = Some(Flight { operation: pen.operation, envelope, value, attempts: 0 });
+        self.send()
+    }
+
+    /// Sends the write under way (again), as it is.
+    pub fn send(&mut self) -> TopoRequest {
+        let flight = self.flight.as_mut().expect("there is a write to send");
+        flight.attempts += 1;
+        TopoRequest::Write { key: self.key.clone(), expected: self.version.clone(), value: flight.value.clone() }
+    }
+
+    /// Settles an answer to the write under way; the flight ends unless it has to be repeated.
+    ///
+    /// # Errors
+    /// When what stands at the key is not readable: the flight ends, and nothing may be written.
+    pub fn settle(&mut self, member: &MemberName, answer: Swap) -> Result<Settled, EnvelopeError> {
+        let flight = self.flight.as_ref().expect("there is a write to settle");
+        match settle(member, flight.operation, answer) {
+            Ok(Settled::Repeat { reason }) => Ok(Settled::Repeat { reason }),
+            Ok(Settled::Committed(version)) => {
+                self.version = Some(version.clone());
+                self.envelope = self.flight.take().map(|flight| flight.envelope);
+                Ok(Settled::Committed(version))
+            }
+            Ok(Settled::Lost(None)) => {
+                // The key is gone from under us (nobody deletes in Hansa): begin anew at the next write.
+                self.flight = None;
+                self.version = None;
+                Ok(Settled::Lost(None))
+            }
+            other => {
+                self.flight = None;
+                other
+            }
+        }
+    }
+
+    /// Takes note of the value that a lost or an earlier committed write met.
+    ///
+    /// # Errors
+    /// When it is no readable envelope.
+    pub fn adopt(&mut self, current: &Versioned) -> Result<Vec<u8>, EnvelopeError> {
+        let (envelope, body) = Envelope::open(&current.value)?;
+        self.version = Some(current.version.clone());
+        self.envelope = Some(envelope);
+        Ok(body)
+    }
+}
