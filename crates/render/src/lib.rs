@@ -3,14 +3,14 @@
 //!
 //! | Module | Answers |
 //! |---|---|
-//! | [`output`] | what is applied in one member? |
-//! | [`merge`], [`patch`], [`list_keys`] | how does an override change a template? |
-//! | [`travel`] | which parts of an object's metadata may leave the cluster that wrote them? |
-//! | [`strip`] | which template does a plain manifest give, and can it be federated at all? |
-//! | [`owned`] | which of the live fields are ours, whose are the others, what is given up and what kept? |
-//! | [`diff`] | what changes, in words that people may read; which pods restart? |
-//! | [`health`], [`status`] | how is the live object, in one word and in a few numbers? |
-//! | [`weight`] | how much falls when the object goes? |
+//! | [`output`](mod@output) | what is applied in one member? |
+//! | [`merge`](mod@merge), [`patch`](mod@patch), [`list_keys`](mod@list_keys) | how does an override change a template? |
+//! | [`travel`](mod@travel) | which parts of an object's metadata may leave the cluster that wrote them? |
+//! | [`strip`](mod@strip) | which template does a plain manifest give, and can it be federated at all? |
+//! | [`owned`](mod@owned) | which of the live fields are ours, whose are the others, what is given up and what kept? |
+//! | [`diff`](mod@diff) | what changes, in words that people may read; which pods restart? |
+//! | [`health`](mod@health), [`status`](mod@status) | how is the live object, in one word and in a few numbers? |
+//! | [`weight`](mod@weight) | how much falls when the object goes? |
 //!
 //! Everything is a function of its arguments: the same input gives the same output in every
 //! operator. Nothing here decides; it tells the planner and the executor what an object is.
