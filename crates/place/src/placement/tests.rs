@@ -38,11 +38,14 @@ fn by_name() {
             - nowhere: named in spec.placement.members[1], but the league has no such member: correct the name or let the member join
         "#]],
     );
-    places(json!({"members": []}), expect![[r#"
+    places(
+        json!({"members": []}),
+        expect![[r#"
         - aws-use1: not named in spec.placement.members
         - azure-sea: not named in spec.placement.members
         - gcp-euw4: not named in spec.placement.members
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -55,25 +58,34 @@ fn by_label() {
             - gcp-euw4: not selected by spec.placement.memberSelector: `cloud` is wanted, and there is no such label
         "#]],
     );
-    places(json!({"memberSelector": {}, "exclude": ["azure-sea"]}), expect![[r#"
+    places(
+        json!({"memberSelector": {}, "exclude": ["azure-sea"]}),
+        expect![[r#"
         + aws-use1: selected by spec.placement.memberSelector
         - azure-sea: excluded by spec.placement.exclude
         + gcp-euw4: selected by spec.placement.memberSelector
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_placement_that_asks_for_nobody_says_so() {
-    places(json!({}), expect![[r#"
+    places(
+        json!({}),
+        expect![[r#"
         - aws-use1: spec.placement asks for no member: add `members` or `memberSelector` (`{}` is every member)
         - azure-sea: spec.placement asks for no member: add `members` or `memberSelector` (`{}` is every member)
         - gcp-euw4: spec.placement asks for no member: add `members` or `memberSelector` (`{}` is every member)
-    "#]]);
-    places(json!({"exclude": ["aws-use1"]}), expect![[r#"
+    "#]],
+    );
+    places(
+        json!({"exclude": ["aws-use1"]}),
+        expect![[r#"
         - aws-use1: excluded by spec.placement.exclude
         - azure-sea: spec.placement asks for no member: add `members` or `memberSelector` (`{}` is every member)
         - gcp-euw4: spec.placement asks for no member: add `members` or `memberSelector` (`{}` is every member)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -147,7 +159,8 @@ fn reasons_are_data() {
               "field": "spec.placement.exclude[0]"
             }
           }
-        }"#]].assert_eq(&serde_json::to_string_pretty(&placed).unwrap());
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&placed).unwrap());
 }
 
 proptest! {
