@@ -1,6 +1,16 @@
-//! Hansa: kubesim.
+//! A Kubernetes API server for demos, tests and simulation.
+//!
+//! [`core`] is the server itself: synchronous and deterministic, with time and randomness passed
+//! in. [`controllers`] make workloads live inside it. [`schema`], [`patch`] and [`apply`] are the
+//! pure rules of objects. The `edge` puts the core behind HTTPS and makes it durable.
+//!
+//! It serves what real clients (kubectl, kube-rs, client-go) use every day, and refuses by name,
+//! with 501, what it leaves out: exec and logs, OpenAPI v2, conversion webhooks. RBAC, admission
+//! policies and webhooks are kept and not evaluated.
 
 pub mod apply;
+pub mod controllers;
+pub mod core;
 pub mod patch;
 pub mod schema;
 pub mod value;

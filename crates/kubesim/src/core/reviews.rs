@@ -1,0 +1,89 @@
+//! Questions that are asked by creating an object: who am I, and what may I do.
+
+use serde_json::{Value, json};
+
+use super::Core;
+use super::access::Attributes;
+use super::body;
+use super::encode::Output;
+use super::error::ApiError;
+use super::http::{Request, Response, User};
+use super::options::WriteOptions;
+use super::route::Target;
+use super::time;
+use crate::value;
+
+/// Whether objects of this resource are answered and not kept.
+pub fn is_review(target: &Target) -> bool {
+    matches!(target.resource.group.as_str(), "authorization.k8s.io" | "authentication.k8s.io")
+        && !target.resource.custom
+}
+
+impl Core {
+    /// Answers a review.
+    pub(super) fn review(
+        &mut self,
+        request: &Request,
+        target: &Target,
+        options: &mut WriteOptions,
+    ) -> Result<Response, ApiError> {
+        let output = Output::negotiate(request.accept.as_deref())?;
+        let mut review = body::decode(request, &target.resource.kind)?.into_object(target, options)?;
+        let spec = review.get("spec").cloned().unwrap_or_default();
+        let status = match target.resource.plural.as_str() {
+            "selfsubjectaccessreviews" => self.access_status(&request.user, &spec),
+            "subjectaccessreviews" | "localsubjectaccessreviews" => {
+                let groups =
+                    value::list(&spec, &["groups"]).iter().filter_map(Value::as_str).map(String::from).collect();
+                let user = User { name: spec["user"].as_str().unwrap_or_default().to_string(), groups };
+                self.access_status(&user, &spec)
+            }
+            "selfsubjectrulesreviews" => {
+                self.rules_status(&request.user, spec["namespace"].as_str().unwrap_or_default())
+            }
+            "selfsubjectreviews" => {
+                json!({ "userInfo": { "username": request.user.name, "groups": request.user.groups } })
+            }
+            other => return Err(ApiError::not_implemented(&format!("{other}: only the edge knows tokens"))),
+        };
+        review["status"] = status;
+        let now = time::seconds(self.now);
+        value::set(&mut review, &["metadata", "creationTimestamp"], json!(now));
+        Ok(output.respond(201, review.to_string().into()))
+    }
+
+    fn access_status(&self, user: &User, spec: &Value) -> Value {
+        let text = |path: &[&str]| value::string(spec, path).unwrap_or_default();
+        let everything = self.config.access.rules(user).is_none();
+        let allowed = match spec.get("resourceAttributes") {
+            Some(_) => self.config.access.allows(
+                user,
+                &Attributes {
+                    verb: text(&["resourceAttributes", "verb"]),
+                    group: text(&["resourceAttributes", "group"]),
+                    resource: text(&["resourceAttributes", "resource"]),
+                    subresource: text(&["resourceAttributes", "subresource"]),
+                    namespace: text(&["resourceAttributes", "namespace"]),
+                    name: text(&["resourceAttributes", "name"]),
+                },
+            ),
+            // What has no resource, such as discovery, everyone may read.
+            None => everything || text(&["nonResourceAttributes", "verb"]) == "get",
+        };
+        json!({ "allowed": allowed })
+    }
+
+    fn rules_status(&self, user: &User, namespace: &str) -> Value {
+        let rules: Vec<Value> = match self.config.access.rules(user) {
+            None => vec![json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] })],
+            Some(rules) => rules
+                .iter()
+                .filter(|rule| {
+                    rule.namespaces.is_empty() || rule.namespaces.iter().any(|one| one == "*" || one == namespace)
+                })
+                .map(|rule| json!({ "verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources }))
+                .collect(),
+        };
+        json!({ "resourceRules": rules, "nonResourceRules": [{ "verbs": ["get"], "nonResourceURLs": ["*"] }], "incomplete": false })
+    }
+}
