@@ -6,9 +6,13 @@ See README.md for what is taken from where.
 """
 
 import json
+import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 from control_plane import ControlPlane
 
@@ -105,6 +109,59 @@ def without_descriptions(schema):
     return out
 
 
+def go_facts(version, data):
+    """What Go's structs and the server's defaulting functions say: see facts/main.go."""
+    with tempfile.TemporaryDirectory(prefix="facts-") as folder:
+        for source in pathlib.Path(__file__).with_name("facts").glob("*.go"):
+            shutil.copy(source, folder)
+        pathlib.Path(folder, "go.mod").write_text(go_mod(version))
+        build = ["go", "build", "-mod=mod", "-trimpath", "-o", "facts", "."]
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""}
+        subprocess.run(build, cwd=folder, env=environment, check=True)
+        question = json.dumps({"kinds": served_kinds(data), "enums": enumerations(data)})
+        answer = subprocess.run([f"{folder}/facts"], input=question, capture_output=True, check=True, text=True)
+    return json.loads(answer.stdout)
+
+
+def go_mod(version):
+    """k8s.io/kubernetes points its staging modules at its own folders, which do not count in a dependant."""
+    found = subprocess.run(["go", "mod", "download", "-json", f"k8s.io/kubernetes@{version}"], capture_output=True, check=True)
+    text = pathlib.Path(json.loads(found.stdout)["GoMod"]).read_text()
+    staging = "v0" + version.removeprefix("v1")
+    lines = ["module facts", "go 1.26.0", f"require k8s.io/kubernetes {version}"]
+    lines += [f"replace {name} => {name} {staging}" for name in re.findall(r"^\s*(\S+) => \./staging/", text, re.M)]
+    return "\n".join(lines) + "\n"
+
+
+def served_kinds(data):
+    """The kinds behind the resources, as Go's structs name them."""
+    served = {(group["name"], version["version"], resource["kind"])
+              for group in data["groups"] for version in group["versions"] for resource in version["resources"]}
+    return [{"Group": group, "Version": version, "Kind": kind} for group, version, kind in sorted(served)]
+
+
+# Fields with a fixed set of values that OpenAPI does not enumerate.
+MORE_ENUMERATIONS = {
+    "io.k8s.api.apps.v1.StatefulSetUpdateStrategy": {"type": ["OnDelete", "RollingUpdate"]},
+    "io.k8s.api.rbac.v1.Subject": {"kind": ["Group", "ServiceAccount", "User"]},
+}
+# Defaults that depend on more than a rule can say: kubesim has a line of code for each (src/schema/hooks.rs).
+BY_HAND = re.compile(r"/volumes/emptyDir$|^io\.k8s\.api\.(" + "|".join([
+    r"apps\.v1\.StatefulSet/spec/updateStrategy/rollingUpdate",
+    r"batch\.v1\.Job/spec/(completions|podReplacementPolicy)",
+    r"networking\.v1\.NetworkPolicy/spec/policyTypes",
+]) + ")$")
+
+
+def enumerations(data):
+    found = {name: dict(fields) for name, fields in MORE_ENUMERATIONS.items()}
+    for name, schema in data["definitions"].items():
+        for field, property in schema.get("properties", {}).items():
+            if "enum" in property:
+                found.setdefault(name, {})[field] = property["enum"]
+    return found
+
+
 def main(target):
     with ControlPlane() as api:
         status, version = api.request("GET", "/version")
@@ -114,6 +171,12 @@ def main(target):
             "groups": discovery(api),
             "definitions": definitions(api),
         }
+    facts = go_facts(data["kubernetes"]["gitVersion"], data)
+    unknown = [path for path in facts["residue"] if not BY_HAND.search(path)]
+    assert not unknown, f"defaults that neither a rule nor kubesim's code explains: {unknown}"
+    data |= {key: facts[key] for key in ("wire", "defaults")}
+    data["kindDefaults"] = [rule for rule in facts["kindDefaults"]
+                            if not BY_HAND.search("/".join([rule["definition"], *rule["path"]]))]
     text = json.dumps(data, separators=(",", ":"), sort_keys=True).encode()
     packed = subprocess.run(["zstd", "--ultra", "-22", "-c"], input=text, capture_output=True, check=True).stdout
     pathlib.Path(target).write_bytes(packed)

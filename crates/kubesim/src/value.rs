@@ -84,9 +84,7 @@ pub fn equal(left: &Value, right: &Value) -> bool {
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left
-                    .iter()
-                    .all(|(name, left)| right.get(name).is_some_and(|right| equal(left, right)))
+                && left.iter().all(|(name, left)| right.get(name).is_some_and(|right| equal(left, right)))
         }
         _ => left == right,
     }

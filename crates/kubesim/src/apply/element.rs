@@ -90,7 +90,7 @@ fn key_of(arena: &Arena, list: NodeId, keys: &[Box<str>], item: &Value) -> Resul
     let fields = &arena.node(arena.item(list)).fields;
     let mut found: Vec<(String, Value)> = Vec::with_capacity(keys.len());
     for key in keys {
-        let default = || fields.get(key).and_then(|field| field.default.as_ref());
+        let default = || fields.get(key).and_then(|field| field.key_default.as_ref());
         if let Some(value) = map.get(&**key).or_else(default) {
             found.push((key.to_string(), value.clone()));
         }

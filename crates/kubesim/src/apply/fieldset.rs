@@ -248,10 +248,7 @@ impl FieldSet {
 }
 
 /// Walks two sorted lists side by side.
-fn pairs<'a>(
-    left: &'a [Entry],
-    right: &'a [Entry],
-) -> impl Iterator<Item = (Option<&'a Entry>, Option<&'a Entry>)> {
+fn pairs<'a>(left: &'a [Entry], right: &'a [Entry]) -> impl Iterator<Item = (Option<&'a Entry>, Option<&'a Entry>)> {
     let mut left = left.iter().peekable();
     let mut right = right.iter().peekable();
     std::iter::from_fn(move || match (left.peek(), right.peek()) {

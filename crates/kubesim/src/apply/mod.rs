@@ -220,7 +220,8 @@ impl Apply<'_> {
         }
         let text = |path: &[&str]| value::string(self.applied, path).unwrap_or_default();
         let (group_version, kind) = (text(&["apiVersion"]), text(&["kind"]));
-        let group_version = if group_version.contains('/') { group_version.to_owned() } else { format!("/{group_version}") };
+        let group_version =
+            if group_version.contains('/') { group_version.to_owned() } else { format!("/{group_version}") };
         let why = match &misfits[..] {
             [only] => only.clone(),
             many => format!("errors:\n  {}", many.join("\n  ")),
@@ -235,7 +236,8 @@ impl Apply<'_> {
     /// Merges, drops and settles ownership. The object is `None` when it stays as it is.
     fn run(&self, live: &Value, managers: Managers, force: bool) -> Result<(Option<Value>, Managers), ApplyError> {
         let reset = self.schema.reset_fields(self.context.subresource);
-        let me = Manager::new(Operation::Apply, self.context.manager, self.context.api_version, self.context.subresource);
+        let me =
+            Manager::new(Operation::Apply, self.context.manager, self.context.api_version, self.context.subresource);
         let mut managers = update::reconcile(self.schema, managers);
         let merged = self.typed.merge(live, self.applied);
         let fields = self.typed.field_set(self.applied).recursive_difference(&reset);
@@ -322,7 +324,8 @@ impl Apply<'_> {
 
     /// Keeps `kubectl`'s annotation in step when `kubectl` applies on the server.
     fn refresh_last_applied(&self, result: &mut Value) {
-        let annotated = value::string(result, &["metadata", "annotations", LAST_APPLIED]).is_some_and(|text| !text.is_empty());
+        let annotated =
+            value::string(result, &["metadata", "annotations", LAST_APPLIED]).is_some_and(|text| !text.is_empty());
         if self.context.manager != "kubectl" || !annotated {
             return;
         }

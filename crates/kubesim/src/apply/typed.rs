@@ -295,9 +295,11 @@ impl<'a> Typed<'a> {
         let each = self.schema.arena.item(id);
         let element = |item: &Value| PathElement::of_item(&self.schema.arena, id, item).ok();
         let left: Vec<(PathElement, &Value)> = live.iter().filter_map(|item| Some((element(item)?, item))).collect();
-        let right: Vec<(PathElement, &Value)> = applied.iter().filter_map(|item| Some((element(item)?, item))).collect();
+        let right: Vec<(PathElement, &Value)> =
+            applied.iter().filter_map(|item| Some((element(item)?, item))).collect();
         let left_index = self.index(id, live);
-        let right_index: BTreeMap<&PathElement, &Value> = right.iter().map(|(element, item)| (element, *item)).collect();
+        let right_index: BTreeMap<&PathElement, &Value> =
+            right.iter().map(|(element, item)| (element, *item)).collect();
         let mut shared = right.iter().map(|one| &one.0).filter(|one| left_index.contains_key(*one));
         let mut next_shared = shared.next();
         let mut done: BTreeMap<&PathElement, ()> = BTreeMap::new();

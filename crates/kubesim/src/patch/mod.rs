@@ -26,8 +26,8 @@ const MAX_OPERATIONS: usize = 10_000;
 ///
 /// [`PatchError::Malformed`] for what is no patch, [`PatchError::Unprocessable`] for an operation that fails.
 pub fn json(object: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let operations: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
+    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
     if operations.0.len() > MAX_OPERATIONS {
         return Err(PatchError::Malformed(format!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",

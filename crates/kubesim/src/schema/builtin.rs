@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::kind::{Kind, Scale, Subresource, Subresources};
-use super::node::{Arena, Node, NodeId, OPAQUE, Type};
-use super::parse::Parser;
 use super::Schema;
+use super::hooks;
+use super::kind::{Kind, Scale, Subresource, Subresources};
+use super::node::{Arena, Conditional, Node, NodeId, OPAQUE, Type, Wire};
+use super::parse::Parser;
 
 /// The extracted facts, compressed.
 static DATA: &[u8] = include_bytes!("../../data/builtin.json.zst");
@@ -98,6 +99,34 @@ struct Data {
     kubernetes: KubernetesVersion,
     groups: Vec<GroupData>,
     definitions: BTreeMap<String, Value>,
+    wire: BTreeMap<String, BTreeMap<String, WireData>>,
+    defaults: BTreeMap<String, Vec<RuleData>>,
+    #[serde(rename = "kindDefaults")]
+    kind_defaults: Vec<KindRuleData>,
+}
+
+#[derive(Deserialize)]
+struct WireData {
+    #[serde(default)]
+    omit: bool,
+    zero: Value,
+}
+
+#[derive(Deserialize)]
+struct RuleData {
+    field: Box<str>,
+    value: Value,
+    #[serde(default)]
+    when: Box<str>,
+    #[serde(default)]
+    is: Vec<Box<str>>,
+}
+
+#[derive(Deserialize)]
+struct KindRuleData {
+    definition: String,
+    path: Vec<Box<str>>,
+    value: Value,
 }
 
 #[derive(Deserialize)]
@@ -148,9 +177,18 @@ enum LoadError {
 
 fn load(packed: &[u8]) -> Result<Builtin, LoadError> {
     let text = zstd::decode_all(packed).map_err(LoadError::Compressed)?;
-    let data: Data = serde_json::from_slice(&text).map_err(LoadError::Json)?;
+    let mut data: Data = serde_json::from_slice(&text).map_err(LoadError::Json)?;
     let mut arena = Arena::new();
     let nodes = read_definitions(&mut arena, &data.definitions);
+    for (name, &id) in &nodes {
+        let rules = data.defaults.remove(name).unwrap_or_default();
+        add_behaviour(arena.node_mut(id), name, data.wire.remove(name).unwrap_or_default(), rules);
+    }
+    for rule in data.kind_defaults {
+        if let Some(&id) = nodes.get(&rule.definition) {
+            arena.node_mut(id).deep.push((rule.path, rule.value));
+        }
+    }
     let arena = Arc::new(arena);
     let by_kind = index_kinds(&data.definitions);
     let groups = data
@@ -180,15 +218,41 @@ fn read_definitions(arena: &mut Arena, definitions: &BTreeMap<String, Value>) ->
         };
         places.insert(name.clone(), place);
     }
-    let mut parser = Parser { arena, definitions: &places, free_objects: true, errors: Vec::new() };
+    let mut parser = Parser { arena, definitions: &places, is_builtin: true, errors: Vec::new() };
     for (name, schema) in definitions {
         let place = places[name];
         if !matches!(name.rsplit('.').next(), Some("RawExtension" | "Quantity" | "IntOrString")) {
-            let node = parser.read(schema, name, false);
+            let mut node = parser.read(schema, name, false);
+            if let Some(checks) = node.checks.as_mut().filter(|_| name.ends_with(".MicroTime")) {
+                checks.format = Some("micro-time".into());
+            }
             *parser.arena.node_mut(place) = node;
         }
     }
     places
+}
+
+/// Adds what Go's structs and the server's defaulting functions do to a definition.
+fn add_behaviour(node: &mut Node, name: &str, wire: BTreeMap<String, WireData>, rules: Vec<RuleData>) {
+    node.hook = hooks::of_definition(name);
+    for (field, rule) in wire {
+        let Some(known) = node.fields.get_mut(field.as_str()) else { continue };
+        if rule.omit {
+            known.wire = Wire::OmitEmpty;
+        } else {
+            known.wire = Wire::Always;
+            node.always.push((field.into(), rule.zero));
+        }
+    }
+    for rule in rules {
+        let Some(field) = node.fields.get_mut(&rule.field) else { continue };
+        if rule.when.is_empty() {
+            field.default = Some(rule.value);
+        } else {
+            let RuleData { field, value, when, is } = rule;
+            node.conditional.push(Conditional { field, when, is, value });
+        }
+    }
 }
 
 /// Definition names by group, version and kind.

@@ -20,7 +20,7 @@ impl Schema {
     /// What makes the schema unusable or not structural, by the place in it.
     pub fn from_crd(openapi_v3_schema: &Value) -> Result<Schema, Vec<FieldError>> {
         let (mut arena, definitions) = arena_with_meta();
-        let mut parser = Parser { arena: &mut arena, definitions: &definitions, free_objects: false, errors: Vec::new() };
+        let mut parser = Parser { arena: &mut arena, definitions: &definitions, is_builtin: false, errors: Vec::new() };
         let mut root = parser.read(openapi_v3_schema, "openAPIV3Schema", false);
         let mut errors = parser.errors;
         if root.r#type != Type::Object {
@@ -49,8 +49,13 @@ impl Schema {
     /// The schema of a custom resource whose definition preserves everything.
     pub fn free_form() -> Schema {
         let (mut arena, definitions) = arena_with_meta();
-        let mut root =
-            Node { r#type: Type::Object, additional: Additional::Anything, preserve: true, lenient: true, ..Node::default() };
+        let mut root = Node {
+            r#type: Type::Object,
+            additional: Additional::Anything,
+            preserve: true,
+            lenient: true,
+            ..Node::default()
+        };
         add_object_fields(&mut arena, &mut root, definitions[OBJECT_META]);
         let root = arena.add(root);
         Schema { arena: Arc::new(arena), root, origin: Origin::Custom, resets: Resets::default() }
@@ -71,7 +76,7 @@ fn arena_with_meta() -> (Arena, BTreeMap<String, NodeId>) {
             references(schema, &mut names);
         }
     }
-    let mut parser = Parser { arena: &mut arena, definitions: &places, free_objects: true, errors: Vec::new() };
+    let mut parser = Parser { arena: &mut arena, definitions: &places, is_builtin: true, errors: Vec::new() };
     for (name, &place) in &places {
         let node = parser.read(&known[name], name, false);
         *parser.arena.node_mut(place) = node;

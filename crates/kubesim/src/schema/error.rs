@@ -96,11 +96,7 @@ impl FieldError {
     /// A value is not one of those allowed.
     pub fn not_supported<S: AsRef<str>>(field: impl Into<String>, value: &Value, supported: &[S]) -> FieldError {
         let quoted: Vec<String> = supported.iter().map(|one| quote(one.as_ref())).collect();
-        let detail = if quoted.is_empty() {
-            String::new()
-        } else {
-            format!("supported values: {}", quoted.join(", "))
-        };
+        let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
         FieldError::new(field, Reason::FieldValueNotSupported, Some(render(value)), &detail)
     }
 

@@ -10,12 +10,15 @@ mod crd;
 mod defaulting;
 mod error;
 mod format;
+mod hooks;
 mod kind;
 pub(crate) mod node;
 mod parse;
 mod pruning;
+mod quantity;
 mod reset;
 mod validation;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +26,8 @@ use std::sync::Arc;
 pub use builtin::{Builtin, Group, KubernetesVersion, Version, builtin};
 pub use error::{FieldError, Reason};
 pub use kind::{Kind, Scale, Subresource, Subresources, api_version};
+
+pub use quantity::Quantity;
 
 use node::{Arena, NodeId};
 use reset::Resets;
@@ -48,13 +53,6 @@ pub(crate) enum Origin {
 impl Schema {
     fn builtin(arena: Arc<Arena>, root: NodeId) -> Schema {
         Schema { arena, root, origin: Origin::Builtin, resets: Resets::default() }
-    }
-}
-
-impl Schema {
-    /// The object that a create starts from: what is always there, empty.
-    pub(crate) fn blank(&self) -> serde_json::Value {
-        serde_json::Value::Object(serde_json::Map::new())
     }
 }
 

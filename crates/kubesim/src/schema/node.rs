@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::checks::Checks;
+use super::hooks::Hook;
 
 /// A node's place in its arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +62,7 @@ pub(crate) struct PatchStrategy {
 /// What Go's JSON encoder does with a field that holds its type's zero value.
 ///
 /// A built-in kind passes through Go structs on its way in and out, so that `hostNetwork: false` vanishes and
-/// `containers[].resources` appears.
+/// `containers[].resources` appears (see [`Node::always`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Wire {
     /// Stays as it was sent (a pointer, or a schema that no Go struct stands behind); only `null` goes.
@@ -69,15 +70,27 @@ pub(crate) enum Wire {
     AsSent,
     /// Goes when it is empty, zero, false or "".
     OmitEmpty,
-    /// Is there always: the zero value where nothing was sent.
+    /// Is always there.
     Always,
+}
+
+/// A default that holds while a field beside it has one of some values.
+#[derive(Clone, Debug)]
+pub(crate) struct Conditional {
+    pub field: Box<str>,
+    pub when: Box<str>,
+    pub is: Vec<Box<str>>,
+    pub value: Value,
 }
 
 /// One use of a node as a field of an object.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub node: NodeId,
+    /// What is filled in.
     pub default: Option<Value>,
+    /// What stands for the field when it is a missing key of a list map.
+    pub key_default: Option<Value>,
     pub patch: PatchStrategy,
     pub merge_key: Option<Box<str>>,
     pub wire: Wire,
@@ -85,7 +98,14 @@ pub(crate) struct Field {
 
 impl Field {
     pub(crate) fn new(node: NodeId) -> Field {
-        Field { node, default: None, patch: PatchStrategy::default(), merge_key: None, wire: Wire::AsSent }
+        Field {
+            node,
+            default: None,
+            key_default: None,
+            patch: PatchStrategy::default(),
+            merge_key: None,
+            wire: Wire::AsSent,
+        }
     }
 }
 
@@ -106,6 +126,12 @@ pub(crate) struct Node {
     pub lenient: bool,
     pub embedded: bool,
     pub required: Vec<Box<str>>,
+    /// Fields that are there even when nothing was sent, and their empty form.
+    pub always: Vec<(Box<str>, Value)>,
+    pub conditional: Vec<Conditional>,
+    /// Defaults deep below, which hold for this definition only: the way to the field, and its value.
+    pub deep: Vec<(Vec<Box<str>>, Value)>,
+    pub hook: Option<Hook>,
     pub checks: Option<Box<Checks>>,
 }
 

@@ -14,8 +14,9 @@ pub(crate) struct Parser<'a> {
     pub arena: &'a mut Arena,
     /// Where `$ref`s lead.
     pub definitions: &'a BTreeMap<String, NodeId>,
-    /// Whether an object without properties is a free-form one, as with the built-in kinds.
-    pub free_objects: bool,
+    /// Whether this is a built-in kind: an object without properties is a free-form one, and the defaults that OpenAPI
+    /// names are not those that the server fills in.
+    pub is_builtin: bool,
     /// What could not be read, by the place in the schema.
     pub errors: Vec<FieldError>,
 }
@@ -77,7 +78,7 @@ impl Parser<'_> {
             node.item_default = schema["items"].get("default").cloned();
         }
         let shapeless = node.fields.is_empty() && node.additional == Additional::Nothing;
-        if self.free_objects && shapeless && matches!(node.r#type, Type::Object | Type::Any) {
+        if self.is_builtin && shapeless && matches!(node.r#type, Type::Object | Type::Any) {
             node.preserve = true;
         }
         let checks = self.checks(schema, path, lenient);
@@ -90,7 +91,10 @@ impl Parser<'_> {
     /// One property: its node and what belongs to this use of it.
     fn field(&mut self, property: &Value, path: &str, lenient: bool) -> Field {
         let mut field = Field::new(self.node(property, path, lenient));
-        field.default = property.get("default").cloned();
+        field.key_default = property.get("default").cloned();
+        if !self.is_builtin {
+            field.default = field.key_default.clone();
+        }
         if let Some(strategy) = property["x-kubernetes-patch-strategy"].as_str() {
             field.patch = PatchStrategy {
                 merge: strategy.split(',').any(|one| one == "merge"),

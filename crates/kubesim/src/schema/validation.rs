@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
+use super::Schema;
 use super::checks::Checks;
 use super::error::{FieldError, quote};
 use super::format;
 use super::node::{Additional, ListType, Node, NodeId, Type};
-use super::Schema;
 use crate::value::equal;
 
 impl Schema {
@@ -74,11 +74,8 @@ impl Schema {
         if checks.enumeration.is_empty() || checks.enumeration.iter().any(|one| equal(one, value)) {
             return;
         }
-        let supported: Vec<String> = checks
-            .enumeration
-            .iter()
-            .map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned))
-            .collect();
+        let supported: Vec<String> =
+            checks.enumeration.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect();
         found.errors.push(FieldError::not_supported(root(path), value, &supported));
     }
 
@@ -231,7 +228,8 @@ fn json_type(value: &Value) -> &'static str {
 }
 
 fn fits(wanted: Type, value: &Value, checks: Option<&Checks>) -> bool {
-    let whole = || value.as_i64().is_some() || value.as_u64().is_some() || value.as_f64().is_some_and(|one| one.fract() == 0.0);
+    let whole =
+        || value.as_i64().is_some() || value.as_u64().is_some() || value.as_f64().is_some_and(|one| one.fract() == 0.0);
     match wanted {
         Type::Any => true,
         Type::Object => value.is_object(),
@@ -273,7 +271,10 @@ fn check_string(checks: &Checks, text: &str, path: &str, found: &mut Findings) {
 
 fn check_number(node: &Node, checks: &Checks, value: &Value, path: &str, found: &mut Findings) {
     let Some(number) = value.as_f64() else { return };
-    if node.r#type == Type::Integer && checks.format.as_deref() == Some("int32") && !(-2147483648.0..=2147483647.0).contains(&number) {
+    if node.r#type == Type::Integer
+        && checks.format.as_deref() == Some("int32")
+        && !(-2147483648.0..=2147483647.0).contains(&number)
+    {
         let detail = format!("Checked value must be of type integer with format int32 in {path}");
         found.errors.push(FieldError::invalid("<nil>", &Value::from(""), &detail));
     }
