@@ -9,9 +9,7 @@ use crate::topology::{TopoCall, Topology};
 use hansa_ballot::Control;
 use hansa_ledger::cell::RecordStatus;
 use hansa_ledger::{OperationId, Record};
-use hansa_model::{
-    Era, FederatedType, FederationSpec, Generation, Incarnation, LeagueId, MemberName, RecordKey, TypeName,
-};
+use hansa_model::{Era, FederatedType, FederationSpec, Incarnation, LeagueId, MemberName, RecordKey, TypeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -249,6 +247,11 @@ impl Operator {
         let home_objects = self.objects.values().filter(|object| object.home.is_some()).count() as u64;
         let outputs = self.objects.values().filter(|object| object.live.is_some()).count() as u64;
         Metrics { records, home_objects, outputs, ..self.metrics.clone() }
+    }
+
+    /// The types of the agreed spec.
+    pub fn types(&self) -> Vec<FederatedType> {
+        self.types.values().map(|state| state.federated_type.clone()).collect()
     }
 
     /// Whether it knows the league's picture and its own cluster, so that it can do its share.
@@ -536,7 +539,6 @@ impl Operator {
             && self.is_synced(&FeedId::Outputs(key.type_name.clone()));
         ready.then(|| Context {
             league: league.id,
-            generation: league.control.generation,
             spec: Arc::clone(&league.spec),
             federated_type: state.federated_type.clone(),
             installed: installed.clone(),
@@ -593,7 +595,6 @@ impl Operator {
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub league: LeagueId,
-    pub generation: Generation,
     pub spec: Arc<FederationSpec>,
     pub federated_type: FederatedType,
     pub installed: InstalledType,

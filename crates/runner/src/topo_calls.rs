@@ -1,0 +1,27 @@
+//! Calls of the topology server.
+
+use hansa_operator::{TopoAnswer, TopoRequest};
+use hansa_topo::{Changes, Cursor, Topo, TopoError};
+
+/// Carries out one call.
+pub async fn call(topo: &dyn Topo, request: TopoRequest) -> TopoAnswer {
+    let answer = match request {
+        TopoRequest::Read { keys } => topo.read_many(&keys).await.map(TopoAnswer::Values),
+        TopoRequest::List { prefix } => topo
+            .list(&prefix)
+            .await
+            .map(|entries| TopoAnswer::Listed(entries.into_iter().map(|entry| (entry.key, entry.versioned)).collect())),
+        TopoRequest::Write { key, expected: None, value } => topo.create(&key, value).await.map(TopoAnswer::Swapped),
+        TopoRequest::Write { key, expected: Some(expected), value } => {
+            topo.compare_and_swap(&key, &expected, value).await.map(TopoAnswer::Swapped)
+        }
+        TopoRequest::Changes { cursor } => {
+            let cursor = cursor.map(Cursor::new);
+            topo.changes(cursor.as_ref()).await.map(|changes| match changes {
+                Changes::Keys { cursor, keys } => TopoAnswer::Changed { cursor: cursor.as_str().into(), keys },
+                Changes::Reset { cursor } => TopoAnswer::Reset { cursor: cursor.as_str().into() },
+            })
+        }
+    };
+    answer.unwrap_or_else(|error: TopoError| TopoAnswer::Failed { reason: crate::api_server::explain(&error) })
+}

@@ -1,0 +1,214 @@
+//! Keeps the generated CRD of every federated type installed, and the policies that gate them.
+//!
+//! The schema is agreed: the first operator that finds the type writes it to `/v1/types/<type>`, one
+//! whose API server is newer replaces it, and every operator installs what stands there, so that no
+//! home prunes a field that another one knows.
+
+use crate::api_server::call;
+use hansa_api::target::TargetKind;
+use hansa_ledger::{Swap, Version, keys};
+use hansa_model::{FederatedType, Hash, TypeName};
+use hansa_operator::{ApiRequest, ContentType, InstalledType, Method};
+use hansa_topo::Topo;
+use kube::Client;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+const MANAGER: &str = "hansa";
+
+/// The format of an agreed schema that this release reads and writes.
+const FORMAT: u32 = 1;
+
+/// How long a CRD may take to be established.
+const ESTABLISHING: Duration = Duration::from_secs(20);
+
+/// The agreed schema of a type.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AgreedType {
+    format: u32,
+    /// The minor version of the API server that it was made from.
+    minor: u64,
+    /// The hash of the CRD.
+    hash: Hash,
+    crd: Value,
+    list_keys: std::collections::BTreeMap<String, Vec<String>>,
+    kind: String,
+    namespaced: bool,
+}
+
+/// Installs types in one member.
+#[derive(Clone)]
+pub struct Installer {
+    /// The member's API server.
+    pub client: Client,
+    /// The topology server.
+    pub topo: Arc<dyn Topo>,
+    /// The API server's minor version.
+    pub minor: u64,
+    /// The user names of the operator, which the policies exempt.
+    pub operators: Vec<String>,
+}
+
+impl Installer {
+    /// Finds the type, agrees on its schema, and installs its CRD.
+    ///
+    /// # Errors
+    /// Why the type cannot be federated here (yet), with the mend.
+    pub async fn install(&self, federated_type: &FederatedType) -> Result<InstalledType, String> {
+        let name = &federated_type.resource;
+        let target = self.discover(name, &federated_type.version).await?;
+        target.federable().map_err(|error| error.to_string())?;
+        let agreed = self.agree(&target).await?;
+        self.apply_crd(&agreed).await?;
+        Ok(InstalledType { kind: agreed.kind, namespaced: agreed.namespaced, list_keys: agreed.list_keys })
+    }
+
+    async fn get(&self, path: &str) -> Result<Value, String> {
+        let answer = call(&self.client, &ApiRequest::get(path)).await?;
+        if answer.status != 200 {
+            return Err(format!("{path}: {}", hansa_operator::feed::message_of(&answer.body)));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| format!("{path}: {error}"))
+    }
+
+    async fn discover(&self, name: &TypeName, version: &str) -> Result<TargetKind, String> {
+        let group = name.group();
+        let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let list = self.get(&path).await.map_err(|error| {
+            format!("spec.types: this member's API server does not serve {path} ({error}): install the kind's CRD here, or correct the version")
+        })?;
+        TargetKind::discovered(&list).into_iter().find(|kind| &kind.name == name).ok_or_else(|| {
+            format!("spec.types: this member's API server does not serve {name} in version {version}: install its CRD here, or correct the name")
+        })
+    }
+
+    async fn agree(&self, target: &TargetKind) -> Result<AgreedType, String> {
+        let key = format!("{}{}", keys::TYPES, target.name);
+        // A race with another operator is settled in a round or two; the bound is for a broken store.
+        for _ in 0..8 {
+            let standing = self.topo.get(&key).await.map_err(|error| error.to_string())?;
+            let agreed = match &standing {
+                Some(standing) => Some(
+                    serde_json::from_slice::<AgreedType>(&standing.value)
+                        .map_err(|error| format!("{key} in the topology server does not read: {error}"))?,
+                ),
+                None => None,
+            };
+            if let Some(agreed) = agreed.filter(|agreed| agreed.minor >= self.minor || agreed.format > FORMAT) {
+                return Ok(agreed);
+            }
+            let fresh = self.generate(target).await?;
+            let bytes = serde_json::to_vec(&fresh).map_err(|error| error.to_string())?.into();
+            let expected: Option<Version> = standing.map(|standing| standing.version);
+            let swap = match &expected {
+                None => self.topo.create(&key, bytes).await,
+                Some(version) => self.topo.compare_and_swap(&key, version, bytes).await,
+            };
+            if let Swap::Committed(_) = swap.map_err(|error| error.to_string())? {
+                return Ok(fresh);
+            }
+        }
+        Err(format!("{key}: the topology server settles no write"))
+    }
+
+    async fn generate(&self, target: &TargetKind) -> Result<AgreedType, String> {
+        let openapi = self.get(&target.openapi_path()).await?;
+        let crd = hansa_api::federated::federated_crd(target, &openapi).map_err(|error| error.to_string())?;
+        let built_in = !target.name.group().contains('.') || target.name.group().ends_with(".k8s.io");
+        let list_keys = if built_in {
+            Default::default()
+        } else {
+            hansa_api::list_keys::list_map_keys(target, &openapi).map_err(|error| error.to_string())?
+        };
+        Ok(AgreedType {
+            format: FORMAT,
+            minor: self.minor,
+            hash: hansa_api::federated::schema_hash(&crd),
+            crd,
+            list_keys,
+            kind: target.kind.clone(),
+            namespaced: target.namespaced,
+        })
+    }
+
+    /// Applies a CRD when it is not there as agreed, and waits until it is served.
+    async fn apply_crd(&self, agreed: &AgreedType) -> Result<(), String> {
+        let name = agreed.crd["metadata"]["name"].as_str().ok_or("a CRD has a name")?;
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+        let mut crd = agreed.crd.clone();
+        crd["metadata"]["annotations"]["hansa.dev/schema"] = json!(agreed.hash);
+        let stands = |found: &Value| found["metadata"]["annotations"]["hansa.dev/schema"] == json!(agreed.hash);
+        let found = self.get(&path).await.ok();
+        if !found.as_ref().is_some_and(stands) {
+            let request = ApiRequest::write(
+                Method::Patch,
+                format!("{path}?fieldManager={MANAGER}&force=true"),
+                ContentType::Apply,
+                &crd,
+            );
+            let answer = call(&self.client, &request).await?;
+            if answer.status >= 300 {
+                return Err(format!(
+                    "CustomResourceDefinition {name}: {}",
+                    hansa_operator::feed::message_of(&answer.body)
+                ));
+            }
+        }
+        let established = async {
+            loop {
+                let found = self.get(&path).await?;
+                let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                let is = |kind: &str| conditions.iter().any(|c| c["type"] == kind && c["status"] == "True");
+                let group = found["spec"]["group"].as_str().unwrap_or_default();
+                let served = self.get(&format!("/apis/{group}/v1alpha1")).await.is_ok();
+                if is("Established") && served {
+                    return Ok(());
+                }
+                if let Some(refused) =
+                    conditions.iter().find(|c| c["type"] == "NamesAccepted" && c["status"] == "False")
+                {
+                    return Err(format!(
+                        "CustomResourceDefinition {name}: {}",
+                        refused["message"].as_str().unwrap_or_default()
+                    ));
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(ESTABLISHING, established)
+            .await
+            .unwrap_or_else(|_| Err(format!("CustomResourceDefinition {name} is not established yet")))
+    }
+
+    /// Installs the policies that gate federated objects and requests, made from the agreed types.
+    ///
+    /// # Errors
+    /// The API server's words. A server without ValidatingAdmissionPolicy is told of, not stopped at.
+    pub async fn apply_policies(&self, types: &[FederatedType]) -> Result<(), String> {
+        for policy in hansa_api::policy::policies(types, &self.operators) {
+            let plural = match policy["kind"].as_str() {
+                Some("ValidatingAdmissionPolicyBinding") => "validatingadmissionpolicybindings",
+                _ => "validatingadmissionpolicies",
+            };
+            let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+            let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{name}");
+            let mut policy = policy.clone();
+            let hash = Hash::of(&policy);
+            policy["metadata"]["annotations"]["hansa.dev/content"] = json!(hash);
+            let found = self.get(&path).await.ok();
+            if found.is_some_and(|found| found["metadata"]["annotations"]["hansa.dev/content"] == json!(hash)) {
+                continue;
+            }
+            let path = format!("{path}?fieldManager={MANAGER}&force=true");
+            let answer =
+                call(&self.client, &ApiRequest::write(Method::Patch, path, ContentType::Apply, &policy)).await?;
+            if answer.status >= 300 {
+                return Err(format!("{plural} {name}: {}", hansa_operator::feed::message_of(&answer.body)));
+            }
+        }
+        Ok(())
+    }
+}
