@@ -1,1 +1,29 @@
-fn main() {}
+//! `hansa`: the operator of a member, and the command line of its users.
+
+mod operator;
+
+use clap::{Parser, Subcommand};
+
+/// Kubernetes clusters in several clouds as one league of equals.
+#[derive(Debug, Parser)]
+#[command(name = "hansa", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator of a member.
+    Operator(operator::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Operator(arguments) => operator::run(arguments).await,
+        }
+    })
+}
