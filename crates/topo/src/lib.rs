@@ -1,1 +1,36 @@
-//! Hansa: topo.
+//! Topology servers: the shared, versioned key-value stores through which the operators of a league
+//! agree.
+//!
+//! [`Topo`] is the contract. [`open`] gives a handle for a URL (see [`url`]): a server inside the
+//! process, a SQLite file, or etcd. [`conformance`] is the battery that each of them must pass, and
+//! that anyone can run against a server of their own. [`fault`] wraps a handle and makes it fail as
+//! real servers do.
+//!
+//! A compare-and-swap ends in one of three ways ([`hansa_ledger::Swap`]), and this crate never hides
+//! the third, "it may have happened": nothing here retries a write that may have been received.
+
+pub mod conformance;
+mod contract;
+mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
+pub mod fault;
+mod front;
+mod key;
+pub mod memory;
+mod open;
+mod place;
+mod sqlite;
+pub mod url;
+mod usage;
+
+pub use contract::{Changes, Cursor, Entry, Finding, Severity, Topo};
+pub use error::{Category, TopoError};
+pub use hansa_ledger::{Swap, Version, Versioned};
+pub use key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+pub use open::{Options, open};
+pub use url::{TopoUrl, UrlError};
+pub use usage::{Operation, OperationUsage, Usage};
+
+/// How many changes a store remembers by default. A follower that is further behind lists anew.
+pub(crate) const CHANGES_KEPT: usize = 65_536;

@@ -1,0 +1,73 @@
+//! From a URL to a handle.
+
+use crate::contract::Topo;
+use crate::error::{Category, TopoError};
+use crate::url::{Secret, TopoUrl};
+use crate::{memory, sqlite};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Credentials that need not stand in a URL. Where the URL says something, the URL holds.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Whom to log in as.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Option<Secret>,
+    /// Where to read the password, anew at every log-in.
+    pub password_file: Option<PathBuf>,
+    /// The certificates (PEM) that sign the servers'; for TLS only.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate (PEM); for TLS only.
+    pub cert: Option<PathBuf>,
+    /// The key (PEM) of the client's certificate; for TLS only.
+    pub key: Option<PathBuf>,
+}
+
+impl Options {
+    /// What the environment says: `HANSA_TOPO_USER`, `HANSA_TOPO_PASSWORD`,
+    /// `HANSA_TOPO_PASSWORD_FILE`, `HANSA_TOPO_CA`, `HANSA_TOPO_CERT` and `HANSA_TOPO_KEY`.
+    pub fn from_env() -> Self {
+        Options::from_variables(|name| std::env::var_os(name))
+    }
+
+    /// The same, from any source of variables. Empty ones count as absent.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+        let path = |name: &str| set(name).map(PathBuf::from);
+        Options {
+            user: text("HANSA_TOPO_USER"),
+            password: text("HANSA_TOPO_PASSWORD").map(Secret::new),
+            password_file: path("HANSA_TOPO_PASSWORD_FILE"),
+            ca: path("HANSA_TOPO_CA"),
+            cert: path("HANSA_TOPO_CERT"),
+            key: path("HANSA_TOPO_KEY"),
+        }
+    }
+}
+
+/// Opens the topology server at `url`.
+///
+/// A SQLite file is made if it does not exist, and must be usable. An etcd is not asked anything
+/// yet, so that an operator can start while its topology server is away; but the files that the URL
+/// names must be readable.
+pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Topo>, TopoError> {
+    let url: TopoUrl = url
+        .parse()
+        .map_err(|error: crate::UrlError| TopoError::new(Category::Configuration, "topo", error.to_string()))?;
+    match url {
+        TopoUrl::Memory { name, changes_kept } => memory::shared(&name, changes_kept),
+        TopoUrl::Sqlite { path, changes_kept } => sqlite::open(path, changes_kept).await,
+        #[cfg(feature = "etcd")]
+        TopoUrl::Etcd(etcd) => crate::etcd::open(etcd, options),
+        #[cfg(not(feature = "etcd"))]
+        TopoUrl::Etcd(_) => {
+            let _ = options;
+            let message = "this program was built without etcd; build it with the cargo feature \
+                           `etcd`, or use sqlite:PATH";
+            Err(TopoError::new(Category::Configuration, "etcd", message))
+        }
+    }
+}

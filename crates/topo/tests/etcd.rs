@@ -1,0 +1,1 @@
+//! The battery on real etcd servers.

@@ -1,0 +1,103 @@
+//! A process that writes to a topology server, for tests that need several of them or kill one.
+//!
+//! `topo-hammer count URL ME OF ROUNDS` raises a shared counter; `topo-hammer write URL KEYS BYTES`
+//! writes keys again and again, and prints each write when it was acknowledged.
+
+use hansa_topo::{Options, Swap, Topo, TopoError, open};
+use std::sync::Arc;
+use std::time::Duration;
+
+type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["count", url, me, of, rounds] => {
+            let topo = open(url, &Options::from_env()).await?;
+            count(&*topo, me.parse()?, of.parse()?, rounds.parse()?).await
+        }
+        ["write", url, keys, bytes] => {
+            let topo = open(url, &Options::from_env()).await?;
+            write(topo, keys.parse()?, bytes.parse()?).await
+        }
+        _ => Err("usage: topo-hammer count URL ME OF ROUNDS | write URL KEYS BYTES".into()),
+    }
+}
+
+/// The counts of all writers, each one's in its place; each writer raises its own.
+async fn count(topo: &dyn Topo, me: usize, of: usize, rounds: u64) -> Outcome {
+    const KEY: &str = "/hammer/counter";
+    let mut round = 1;
+    while round <= rounds {
+        let attempt = async {
+            let Some(found) = topo.get(KEY).await? else {
+                let zero = vec!["0"; of].join(",");
+                return topo.create(KEY, zero.into()).await.map(|_| false);
+            };
+            let text = String::from_utf8_lossy(&found.value);
+            let mut counts: Vec<u64> = text.split(',').filter_map(|n| n.parse().ok()).collect();
+            if counts[me] == round {
+                return Ok(true);
+            }
+            assert_eq!(counts[me] + 1, round, "a count of {me} was lost or done twice");
+            counts[me] += 1;
+            let counts: Vec<_> = counts.iter().map(u64::to_string).collect();
+            let raised = counts.join(",").into();
+            let outcome = topo.compare_and_swap(KEY, &found.version, raised).await?;
+            // Of an unknown fate the next look tells: the version was read, and will be consumed.
+            Ok::<_, TopoError>(matches!(outcome, Swap::Committed(_)))
+        };
+        match attempt.await {
+            Ok(true) => round += 1,
+            Ok(false) => {}
+            Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Writes `keys` keys at once, each with values that begin with their number. Ends when a write does
+/// not succeed.
+async fn write(topo: Arc<dyn Topo>, keys: usize, bytes: usize) -> Outcome {
+    let mut writers = tokio::task::JoinSet::new();
+    for key in 0..keys {
+        let topo = topo.clone();
+        writers.spawn(async move {
+            let path = format!("/hammer/{key}");
+            let mut found = topo.get(&path).await?;
+            loop {
+                let number: u64 = match &found {
+                    None => 0,
+                    Some(found) => {
+                        1 + String::from_utf8_lossy(&found.value)
+                            .split(' ')
+                            .next()
+                            .unwrap_or_default()
+                            .parse::<u64>()?
+                    }
+                };
+                let value = format!("{number} {}", "x".repeat(bytes * (key + 1)));
+                let outcome = match &found {
+                    None => topo.create(&path, value.into()).await?,
+                    Some(found) => topo.compare_and_swap(&path, &found.version, value.into()).await?,
+                };
+                match outcome {
+                    Swap::Committed(version) => {
+                        println!("{key} {number}");
+                        let value = number.to_string().into();
+                        found = Some(hansa_topo::Versioned { version, value });
+                    }
+                    other => return Err::<(), _>(format!("{other:?}").into()),
+                }
+            }
+        });
+    }
+    match writers.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(panic)) => Err(panic.into()),
+        None => Ok(()),
+    }
+}
