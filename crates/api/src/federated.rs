@@ -246,3 +246,137 @@ fn columns() -> Vec<Column> {
         },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structural::VALIDATIONS;
+    use hansa_model::FederatedSpec;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn target(name: &str, kind: &str) -> TargetKind {
+        TargetKind {
+            name: name.parse().unwrap(),
+            version: "v1".into(),
+            kind: kind.into(),
+            namespaced: true,
+            scale: true,
+            short_names: vec!["wd".into()],
+        }
+    }
+
+    /// A document with one kind, whose spec has these properties.
+    fn openapi(target: &TargetKind, properties: Value) -> Value {
+        json!({"components": {"schemas": {"some.Kind": {
+            "type": "object",
+            "x-kubernetes-group-version-kind": [{"group": target.name.group(), "version": "v1", "kind": target.kind}],
+            "properties": {"spec": {"type": "object", "properties": properties}},
+        }}}})
+    }
+
+    fn version(crd: &Value) -> &Value {
+        &crd["spec"]["versions"][0]
+    }
+
+    #[test]
+    fn the_crd_has_names_of_the_target_and_tells_what_it_was_made_of() {
+        let widget = target("widgets.example.org", "Widget");
+        let crd = federated_crd(&widget, &openapi(&widget, json!({"replicas": {"type": "integer"}}))).unwrap();
+        assert_eq!(crd["metadata"]["name"], "federatedwidgets.example.org.types.hansa.dev");
+        assert_eq!(crd["metadata"]["annotations"][TARGET_ANNOTATION], "widgets.example.org/v1");
+        assert_eq!(crd["metadata"]["annotations"][SCHEMA_HASH_ANNOTATION], schema_hash(&crd).to_string());
+        let names = &crd["spec"]["names"];
+        assert_eq!((&names["kind"], &names["singular"]), (&json!("FederatedWidget"), &json!("federatedwidget")));
+        assert_eq!((&names["shortNames"], &names["categories"]), (&json!(["fwd"]), &json!(["federated"])));
+    }
+
+    #[test]
+    fn only_what_has_replicas_scales_and_without_a_selector() {
+        let widget = target("widgets.example.org", "Widget");
+        let scale = |target: &TargetKind, properties: Value| {
+            let crd = federated_crd(target, &openapi(target, properties)).unwrap();
+            version(&crd)["subresources"].get("scale").cloned()
+        };
+        let scaled = scale(&widget, json!({"replicas": {"type": "integer"}})).unwrap();
+        assert_eq!(scaled["specReplicasPath"], ".spec.template.spec.replicas");
+        assert_eq!(scaled.get("labelSelectorPath"), None);
+        assert_eq!(scale(&widget, json!({"size": {"type": "integer"}})), None);
+        let unscaled = TargetKind { scale: false, ..widget };
+        assert_eq!(scale(&unscaled, json!({"replicas": {"type": "integer"}})), None);
+    }
+
+    #[test]
+    fn a_schema_that_no_api_server_could_keep_is_left_open() {
+        let widget = target("widgets.example.org", "Widget");
+        let mut properties: Map<String, Value> =
+            (0..30_000).map(|index| (format!("field{index}"), json!({"type": "string", "maxLength": 10}))).collect();
+        properties.insert("replicas".into(), json!({"type": "integer"}));
+        let crd = federated_crd(&widget, &openapi(&widget, properties.into())).unwrap();
+        assert!(crd.to_string().len() < 20_000);
+        let template = version(&crd).pointer("/schema/openAPIV3Schema/properties/spec/properties/template").unwrap();
+        assert_eq!(template[PRESERVE], true);
+        assert_eq!(template["properties"]["kind"]["enum"], json!(["Widget"]));
+        assert!(version(&crd)["subresources"]["scale"].is_object());
+    }
+
+    #[test]
+    fn a_missing_schema_says_where_to_look() {
+        let widget = target("widgets.example.org", "Widget");
+        let message = federated_crd(&widget, &json!({})).unwrap_err().to_string();
+        for words in ["widgets.example.org", "kind Widget", "kubectl get --raw /openapi/v3/apis/example.org/v1"] {
+            assert!(message.contains(words), "{message}");
+        }
+    }
+
+    /// The fields of the generated kinds are those that the operators read.
+    #[test]
+    fn the_spec_has_the_fields_of_the_model() {
+        let full: FederatedSpec = serde_json::from_value(json!({
+            "template": {}, "templateFrom": {"secretRef": {"name": "s"}}, "placement": {},
+            "overrides": [{}], "adoption": "Always", "deletionPolicy": "Orphan", "paused": true,
+        }))
+        .unwrap();
+        let known =
+            |schema: Value| -> BTreeSet<String> { schema["properties"].as_object().unwrap().keys().cloned().collect() };
+        let model: BTreeSet<String> =
+            serde_json::to_value(&full).unwrap().as_object().unwrap().keys().cloned().collect();
+        let generated = &known(spec(json!({}))) | &known(secret_spec());
+        assert_eq!(generated, model);
+        assert!(!known(spec(json!({}))).contains("templateFrom"));
+    }
+
+    #[test]
+    fn rules_stand_where_they_apply() {
+        let rules = |spec: &Value, pointer: &str| spec.pointer(pointer).unwrap()[VALIDATIONS].is_array();
+        assert!(rules(&spec(json!({})), "/properties/placement"));
+        let secret = secret_spec();
+        for pointer in [
+            "",
+            "/properties/overrides/items/properties/merge",
+            "/properties/overrides/items/properties/patches/items/properties/path",
+        ] {
+            assert!(rules(&secret, pointer), "{pointer}");
+        }
+    }
+
+    proptest! {
+        /// Documents come in any order of fields; operators must agree on the hash.
+        #[test]
+        fn the_order_of_a_document_does_not_count(
+            fields in prop::collection::btree_map("[a-z]{1,6}", "string|integer|boolean", 1..12),
+            cut in 0usize..12,
+        ) {
+            let widget = target("widgets.example.org", "Widget");
+            let entries: Vec<String> =
+                fields.iter().map(|(name, type_)| format!(r#""{name}": {{"type": "{type_}"}}"#)).collect();
+            let (head, tail) = entries.split_at(cut.min(entries.len()));
+            let made = |entries: Vec<&String>| {
+                let entries: Vec<&str> = entries.into_iter().map(String::as_str).collect();
+                let properties = serde_json::from_str(&format!("{{{}}}", entries.join(","))).unwrap();
+                schema_hash(&federated_crd(&widget, &openapi(&widget, properties)).unwrap())
+            };
+            prop_assert_eq!(made(head.iter().chain(tail).collect()), made(tail.iter().chain(head).rev().collect()));
+        }
+    }
+}

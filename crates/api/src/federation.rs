@@ -57,6 +57,9 @@ pub struct MembersSummary {
 pub const PRIVILEGED_GROUPS: [&str; 4] =
     ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "rbac.authorization.k8s.io"];
 
+/// The name of a type: its plural, and its group behind a dot.
+pub(crate) const TYPE_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
 /// The parts of `Federation` that its CustomResourceDefinition is made of.
 pub fn definition() -> Definition {
     let mut spec = structural_schema::<FederationSpec>();
@@ -145,6 +148,7 @@ pub fn definition() -> Definition {
 /// Limits that keep the cost of the rules countable, and keys in their one form.
 fn bound(spec: &mut Value) {
     bound_member(node(spec, &["members", "[]"]));
+    limit(node(spec, &["types", "[]", "resource"]), json!({"pattern": TYPE_PATTERN}));
     limit(node(spec, &["types", "[]", "version"]), json!({"maxLength": 63, "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"}));
     limit(node(spec, &["safety", "deletes", "window"]), json!({"minLength": 2, "maxLength": 32}));
 }

@@ -12,7 +12,7 @@
 //! | [`target`], [`openapi`], [`federated`] | a `Federated<Kind>` CRD from the target's OpenAPI document |
 //! | [`list_keys`] | by which keys a custom resource's lists are merged |
 //! | [`policy`], [`rbac`] | who may write what |
-//! | [`manifests`] | everything that one member needs |
+//! | [`mod@manifests`] | everything that one member needs |
 //! | [`docs`] | the reference page of a CRD |
 
 pub mod conditions;

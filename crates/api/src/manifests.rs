@@ -190,3 +190,50 @@ fn deployment(options: &Options) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options::new("aws-use1".parse().unwrap(), "etcd://user:secret@topo:2379", "registry.example.org/hansa:1")
+    }
+
+    #[test]
+    fn what_others_need_comes_first() {
+        let objects = manifests(&options());
+        let position = |kind: &str| objects.iter().position(|object| object["kind"] == kind).unwrap();
+        let order = ["Namespace", "CustomResourceDefinition", "ClusterRole", "ServiceAccount", "Secret", "Deployment"];
+        let positions: Vec<usize> = order.iter().map(|kind| position(kind)).collect();
+        assert!(positions.is_sorted(), "{positions:?}");
+        assert_eq!(positions[5], objects.len() - 1);
+    }
+
+    #[test]
+    fn the_password_of_the_topology_server_stands_in_the_secret_alone() {
+        let holders: Vec<Value> = manifests(&options())
+            .into_iter()
+            .filter(|object| object.to_string().contains("secret@"))
+            .map(|object| object["kind"].clone())
+            .collect();
+        assert_eq!(holders, ["Secret"]);
+    }
+
+    #[test]
+    fn names_and_namespaces_agree() {
+        let mut options = options();
+        options.namespace = "elsewhere".into();
+        options.arguments = vec!["--observe".into()];
+        let objects = manifests(&options);
+        assert!(objects.iter().all(|object| !object.to_string().contains(SYSTEM_NAMESPACE)));
+        let deployment = objects.last().unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["args"], json!(["operator", "--member=aws-use1", "--listen=0.0.0.0:10250", "--observe"]));
+        assert_eq!(deployment["spec"]["replicas"], 2);
+        assert!(
+            objects[1..]
+                .iter()
+                .any(|object| object.to_string().contains("system:serviceaccount:elsewhere:hansa-operator"))
+        );
+    }
+}

@@ -9,8 +9,8 @@
 //!   values. Only those that a list-map key needs stay (a Service port's `protocol: TCP`).
 //! - A required field that has a default is never missing in the target, and not required here either.
 //! - A quantity is a string or a number, which no structural type says: it is left untyped.
-//! - Some lists that are maps to server-side apply still take items with equal keys. They become
-//!   atomic here, or a Deployment with two `env` entries of one name would be refused.
+//! - Some lists that are maps or sets to server-side apply still take items with equal keys. They
+//!   become atomic here, or a Deployment with two `env` entries of one name would be refused.
 //! - Enums of built-in kinds know no empty text, which the target takes for its default.
 //! - A schema that refers to itself (CustomResourceDefinition) is opaque.
 //! - Rules in the Common Expression Language are dropped: they are the target's to judge, and their
@@ -29,7 +29,10 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const RAW_EXTENSION: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 
 /// Lists that are maps by their schema and still take items with equal keys, by type and field.
-const DUPLICATES_TAKEN: [(&str, &str); 7] = [
+///
+/// Tried on Kubernetes 1.37, list by list; the other list maps refuse equal keys themselves.
+const DUPLICATES_TAKEN: [(&str, &str); 8] = [
+    ("io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec", "variables"),
     ("io.k8s.api.core.v1.Container", "env"),
     ("io.k8s.api.core.v1.Container", "ports"),
     ("io.k8s.api.core.v1.EphemeralContainer", "env"),
@@ -165,7 +168,7 @@ impl<'a> Document<'a> {
                 _ => self.convert(Some(name), schema),
             };
         }
-        let built_in = owner.is_some_and(|owner| GO_PACKAGES.iter().any(|package| owner.starts_with(package)));
+        let built_in = owner.is_some_and(is_go_type);
         if node["format"] == "int-or-string" || node[INT_OR_STRING] == true {
             let mut converted = Map::from_iter([(INT_OR_STRING.to_owned(), true.into())]);
             keep(node, &mut converted, &["nullable", "pattern", "maxLength"]);
@@ -227,17 +230,8 @@ impl<'a> Document<'a> {
             }
             kept.insert(field.clone(), value);
         }
-        let required: Vec<Value> = node["required"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|field| {
-                let property = field.as_str().and_then(|field| properties.get(field));
-                kept.contains_key(field.as_str().unwrap_or_default())
-                    && property.is_some_and(|property| property.get("default").is_none())
-            })
-            .cloned()
-            .collect();
+        let needed = |field: &&str| kept.contains_key(*field) && properties[*field].get("default").is_none();
+        let required: Vec<&str> = texts(&node["required"]).filter(needed).collect();
         if !required.is_empty() {
             converted.insert("required".into(), required.into());
         }
@@ -259,12 +253,12 @@ impl<'a> Document<'a> {
         };
         let mut items = self.convert(owner, source)?;
         match node[LIST_TYPE].as_str() {
-            Some("set") if matches!(items["type"].as_str(), Some("string" | "integer" | "number" | "boolean")) => {
+            // Most sets of the built-in kinds take an item twice.
+            Some("set") if !owner.is_some_and(is_go_type) && is_scalar(&items) => {
                 keep(node, converted, &[LIST_TYPE]);
             }
             Some("map") => {
-                let keys: Vec<&str> =
-                    node[LIST_MAP_KEYS].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let keys: Vec<&str> = texts(&node[LIST_MAP_KEYS]).collect();
                 let declared = self.referred(source)?.map_or(source, |(_, schema)| schema);
                 if require_keys(&mut items, declared, &keys) {
                     keep(node, converted, &[LIST_TYPE, LIST_MAP_KEYS]);
@@ -277,20 +271,21 @@ impl<'a> Document<'a> {
     }
 }
 
+/// Whether a schema is that of a Go type, and so of a built-in kind.
+fn is_go_type(name: &str) -> bool {
+    GO_PACKAGES.iter().any(|package| name.starts_with(package))
+}
+
 /// Sees to it that every item has its keys: a key is required or has a default. Says whether that
 /// could be done; else the list is atomic.
 fn require_keys(items: &mut Value, declared: &Value, keys: &[&str]) -> bool {
     let mut defaults = Vec::new();
     let mut required = Vec::new();
     for key in keys {
-        let declared_key = &declared["properties"][*key];
-        let needed = declared["required"].as_array().is_some_and(|fields| fields.iter().any(|field| field == key));
-        let scalar =
-            matches!(items["properties"][*key]["type"].as_str(), Some("string" | "integer" | "number" | "boolean"));
-        match declared_key.get("default") {
-            _ if !scalar => return false,
+        match declared["properties"][*key].get("default") {
+            _ if !is_scalar(&items["properties"][*key]) => return false,
             Some(default) if !is_zero(default) => defaults.push((*key, default.clone())),
-            _ if needed => required.push(*key),
+            _ if texts(&declared["required"]).any(|field| field == *key) => required.push(*key),
             _ => return false,
         }
     }
@@ -313,6 +308,16 @@ fn require_keys(items: &mut Value, declared: &Value, keys: &[&str]) -> bool {
         listed.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
     }
     true
+}
+
+/// The texts of a list.
+fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Whether a converted node holds a single value.
+fn is_scalar(node: &Value) -> bool {
+    matches!(node["type"].as_str(), Some("string" | "integer" | "number" | "boolean"))
 }
 
 /// Whether a default is the zero value that Go gives every field.
@@ -380,4 +385,142 @@ fn embedded_metadata(nested: bool) -> Value {
         metadata["properties"]["finalizers"] = json!({"type": "array", "items": {"type": "string"}});
     }
     metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    /// A document with one kind, whose spec has these properties.
+    fn document(owner: &str, properties: Value) -> Value {
+        json!({"components": {"schemas": {
+            "kind": {
+                "type": "object",
+                "x-kubernetes-group-version-kind": [{"group": "g", "version": "v1", "kind": "K"}],
+                "required": ["spec", "metadata", "status"],
+                "properties": {
+                    "apiVersion": {"type": "string"},
+                    "kind": {"type": "string"},
+                    "metadata": {"$ref": format!("#/components/schemas/{OBJECT_META}")},
+                    "spec": {"allOf": [{"$ref": format!("#/components/schemas/{owner}")}], "description": "words", "default": {}},
+                    "status": {"type": "object"},
+                },
+            },
+            owner: {"type": "object", "properties": properties},
+            "Quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
+            "Leaf": {"type": "object", "required": ["name", "kind"], "properties": {
+                "name": {"type": "string", "default": ""},
+                "kind": {"type": "string"},
+                "protocol": {"type": "string", "default": "TCP"},
+                "idle": {"type": "string", "default": "10s"},
+            }},
+            "Tree": {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "Tree"}}}},
+            OBJECT_META: {"type": "object"},
+        }}})
+    }
+
+    fn spec_of(owner: &str, properties: Value) -> Value {
+        let openapi = document(owner, properties);
+        let document = Document::new(&openapi);
+        let (name, schema) = document.kind("g", "v1", "K").expect("the kind");
+        let template = document.template("g/v1", "K", name, schema).expect("a template");
+        assert_eq!(template.get("required"), None, "identity and status are not required, and spec has a default");
+        template["properties"]["spec"]["properties"].clone()
+    }
+
+    fn check(owner: &str, properties: Value, expected: Expect) {
+        let mut text = String::new();
+        for (field, node) in spec_of(owner, properties).as_object().expect("properties") {
+            text.push_str(&format!("{field}: {node}\n"));
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn shapes_stay_and_defaults_go() {
+        check(
+            "org.example.Spec",
+            json!({
+                "percent": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                "amount": {"allOf": [{"$ref": "#/components/schemas/Quantity"}], "description": "words"},
+                "mode": {"type": "string", "enum": ["A", "B"], "default": "A", "x-kubernetes-validations": [{"rule": "true"}]},
+                "count": {"type": "integer", "format": "int32", "minimum": 1},
+                "tree": {"$ref": "#/components/schemas/Tree"},
+                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                "open": {"type": "object", "additionalProperties": true},
+                "raw": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+                        "required": ["kind"], "properties": {"kind": {"type": "string"}, "data": {"type": "string"}}},
+                "pod": {"type": "object", "properties": {"metadata": {"$ref": OBJECT_META}}},
+                "choice": {"type": "object", "oneOf": [{"required": ["a"]}], "properties": {"a": {"type": "boolean", "nullable": true}}},
+            }),
+            expect![[r#"
+                amount: {"nullable":true,"x-kubernetes-preserve-unknown-fields":true}
+                choice: {"properties":{"a":{"nullable":true,"type":"boolean"}},"type":"object"}
+                count: {"format":"int32","minimum":1,"type":"integer"}
+                labels: {"additionalProperties":{"type":"string"},"type":"object"}
+                mode: {"enum":["A","B"],"type":"string"}
+                open: {"type":"object","x-kubernetes-preserve-unknown-fields":true}
+                percent: {"x-kubernetes-int-or-string":true}
+                pod: {"properties":{"metadata":{"properties":{"annotations":{"additionalProperties":{"type":"string"},"type":"object"},"creationTimestamp":{"nullable":true,"type":"string"},"finalizers":{"items":{"type":"string"},"type":"array"},"labels":{"additionalProperties":{"type":"string"},"type":"object"},"name":{"maxLength":253,"type":"string"},"namespace":{"maxLength":63,"type":"string"}},"type":"object"}},"type":"object"}
+                raw: {"properties":{"data":{"type":"string"}},"type":"object","x-kubernetes-embedded-resource":true,"x-kubernetes-preserve-unknown-fields":true}
+                tree: {"type":"object","x-kubernetes-preserve-unknown-fields":true}
+            "#]],
+        );
+    }
+
+    #[test]
+    fn lists_keep_their_keys_where_every_item_has_them() {
+        let leaves = |keys: Value| json!({"type": "array", "items": {"$ref": "Leaf"}, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys});
+        check(
+            "org.example.Spec",
+            json!({
+                "byName": leaves(json!(["name"])),
+                "byProtocol": leaves(json!(["kind", "protocol"])),
+                "byNothing": leaves(json!(["missing"])),
+                "set": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+                "quantities": {"type": "array", "items": {"$ref": "Quantity"}, "x-kubernetes-list-type": "set"},
+                "untyped": {"type": "array"},
+            }),
+            expect![[r#"
+                byName: {"items":{"properties":{"idle":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"protocol":{"type":"string"}},"required":["kind","name"],"type":"object"},"type":"array","x-kubernetes-list-map-keys":["name"],"x-kubernetes-list-type":"map"}
+                byNothing: {"items":{"properties":{"idle":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"protocol":{"type":"string"}},"required":["kind"],"type":"object"},"type":"array"}
+                byProtocol: {"items":{"properties":{"idle":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"protocol":{"default":"TCP","type":"string"}},"required":["kind"],"type":"object"},"type":"array","x-kubernetes-list-map-keys":["kind","protocol"],"x-kubernetes-list-type":"map"}
+                quantities: {"items":{"nullable":true,"x-kubernetes-preserve-unknown-fields":true},"type":"array"}
+                set: {"items":{"type":"string"},"type":"array","x-kubernetes-list-type":"set"}
+                untyped: {"items":{"x-kubernetes-preserve-unknown-fields":true},"type":"array"}
+            "#]],
+        );
+    }
+
+    #[test]
+    fn built_in_lists_take_equal_keys_where_kubernetes_does() {
+        let ports = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["containerPort", "protocol"], "items": {
+            "type": "object", "required": ["containerPort"],
+            "properties": {"containerPort": {"type": "integer", "format": "int32", "default": 0}, "protocol": {"type": "string", "default": "TCP", "enum": ["TCP", "UDP"]}},
+        }});
+        check(
+            "io.k8s.api.core.v1.Container",
+            json!({
+                "ports": ports,
+                "others": ports,
+                "values": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+            }),
+            expect![[r#"
+                others: {"items":{"properties":{"containerPort":{"type":"integer"},"protocol":{"default":"TCP","type":"string"}},"required":["containerPort"],"type":"object"},"type":"array","x-kubernetes-list-map-keys":["containerPort","protocol"],"x-kubernetes-list-type":"map"}
+                ports: {"items":{"properties":{"containerPort":{"type":"integer"},"protocol":{"type":"string"}},"required":["containerPort"],"type":"object"},"type":"array"}
+                values: {"items":{"type":"string"},"type":"array"}
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_reference_into_nothing_is_named() {
+        let openapi = document("org.example.Spec", json!({"a": {"$ref": "#/components/schemas/Missing"}}));
+        let document = Document::new(&openapi);
+        let (name, schema) = document.kind("g", "v1", "K").expect("the kind");
+        let broken = document.template("g/v1", "K", name, schema).expect_err("a broken reference");
+        assert_eq!(broken.0, "#/components/schemas/Missing");
+        assert!(document.kind("g", "v2", "K").is_none());
+    }
 }

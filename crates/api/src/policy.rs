@@ -76,8 +76,8 @@ fn federated_policy(types: &[FederatedType], operators: &[String]) -> Value {
             "type",
             "variables.group == '' ? variables.resource : variables.resource + '.' + variables.group".into(),
         ),
-        ("namespace", "has(request.namespace) ? request.namespace : ''".into()),
-        ("where", "variables.namespace == '' ? 'in the whole cluster' : 'in namespace ' + variables.namespace".into()),
+        ("targetNamespace", "has(request.namespace) ? request.namespace : ''".into()),
+        ("where", "variables.targetNamespace == '' ? 'in the whole cluster' : 'in namespace ' + variables.targetNamespace".into()),
         ("scaling", "has(request.subResource) && request.subResource == 'scale'".into()),
         ("deleting", "request.operation == 'DELETE'".into()),
         // Whoever may not write a kind (any more) can still let a deleted object go.
@@ -91,7 +91,7 @@ fn federated_policy(types: &[FederatedType], operators: &[String]) -> Value {
             "verbs",
             "variables.deleting ? ['delete'] : request.operation == 'CREATE' ? ['create'] : ['update', 'patch']".into(),
         ),
-        ("kind", "authorizer.group(variables.group).resource(variables.resource).namespace(variables.namespace)".into()),
+        ("kind", "authorizer.group(variables.group).resource(variables.resource).namespace(variables.targetNamespace)".into()),
         (
             "allowed",
             "request.operation == 'CREATE' ? variables.kind.check('create').allowed() : \
@@ -107,7 +107,9 @@ fn federated_policy(types: &[FederatedType], operators: &[String]) -> Value {
         ),
         (
             "granted",
-            "variables.resource.startsWith('cluster') ? 'clusterroles' : 'roles'".into(),
+            "{'roles': ['roles'], 'clusterroles': ['clusterroles'], 'rolebindings': ['clusterroles', 'roles'], \
+             'clusterrolebindings': ['clusterroles']}[variables.resource]"
+                .into(),
         ),
     ];
     let validations = json!([
@@ -118,7 +120,7 @@ fn federated_policy(types: &[FederatedType], operators: &[String]) -> Value {
             "reason": "Forbidden",
         },
         {
-            "expression": "variables.scaling || variables.going || variables.privileged || variables.namespace != ''",
+            "expression": "variables.scaling || variables.going || variables.privileged || variables.targetNamespace != ''",
             "messageExpression": "variables.type + ' is cluster-scoped: its entry in the types of the Federation has to say privileged: true'",
             "reason": "Forbidden",
         },
@@ -131,26 +133,34 @@ fn federated_policy(types: &[FederatedType], operators: &[String]) -> Value {
             "reason": "Forbidden",
         },
         {
-            "expression": "variables.going || variables.privileged || !variables.namespace.startsWith('kube-')",
-            "messageExpression": "'namespace ' + variables.namespace + ' belongs to Kubernetes: use another one, or have the entry of ' + variables.type + \
+            "expression": "variables.going || variables.privileged || !variables.targetNamespace.startsWith('kube-')",
+            "messageExpression": "'namespace ' + variables.targetNamespace + ' belongs to Kubernetes: use another one, or have the entry of ' + variables.type + \
                 ' in the types of the Federation say privileged: true'",
             "reason": "Forbidden",
         },
         {
             "expression": "variables.scaling || variables.going || variables.grant == '' || \
-                authorizer.group(variables.group).resource(variables.granted).namespace(variables.namespace).check(variables.grant).allowed()",
-            "messageExpression": "'writing this grants rights in other members, and needs the verb ' + variables.grant + ' on ' + variables.granted + ' ' + variables.where",
+                variables.granted.all(roles, authorizer.group(variables.group).resource(roles).namespace(variables.targetNamespace).check(variables.grant).allowed())",
+            "messageExpression": "'writing this grants rights in other members, and needs the verb ' + variables.grant + ' on ' + \
+                variables.granted.join(' and ') + ' ' + variables.where",
+            "reason": "Forbidden",
+        },
+        // Taking over what stands changes it: the right to create is not enough.
+        {
+            "expression": "request.operation != 'CREATE' || !has(object.spec.adoption) || object.spec.adoption != 'Always' || \
+                ['update', 'patch'].exists(verb, variables.kind.name(object.metadata.name).check(verb).allowed())",
+            "messageExpression": "'spec.adoption: Always may change an object that exists, and needs the verb update or patch on ' + variables.type + ' ' + variables.where",
             "reason": "Forbidden",
         },
         {
             "expression": "variables.scaling || variables.going || !has(object.spec.templateFrom) || \
-                authorizer.group('').resource('secrets').namespace(variables.namespace).name(object.spec.templateFrom.secretRef.name).check('get').allowed()",
+                authorizer.group('').resource('secrets').namespace(variables.targetNamespace).name(object.spec.templateFrom.secretRef.name).check('get').allowed()",
             "messageExpression": "'spec.templateFrom.secretRef needs the verb get on the Secret ' + object.spec.templateFrom.secretRef.name + ' ' + variables.where",
             "reason": "Forbidden",
         },
         {
             "expression": "variables.scaling || variables.going || !has(object.spec.template) || !has(object.spec.template.metadata) || \
-                !has(object.spec.template.metadata.namespace) || object.spec.template.metadata.namespace == variables.namespace",
+                !has(object.spec.template.metadata.namespace) || object.spec.template.metadata.namespace == variables.targetNamespace",
             "message": "spec.template.metadata.namespace: the target lies in the namespace of the federated object; make the two equal, or leave this one out",
             "reason": "Invalid",
         },
@@ -197,12 +207,15 @@ fn request_policy(operators: &[String]) -> Value {
             "group",
             "variables.type.contains('.') ? variables.type.substring(variables.type.indexOf('.') + 1) : ''".into(),
         ),
-        ("namespace", "variables.one && has(object.spec.object.namespace) ? object.spec.object.namespace : ''".into()),
+        (
+            "targetNamespace",
+            "variables.one && has(object.spec.object.namespace) ? object.spec.object.namespace : ''".into(),
+        ),
         (
             "allowed",
             format!(
                 "variables.one ? \
-                 authorizer.group(variables.group).resource(variables.resource).namespace(variables.namespace)\
+                 authorizer.group(variables.group).resource(variables.resource).namespace(variables.targetNamespace)\
                  .name(object.spec.object.name).check(variables.verb).allowed() : \
                  authorizer.group('{GROUP}').resource('federations').check('update').allowed()"
             ),
@@ -218,7 +231,7 @@ fn request_policy(operators: &[String]) -> Value {
             "expression": "variables.allowed",
             "messageExpression": format!(
                 "object.spec.action + ' needs the verb ' + (variables.one ? variables.verb + ' on ' + variables.type + ' ' + object.spec.object.name + \
-                 (variables.namespace == '' ? '' : ' in namespace ' + variables.namespace) : 'update on federations.{GROUP}') + ': ask for a role that has it'"
+                 (variables.targetNamespace == '' ? '' : ' in namespace ' + variables.targetNamespace) : 'update on federations.{GROUP}') + ': ask for a role that has it'"
             ),
             "reason": "Forbidden",
         }]),

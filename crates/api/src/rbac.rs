@@ -4,6 +4,7 @@ use crate::federation::PRIVILEGED_GROUPS;
 use crate::policy::POLICIES;
 use crate::{GROUP, OPERATOR};
 use hansa_model::FederatedType;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +20,11 @@ pub fn user_roles(types: &[FederatedType]) -> Vec<Value> {
     let (privileged, ordinary): (Vec<_>, Vec<_>) =
         types.iter().partition(|federated| PRIVILEGED_GROUPS.contains(&federated.resource.group()));
     let mut view = vec![rule(&[GROUP], &["federations", "members", "requests"], &READ)];
-    view.extend(federated_rules(types, &[""], &READ));
+    view.extend(federated_rules(types, "", &READ));
     let mut edit = vec![rule(&[GROUP], &["requests"], &["create", "delete", "deletecollection"])];
-    edit.extend(federated_rules(ordinary.iter().copied(), &[""], &WRITE));
-    edit.extend(federated_rules(ordinary, &["/scale"], &["get", "patch", "update"]));
-    let admin: Vec<Value> = federated_rules(privileged, &[""], &WRITE).collect();
+    edit.extend(federated_rules(ordinary.iter().copied(), "", &WRITE));
+    edit.extend(federated_rules(ordinary, "scale", &["get", "patch", "update"]));
+    let admin: Vec<Value> = federated_rules(privileged, "", &WRITE);
     let mut roles = vec![user_role("view", view), user_role("edit", edit)];
     if !admin.is_empty() {
         roles.push(user_role("admin", admin));
@@ -49,13 +50,14 @@ fn user_role(to: &str, rules: Vec<Value>) -> Value {
 /// The operator's rights in the whole cluster, made from the types.
 pub fn operator_cluster_role(types: &[FederatedType]) -> Value {
     let mut rules = vec![
-        rule(&[GROUP], &["federations", "members"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
+        rule(&[GROUP], &["federations"], &["create", "get", "list", "patch", "update", "watch"]),
+        rule(&[GROUP], &["members"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
         rule(&[GROUP], &["requests"], &["delete", "get", "list", "watch"]),
-        rule(&[GROUP], &["federations/status", "members/status", "requests/status"], &["patch", "update"]),
+        rule(&[GROUP], &["federations/status", "members/status", "requests/status"], &["get", "patch", "update"]),
     ];
     // Never `create`: it is users who make federated objects.
-    rules.extend(federated_rules(types, &[""], &["delete", "get", "list", "patch", "update", "watch"]));
-    rules.extend(federated_rules(types, &["/status"], &["patch", "update"]));
+    rules.extend(federated_rules(types, "", &["delete", "get", "list", "patch", "update", "watch"]));
+    rules.extend(federated_rules(types, "status", &["get", "patch", "update"]));
     let targets =
         by_group(types, |federated| (federated.resource.group().to_owned(), federated.resource.resource().to_owned()));
     for (group, resources) in &targets {
@@ -160,23 +162,24 @@ fn by_group<'a>(
     groups
 }
 
-/// One rule per generated group, for the kinds themselves (`""`) or a subresource of them.
+/// One rule per generated group, for the kinds themselves (an empty subresource) or for one of their
+/// subresources.
 fn federated_rules<'a>(
     types: impl IntoIterator<Item = &'a FederatedType>,
-    subresources: &[&str],
+    subresource: &str,
     verbs: &[&str],
-) -> impl Iterator<Item = Value> {
-    let groups =
-        by_group(types, |federated| (federated.resource.federated_group(), federated.resource.federated_plural()));
-    groups.into_iter().map(move |(group, plurals)| {
-        let resources: Vec<String> =
-            plurals.iter().flat_map(|plural| subresources.iter().map(move |sub| format!("{plural}{sub}"))).collect();
-        rule(&[&group], &resources, verbs)
-    })
+) -> Vec<Value> {
+    let resource = |federated: &FederatedType| match subresource {
+        "" => federated.resource.federated_plural(),
+        _ => format!("{}/{subresource}", federated.resource.federated_plural()),
+    };
+    by_group(types, |federated| (federated.resource.federated_group(), resource(federated)))
+        .iter()
+        .map(|(group, resources)| rule(&[group], resources, verbs))
+        .collect()
 }
 
-fn rule<R: AsRef<str>>(groups: &[&str], resources: impl IntoIterator<Item = R>, verbs: &[&str]) -> Value {
-    let resources: Vec<String> = resources.into_iter().map(|resource| resource.as_ref().to_owned()).collect();
+fn rule<R: Serialize + ?Sized>(groups: &[&str], resources: &R, verbs: &[&str]) -> Value {
     json!({"apiGroups": groups, "resources": resources, "verbs": verbs})
 }
 
@@ -184,4 +187,111 @@ fn named_rule(groups: &[&str], resources: &[&str], names: &[&str], verbs: &[&str
     let mut rule = rule(groups, resources, verbs);
     rule["resourceNames"] = json!(names);
     rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn types(names: &[&str]) -> Vec<FederatedType> {
+        names
+            .iter()
+            .map(|name| FederatedType { resource: name.parse().unwrap(), version: "v1".into(), privileged: true })
+            .collect()
+    }
+
+    fn check(role: &Value, expected: Expect) {
+        let join = |value: &Value| {
+            let items = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+            items.collect::<Vec<_>>().join(",")
+        };
+        let mut text = String::new();
+        for rule in role["rules"].as_array().unwrap() {
+            let names = match rule.get("resourceNames") {
+                Some(names) => format!(" named {}", join(names)),
+                None => String::new(),
+            };
+            text.push_str(&format!(
+                "[{}] {}{names}: {}\n",
+                join(&rule["apiGroups"]),
+                join(&rule["resources"]),
+                join(&rule["verbs"])
+            ));
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn the_operator_has_what_the_types_need() {
+        check(
+            &operator_cluster_role(&types(&["deployments.apps", "configmaps", "statefulsets.apps"])),
+            expect![[r#"
+                [hansa.dev] federations: create,get,list,patch,update,watch
+                [hansa.dev] members: create,delete,get,list,patch,update,watch
+                [hansa.dev] requests: delete,get,list,watch
+                [hansa.dev] federations/status,members/status,requests/status: get,patch,update
+                [apps.types.hansa.dev] federateddeployments,federatedstatefulsets: delete,get,list,patch,update,watch
+                [core.types.hansa.dev] federatedconfigmaps: delete,get,list,patch,update,watch
+                [apps.types.hansa.dev] federateddeployments/status,federatedstatefulsets/status: get,patch,update
+                [core.types.hansa.dev] federatedconfigmaps/status: get,patch,update
+                [] configmaps: create,delete,get,list,patch,update,watch
+                [apps] deployments,statefulsets: create,delete,get,list,patch,update,watch
+                [] namespaces: create,get,list,watch
+                [apiextensions.k8s.io] customresourcedefinitions: create,get,list,patch,watch
+                [admissionregistration.k8s.io] validatingadmissionpolicies,validatingadmissionpolicybindings named hansa-federated,hansa-members,hansa-requests: get,patch
+                [] secrets: create
+                [,events.k8s.io] events: create,patch
+            "#]],
+        );
+    }
+
+    #[test]
+    fn granting_is_a_right_of_its_own() {
+        let grants = |names: &[&str]| -> Vec<String> {
+            operator_cluster_role(&types(names))["rules"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|rule| ["escalate", "bind"].iter().any(|grant| rule["verbs"] == json!([grant])))
+                .map(|rule| format!("{} {}", rule["verbs"][0].as_str().unwrap(), rule["resources"]))
+                .collect()
+        };
+        assert!(grants(&["deployments.apps"]).is_empty());
+        assert_eq!(grants(&["roles.rbac.authorization.k8s.io"]), [r#"escalate ["roles"]"#]);
+        assert_eq!(grants(&["rolebindings.rbac.authorization.k8s.io"]), [r#"bind ["clusterroles","roles"]"#]);
+        assert_eq!(grants(&["clusterrolebindings.rbac.authorization.k8s.io"]), [r#"bind ["clusterroles"]"#]);
+    }
+
+    #[test]
+    fn users_get_their_rights_by_aggregation() {
+        let roles = user_roles(&types(&["deployments.apps", "roles.rbac.authorization.k8s.io"]));
+        let names: Vec<_> = roles.iter().map(|role| role["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["hansa-view", "hansa-edit", "hansa-admin"]);
+        for (role, to) in roles.iter().zip(["view", "edit", "admin"]) {
+            assert_eq!(role["metadata"]["labels"][format!("rbac.authorization.k8s.io/aggregate-to-{to}")], "true");
+        }
+        check(
+            &roles[0],
+            expect![[r#"
+            [hansa.dev] federations,members,requests: get,list,watch
+            [apps.types.hansa.dev] federateddeployments: get,list,watch
+            [rbac.authorization.k8s.io.types.hansa.dev] federatedroles: get,list,watch
+        "#]],
+        );
+        check(
+            &roles[1],
+            expect![[r#"
+            [hansa.dev] requests: create,delete,deletecollection
+            [apps.types.hansa.dev] federateddeployments: create,delete,deletecollection,patch,update
+            [apps.types.hansa.dev] federateddeployments/scale: get,patch,update
+        "#]],
+        );
+        check(
+            &roles[2],
+            expect![[r#"
+            [rbac.authorization.k8s.io.types.hansa.dev] federatedroles: create,delete,deletecollection,patch,update
+        "#]],
+        );
+    }
 }

@@ -10,6 +10,7 @@
 
 use crate::conditions::Condition;
 use crate::crd::{Column, Definition};
+use crate::federation::TYPE_PATTERN;
 use crate::structural::{add_rule, limit, node, object, rule, structural_schema};
 use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey, TypeName};
 use schemars::JsonSchema;
@@ -207,6 +208,7 @@ pub fn definition() -> Definition {
     ] {
         add_rule(&mut spec, rule);
     }
+    limit(node(&mut spec, &["object", "resource"]), json!({"pattern": TYPE_PATTERN}));
     limit(node(&mut spec, &["object", "namespace"]), json!({"pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"}));
     let mut status = structural_schema::<RequestStatus>();
     object(node(&mut status, &["phase"])).remove("default");

@@ -134,14 +134,13 @@ impl ControlPlane {
     fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let ready = self.kubectl(ADMIN, &["get", "--raw", "/readyz"], None);
-            if ready.ok && self.kubectl(ADMIN, &["get", "namespace", "default"], None).ok {
+            let ready = self.kubectl(ADMIN, &["get", "--raw", "/readyz"], &[]);
+            if ready.ok && self.kubectl(ADMIN, &["get", "namespace", "default"], &[]).ok {
                 return;
             }
             let ended = self._api_server.0.try_wait().expect("its state").is_some();
             if ended || Instant::now() > deadline {
-                let log = fs::read_to_string(self.folder.path().join("kube-apiserver.log"))
-                    .unwrap_or_default();
+                let log = fs::read_to_string(self.folder.path().join("kube-apiserver.log")).unwrap_or_default();
                 let tail = log.lines().rev().take(20).collect::<Vec<_>>();
                 panic!(
                     "kube-apiserver is not ready: {}\n{}",
@@ -153,8 +152,9 @@ impl ControlPlane {
         }
     }
 
-    /// Runs kubectl as a user; an object to apply goes in on standard input (`-f -`).
-    pub fn kubectl(&self, user: &str, arguments: &[&str], input: Option<&Value>) -> Answer {
+    /// Runs kubectl as a user; objects go in on standard input (`-f -`), one document each. (With a
+    /// `List`, kubectl would validate by itself, and by other rules than the API server.)
+    pub fn kubectl(&self, user: &str, arguments: &[&str], objects: &[Value]) -> Answer {
         let mut child = Command::new(self.assets.join("kubectl"))
             .args(["--server", &self.server, "--token", user])
             .arg("--insecure-skip-tls-verify")
@@ -168,16 +168,12 @@ impl ControlPlane {
             .spawn()
             .expect("kubectl starts");
         let mut stdin = child.stdin.take().expect("a pipe");
-        if let Some(input) = input {
+        for object in objects {
             // kubectl may refuse its arguments and be gone before it reads this.
-            let _ = stdin.write_all(input.to_string().as_bytes());
+            let _ = writeln!(stdin, "{object}");
         }
         drop(stdin);
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = child.wait_with_output().expect("kubectl ends");
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("kubectl ends");
         Answer {
             ok: status.success(),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
@@ -188,30 +184,22 @@ impl ControlPlane {
     /// What a path of the API serves.
     #[track_caller]
     pub fn get(&self, path: &str) -> Value {
-        let text = self.kubectl(ADMIN, &["get", "--raw", path], None).expect(path);
+        let text = self.kubectl(ADMIN, &["get", "--raw", path], &[]).expect(path);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// Applies objects as the administrator, server-side and strictly.
     #[track_caller]
     pub fn apply(&self, objects: &[Value]) {
-        self.kubectl(
-            ADMIN,
-            &["apply", "--server-side", "--validate=strict", "-f", "-"],
-            Some(&list(objects)),
-        )
-        .expect("the objects are applied");
+        self.kubectl(ADMIN, &["apply", "--server-side", "--validate=strict", "-f", "-"], objects)
+            .expect("the objects are applied");
     }
 
     /// Waits until every CustomResourceDefinition is established.
     #[track_caller]
     pub fn wait_for_crds(&self) {
-        self.kubectl(
-            ADMIN,
-            &["wait", "--for=condition=Established", "crd", "--all", "--timeout=120s"],
-            None,
-        )
-        .expect("the kinds are established");
+        self.kubectl(ADMIN, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=120s"], &[])
+            .expect("the kinds are established");
     }
 
     /// Waits until something holds.
@@ -225,18 +213,9 @@ impl ControlPlane {
     }
 }
 
-/// Objects as one list for kubectl.
-pub fn list(objects: &[Value]) -> Value {
-    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects})
-}
-
 /// The folder with the binaries: KUBEBUILDER_ASSETS first, the project's own build second.
 fn assets() -> PathBuf {
-    let complete = |folder: &Path| {
-        ["etcd", "kube-apiserver", "kubectl"]
-            .iter()
-            .all(|name| folder.join(name).is_file())
-    };
+    let complete = |folder: &Path| ["etcd", "kube-apiserver", "kubectl"].iter().all(|name| folder.join(name).is_file());
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     if let Some(folder) = variable("KUBEBUILDER_ASSETS").filter(|folder| complete(folder)) {
         return folder;
