@@ -6,7 +6,7 @@
 use crate::crd::{Column, Definition};
 use crate::openapi::Document;
 use crate::status::FederatedStatus;
-use crate::structural::{PRESERVE, add_rule, limit, node, rule, structural_schema};
+use crate::structural::{PRESERVE, add_rule, limit, node, object, rule, structural_schema};
 use crate::target::{GenerateError, TargetKind};
 use hansa_model::{Adoption, DeletionPolicy, Hash, Override, Placement, TemplateSource};
 use schemars::JsonSchema;
@@ -190,6 +190,8 @@ fn common() -> Value {
     );
     let item = node(&mut common, &["overrides", "[]"]);
     bound_selector(node(item, &["memberSelector"]));
+    // What a user leaves out stays out of the stored object.
+    object(node(item, &["patches", "[]", "op"])).remove("default");
     // A patch may set a field to null.
     limit(node(item, &["patches", "[]", "value"]), json!({"nullable": true}));
     common["properties"].take()

@@ -165,10 +165,11 @@ fn gather_variants(schema: &mut Map<String, Value>) {
 fn says_nothing(default: &Value) -> bool {
     match default {
         Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.values().all(says_nothing),
-        _ => false,
+        Value::Bool(true) => false,
     }
 }
 

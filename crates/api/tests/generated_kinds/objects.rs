@@ -322,6 +322,14 @@ pub fn federate(object: &Value) -> Value {
         "apiVersion": format!("{group}.types.hansa.dev/v1alpha1"),
         "kind": format!("Federated{}", object["kind"].as_str().unwrap()),
         "metadata": metadata,
-        "spec": {"template": object, "placement": {"memberSelector": {}}},
+        "spec": {
+            "template": object,
+            "placement": {"memberSelector": {}},
+            "overrides": [{
+                "members": ["gcp-euw4"],
+                "merge": {"metadata": {"annotations": {"gone": null}}},
+                "patches": [{"path": "/metadata/labels/app", "value": null}, {"op": "add", "path": "/x", "value": [1, {}]}],
+            }],
+        },
     })
 }
