@@ -4,7 +4,7 @@ use crate::conditions::Condition;
 use crate::crd::{Column, Definition};
 use crate::federation::bound_member;
 use crate::structural::{rule, structural_schema};
-use hansa_model::{Incarnation, Member};
+use hansa_model::Member;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +56,6 @@ pub struct MemberStatus {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperatorStatus {
-    /// Which start of the process this is.
-    pub incarnation: Incarnation,
     /// Its release.
     #[schemars(length(max = 63))]
     pub release: String,

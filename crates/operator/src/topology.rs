@@ -538,9 +538,13 @@ impl Operator {
             value: cell.clone(),
             changed_ms: now,
         });
+        let first = known.writer.version().is_none();
         if known.writer.saw(&value.version, envelope) {
             known.value = cell;
             known.changed_ms = now;
+            if first {
+                self.refresh_members();
+            }
         }
     }
 

@@ -217,7 +217,8 @@ impl Operator {
         if let Some(cell) = cell {
             status["version"] = json!(cell.kubernetes);
             status["uid"] = json!(cell.cluster_uid);
-            status["operator"] = json!({"release": cell.release, "incarnation": cell.incarnation.0});
+            // Not which start of the process it is: a restart writes nothing.
+            status["operator"] = json!({"release": cell.release});
         }
         status
     }

@@ -204,6 +204,7 @@ async fn operate(
         minor: identity.minor,
         operators: vec![hansa_api::policy::operator_user(&options.namespace), "hansa-operator".to_owned()],
     };
+    installer.apply_own_crds().await.map_err(|error| anyhow!(error))?;
     let mut driver = Driver {
         operator: Operator::new(config),
         client: options.client,

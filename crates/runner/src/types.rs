@@ -62,7 +62,7 @@ impl Installer {
         let target = self.discover(name, &federated_type.version).await?;
         target.federable().map_err(|error| error.to_string())?;
         let agreed = self.agree(&target).await?;
-        self.apply_crd(&agreed).await?;
+        self.apply_crd(&agreed.crd, agreed.hash).await?;
         Ok(InstalledType { kind: agreed.kind, namespaced: agreed.namespaced, list_keys: agreed.list_keys })
     }
 
@@ -134,13 +134,24 @@ impl Installer {
         })
     }
 
+    /// Installs the CRDs of Hansa's own kinds, as this release has them.
+    ///
+    /// # Errors
+    /// The API server's words.
+    pub async fn apply_own_crds(&self) -> Result<(), String> {
+        for crd in hansa_api::manifests::own_crds() {
+            self.apply_crd(&crd, Hash::of(&crd)).await?;
+        }
+        Ok(())
+    }
+
     /// Applies a CRD when it is not there as agreed, and waits until it is served.
-    async fn apply_crd(&self, agreed: &AgreedType) -> Result<(), String> {
-        let name = agreed.crd["metadata"]["name"].as_str().ok_or("a CRD has a name")?;
+    async fn apply_crd(&self, crd: &Value, hash: Hash) -> Result<(), String> {
+        let name = crd["metadata"]["name"].as_str().ok_or("a CRD has a name")?;
         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
-        let mut crd = agreed.crd.clone();
-        crd["metadata"]["annotations"]["hansa.dev/schema"] = json!(agreed.hash);
-        let stands = |found: &Value| found["metadata"]["annotations"]["hansa.dev/schema"] == json!(agreed.hash);
+        let mut crd = crd.clone();
+        crd["metadata"]["annotations"]["hansa.dev/schema"] = json!(hash);
+        let stands = |found: &Value| found["metadata"]["annotations"]["hansa.dev/schema"] == json!(hash);
         let found = self.get(&path).await.ok();
         if !found.as_ref().is_some_and(stands) {
             let request = ApiRequest::write(
