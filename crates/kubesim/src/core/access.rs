@@ -22,10 +22,11 @@ pub struct Rule {
     pub namespaces: Vec<String>,
 }
 
-/// The rules of every user.
+/// Who there is, and the rules of every user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     rules: BTreeMap<String, Vec<Rule>>,
+    tokens: BTreeMap<String, User>,
 }
 
 /// What someone wants to do.
@@ -69,6 +70,16 @@ impl Access {
     /// Sets the rules of a user.
     pub fn set(&mut self, user: &str, rules: Vec<Rule>) {
         self.rules.insert(user.to_string(), rules);
+    }
+
+    /// Lets a user in by this bearer token.
+    pub fn add_token(&mut self, token: &str, user: User) {
+        self.tokens.insert(token.to_string(), user);
+    }
+
+    /// Who a bearer token belongs to.
+    pub fn user(&self, token: &str) -> Option<&User> {
+        self.tokens.get(token)
     }
 
     /// The rules of a user; `None` for one who may do everything.

@@ -33,6 +33,7 @@ mod reviews;
 mod route;
 mod scale;
 pub mod selector;
+mod services;
 mod snapshot;
 pub mod store;
 pub(crate) mod strategy;
@@ -59,7 +60,8 @@ use time::Millis;
 pub(crate) use error::ApiError;
 pub(crate) use options::WriteOptions;
 pub(crate) use route::Target;
-pub use snapshot::{Record, Snapshot};
+pub use services::ADDRESS;
+pub use snapshot::{Damaged, Record, Snapshot};
 pub use watch::{Poll, WatchId};
 
 /// How a core is made.
