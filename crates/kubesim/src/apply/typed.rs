@@ -76,10 +76,14 @@ impl<'a> Typed<'a> {
     }
 
     fn shape(&self, id: NodeId, value: Option<&Value>) -> Shape {
-        match self.schema.arena.node(id).r#type {
+        let node = self.schema.arena.node(id);
+        // A custom resource's int-or-string has no type that server-side apply would know.
+        let any = node.r#type == Type::Any
+            || node.r#type == Type::IntOrString && self.schema.origin == crate::schema::Origin::Custom;
+        match node.r#type {
             Type::Object => Shape::Map,
             Type::Array => Shape::List,
-            Type::Any => match value {
+            _ if any => match value {
                 Some(Value::Array(_)) => Shape::List,
                 None | Some(Value::Null | Value::Object(_)) => Shape::Map,
                 Some(_) => Shape::Scalar,

@@ -11,6 +11,7 @@ use super::hooks;
 use super::kind::{Kind, Scale, Subresource, Subresources};
 use super::node::{Arena, Conditional, Node, NodeId, OPAQUE, Type, Wire};
 use super::parse::Parser;
+use super::reset::Resets;
 
 /// The extracted facts, compressed.
 static DATA: &[u8] = include_bytes!("../../data/builtin.json.zst");
@@ -297,6 +298,10 @@ fn read_version(
                 selector_path: Some(".spec.selector".to_owned()),
             });
             let status = listed.iter().any(|one| one.name == "status");
+            let mut schema = Schema::builtin(arena.clone(), root);
+            if status {
+                schema.resets = Resets::of_builtin(group, &resource.kind);
+            }
             Kind {
                 group: group.to_owned(),
                 version: version.version.clone(),
@@ -308,7 +313,7 @@ fn read_version(
                 categories: resource.categories,
                 namespaced: resource.namespaced,
                 verbs: resource.verbs,
-                schema: Schema::builtin(arena.clone(), root),
+                schema,
                 subresources: Subresources { status, scale, listed },
             }
         })

@@ -78,7 +78,13 @@ fn arena_with_meta() -> (Arena, BTreeMap<String, NodeId>) {
     }
     let mut parser = Parser { arena: &mut arena, definitions: &places, is_builtin: true, errors: Vec::new() };
     for (name, &place) in &places {
-        let node = parser.read(&known[name], name, false);
+        let mut node = parser.read(&known[name], name, false);
+        // Metadata passes through Go structs even here.
+        let model = builtin().arena.node(builtin().nodes[name]);
+        for (name, field) in &mut node.fields {
+            field.wire = model.fields[name].wire;
+        }
+        node.always.clone_from(&model.always);
         *parser.arena.node_mut(place) = node;
     }
     (arena, places)

@@ -2,11 +2,14 @@
 
 use serde_json::Value;
 
-use super::Schema;
-use super::node::{Additional, NodeId};
+use super::node::{Additional, Node, NodeId};
+use super::{Origin, Schema};
 
 impl Schema {
     /// Drops the fields that the schema does not name; gives their paths, as kube's messages say them.
+    ///
+    /// Of a custom resource the nulls go too where none may be and nothing is to be filled in for them, as they would
+    /// in a Go struct.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut dropped = Vec::new();
         self.prune_node(self.root, object, &mut String::new(), &mut dropped);
@@ -29,6 +32,9 @@ impl Schema {
                     push_field(path, &name);
                     dropped.push(path.clone());
                     path.truncate(length);
+                }
+                if self.origin == Origin::Custom {
+                    map.retain(|name, child| !(child.is_null() && self.refuses_null(node, name)));
                 }
                 for (name, child) in map.iter_mut() {
                     let below = match node.fields.get(name.as_str()) {
@@ -53,6 +59,16 @@ impl Schema {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl Schema {
+    fn refuses_null(&self, node: &Node, name: &str) -> bool {
+        match (node.fields.get(name), node.additional) {
+            (Some(field), _) => field.default.is_none() && !self.arena.node(field.node).nullable,
+            (None, Additional::Each(each)) => !self.arena.node(each).nullable,
+            _ => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Checking an object against its schema, in the words of kube-openapi.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::Schema;
 use super::checks::Checks;
@@ -34,11 +34,14 @@ impl Schema {
         } else {
             found.matches += 1;
         }
+        if let Some(number) = value.as_f64().filter(|_| node.r#type == Type::Integer) {
+            check_integer(node.checks.as_deref(), number, path, found);
+        }
         if let Some(checks) = node.checks.as_deref() {
             self.check_junctors(checks, value, path, found);
             match value {
                 Value::String(text) => check_string(checks, text, path, found),
-                Value::Number(_) => check_number(node, checks, value, path, found),
+                Value::Number(_) => check_number(checks, value, path, found),
                 Value::Array(items) => check_size(checks, items, path, found),
                 Value::Object(map) => check_property_count(checks, map.len(), path, found),
                 _ => {}
@@ -60,6 +63,9 @@ impl Schema {
                 if let Some(below) = below {
                     self.check(below, child, &join(path, name), found);
                 }
+            }
+            if node.embedded {
+                check_embedded(map, path, found);
             }
             for name in &node.required {
                 if !map.contains_key(&**name) {
@@ -246,19 +252,12 @@ fn fits(wanted: Type, value: &Value, checks: Option<&Checks>) -> bool {
 
 fn check_string(checks: &Checks, text: &str, path: &str, found: &mut Findings) {
     let length = text.chars().count() as u64;
-    if let Some(most) = checks.max_length
-        && length > most
-    {
+    // Of these three only the first that fails is told.
+    if let Some(most) = checks.max_length.filter(|most| length > *most) {
         found.errors.push(FieldError::too_long(root(path), usize::try_from(most).unwrap_or(usize::MAX)));
-    }
-    if let Some(least) = checks.min_length
-        && length < least
-    {
+    } else if let Some(least) = checks.min_length.filter(|least| length < *least) {
         found.invalid(path, &Value::from(text), &format!("should be at least {least} chars long"));
-    }
-    if let Some((pattern, regex)) = &checks.pattern
-        && !regex.is_match(text)
-    {
+    } else if let Some((pattern, _)) = checks.pattern.as_ref().filter(|(_, regex)| !regex.is_match(text)) {
         found.invalid(path, &Value::from(text), &format!("should match '{pattern}'"));
     }
     if let Some(name) = checks.format.as_deref()
@@ -269,19 +268,33 @@ fn check_string(checks: &Checks, text: &str, path: &str, found: &mut Findings) {
     }
 }
 
-fn check_number(node: &Node, checks: &Checks, value: &Value, path: &str, found: &mut Findings) {
-    let Some(number) = value.as_f64() else { return };
-    if node.r#type == Type::Integer
-        && checks.format.as_deref() == Some("int32")
-        && !(-2147483648.0..=2147483647.0).contains(&number)
-    {
-        let detail = format!("Checked value must be of type integer with format int32 in {path}");
+/// A number without a fraction must be one that its format can hold.
+fn check_integer(checks: Option<&Checks>, number: f64, path: &str, found: &mut Findings) {
+    let format = checks.and_then(|checks| checks.format.as_deref());
+    let (fits, name) = match format {
+        Some("int32") => (number.abs() <= f64::from(i32::MAX) || number == f64::from(i32::MIN), "with format int32"),
+        Some("int64") => (true, "with format int64"),
+        _ => (true, "(default format)"),
+    };
+    if !fits || number.fract() != 0.0 {
+        let detail = format!("Checked value must be of type integer {name} in {path}");
         found.errors.push(FieldError::invalid("<nil>", &Value::from(""), &detail));
     }
+}
+
+fn check_number(checks: &Checks, value: &Value, path: &str, found: &mut Findings) {
+    let Some(number) = value.as_f64() else { return };
     if let Some(factor) = checks.multiple_of {
-        let ratio = if factor < 1.0 { 1.0 / factor * number } else { number / factor };
-        if factor > 0.0 && (ratio - ratio.round()).abs() > 1e-9 * ratio.abs().max(1.0) {
-            found.invalid(path, value, &format!("should be a multiple of {factor}"));
+        // The real server divides integers by the factor's whole part.
+        let factor = if value.is_f64() { factor } else { factor.trunc() };
+        if factor <= 0.0 {
+            let detail = format!("factor MultipleOf declared for {path} must be positive: {factor}");
+            found.errors.push(FieldError::invalid(root(path), &json!(0), &detail));
+        } else {
+            let ratio = if factor < 1.0 { 1.0 / factor * number } else { number / factor };
+            if (ratio - ratio.round()).abs() > 1e-9 * ratio.abs().max(1.0) {
+                found.invalid(path, value, &format!("should be a multiple of {factor}"));
+            }
         }
     }
     if let Some(most) = checks.maximum {
@@ -296,6 +309,21 @@ fn check_number(node: &Node, checks: &Checks, value: &Value, path: &str, found: 
             found.invalid(path, value, &format!("should be greater than {least}"));
         } else if number < least {
             found.invalid(path, value, &format!("should be greater than or equal to {least}"));
+        }
+    }
+}
+
+/// What an object within an object must say (`apiextensions-apiserver`, `schema/objectmeta`).
+fn check_embedded(map: &Map<String, Value>, path: &str, found: &mut Findings) {
+    for name in ["apiVersion", "kind"] {
+        let field = join(path, name);
+        match map.get(name) {
+            None => found.errors.push(FieldError::required(field, "")),
+            Some(Value::String(text)) if text.is_empty() => {
+                found.errors.push(FieldError::invalid(field, &json!(""), "must not be empty"));
+            }
+            Some(Value::String(_)) => {}
+            Some(other) => found.errors.push(FieldError::invalid(field, other, "must be a string")),
         }
     }
 }

@@ -11,10 +11,14 @@ use super::quantity::Quantity;
 use super::{Origin, Schema};
 
 impl Schema {
-    /// Brings a built-in object into the form in which the server keeps it; leaves a custom one as it is.
+    /// Brings a built-in object into the form in which the server keeps it; of a custom one, only the metadata.
     pub fn normalize(&self, object: &mut Value) {
         if self.origin == Origin::Builtin {
             self.normalize_node(self.root, object);
+        } else if let Some(field) = self.arena.node(self.root).fields.get("metadata")
+            && let Some(metadata) = object.get_mut("metadata")
+        {
+            self.normalize_node(field.node, metadata);
         }
     }
 
