@@ -63,6 +63,8 @@ pub enum Standing {
     Differs,
     /// The content is neither the agreed one nor based on it: the agreed version stands.
     Conflicts,
+    /// The home was moved to another member; this copy stayed behind and counts no more.
+    Former,
     /// The object may be stale: nothing is concluded from it until a user says so.
     Frozen(Freeze),
 }
@@ -87,6 +89,7 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
     let taken = object.take_home && object.takeover_allowed;
     let Some(home) = home else {
         return match () {
+            () if !object.take_home && record.former.get(member) == Some(&object.uid) => Standing::Former,
             () if agreed => Standing::Converged,
             () if object.take_home && (object.takeover_allowed || record.is_homeless()) => Standing::Taken,
             () if object.stamp.is_some() => Standing::Frozen(Freeze::Restored),

@@ -78,10 +78,13 @@ pub enum Change {
         /// The highest life whose output is gone.
         incarnation: Incarnation,
     },
-    /// A home's consent, or a user's request where the rule allows it: the home moves away from these.
-    ReleaseHomes {
-        /// The homes that go.
-        homes: BTreeSet<MemberName>,
+    /// Another member is to become the only home: by a home's own word, which is its consent, or by
+    /// that of the new home where the rule allows it.
+    Move {
+        /// The new home.
+        to: MemberName,
+        /// Whether the spec's rule lets the new home take over without consent.
+        takeover_allowed: bool,
     },
 }
 
@@ -158,10 +161,17 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             changed
         }
         Change::Acknowledge { incarnation } => acknowledge(&mut record, member, *incarnation),
-        Change::ReleaseHomes { homes } => {
-            let before = record.homes.len();
-            record.homes.retain(|home, _| !homes.contains(home));
-            record.homes.len() != before
+        Change::Move { to, takeover_allowed } => {
+            let may =
+                record.homes.contains_key(member) || (member == to && (*takeover_allowed || record.is_homeless()));
+            let is_only_home = record.homes.len() == 1 && record.homes.contains_key(to);
+            let changed = may && record.tombstone.is_none() && !is_only_home && record.moving.as_ref() != Some(to);
+            if changed && record.homes.contains_key(to) {
+                settle_move(&mut record, to);
+            } else if changed {
+                record.moving = Some(to.clone());
+            }
+            changed
         }
     };
     if !changed {
@@ -196,6 +206,8 @@ fn ingest(
             revision: Revision(1),
             intent: intent.clone(),
             homes: [(member.clone(), lives::home_entry(object, Revision(1)))].into(),
+            moving: None,
+            former: Default::default(),
             placed: debts.map(owed).unwrap_or_default(),
             tombstone: None,
             sealed: sealed.clone(),
@@ -211,20 +223,37 @@ fn ingest(
             record.revision = current.revision.next();
             record.intent = intent.clone();
             record.sealed = sealed.clone();
-            if *standing == Standing::Taken {
-                record.homes.clear();
-            }
             record.homes.insert(member.clone(), lives::home_entry(object, record.revision));
+            if *standing == Standing::Taken {
+                settle_move(&mut record, member);
+            }
             place(&mut record, placed);
             Ok(record)
         }
         (Standing::Converged, Some(current)) => {
             let mut record = current.clone();
             record.homes.insert(member.clone(), lives::home_entry(object, record.revision));
+            record.former.remove(member);
+            if record.moving.as_ref() == Some(member) {
+                settle_move(&mut record, member);
+            }
             Ok(record)
         }
         (Standing::InStep, _) => Err(Skipped::Unneeded),
         _ => Err(Skipped::Stands(standing.clone())),
+    }
+}
+
+/// Makes a member the only home; the copies of the others stay behind and count no more.
+fn settle_move(record: &mut Record, to: &MemberName) {
+    record.moving = None;
+    record.former.remove(to);
+    for (member, home) in std::mem::take(&mut record.homes) {
+        if &member == to {
+            record.homes.insert(member, home);
+        } else {
+            record.former.insert(member, home.uid);
+        }
     }
 }
 

@@ -25,6 +25,13 @@ pub struct Record {
     /// The members in which users keep the object; empty: homeless, the intent stays.
     #[serde(default)]
     pub homes: BTreeMap<MemberName, Home>,
+    /// The member that is to become the only home, until it has the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<MemberName>,
+    /// Homes that the object was moved away from, with the uid of the copy that stayed behind: it
+    /// does not become a home again by itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub former: BTreeMap<MemberName, String>,
     /// Every member that was ever given the object in this life, or still owes the end of an earlier one.
     #[serde(default)]
     pub placed: BTreeMap<MemberName, Placed>,
@@ -134,6 +141,8 @@ impl Record {
             && self.revision == other.revision
             && self.intent.hash == other.intent.hash
             && self.homes == other.homes
+            && self.moving == other.moving
+            && self.former == other.former
             && self.placed == other.placed
             && self.tombstone == other.tombstone
             && self.sealed == other.sealed

@@ -149,9 +149,37 @@ fn taking_a_home_needs_the_rule_or_a_homeless_object() {
     // The old home comes back, stale: it reverts nothing, and its deletion deletes nothing.
     let mut back = object("1", 1, "x");
     back.stamp = Some(Revision(1));
-    assert_eq!(book.standing("a", &back), Standing::Frozen(Freeze::Restored));
-    assert_eq!(book.depart("a", back, false), Err(Skipped::Unneeded));
+    assert_eq!(book.standing("a", &back), Standing::Former);
+    assert_eq!(book.depart("a", back.clone(), false), Err(Skipped::Unneeded));
     assert!(book.record().unwrap().tombstone.is_none());
+    // Even with the agreed content it does not become a home again by itself; a user may say so.
+    back.hash = Hash::of_bytes(b"z");
+    assert_eq!(book.standing("a", &back), Standing::Former);
+    back.take_home = true;
+    assert_eq!(book.standing("a", &back), Standing::Converged);
+}
+
+#[test]
+fn a_move_needs_consent_or_the_rule_and_ends_with_one_home() {
+    let moves = |to: &str, takeover_allowed| Change::Move { to: member(to), takeover_allowed };
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();
+    assert_eq!(book.write("b", moves("b", false)), Err(Skipped::Unneeded), "nobody consented");
+    assert_eq!(book.write("c", moves("b", true)), Err(Skipped::Unneeded), "a third member has no say");
+    book.write("a", moves("b", false)).unwrap();
+    assert!(
+        book.record().unwrap().homes.contains_key(&member("a")),
+        "the old home stays until the new one has the object"
+    );
+    book.ingest("b", object("2", 1, "x"), "x", &["a"]).unwrap();
+    let record = book.record().unwrap();
+    assert_eq!(record.homes.keys().map(MemberName::as_str).collect::<Vec<_>>(), ["b"]);
+    assert_eq!((record.moving.as_ref(), record.revision), (None, Revision(1)));
+    assert_eq!(book.standing("a", &object("1", 1, "x")), Standing::Former);
+    // Without the old home's consent, where the rule allows it.
+    book.write("c", moves("c", true)).unwrap();
+    book.ingest("c", object("3", 1, "x"), "x", &["a"]).unwrap();
+    assert_eq!(book.record().unwrap().homes.len(), 1);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(crate) enum HomeCall {
     Delete,
     /// It is not shown any more: is it really gone?
     Verify,
+    /// The home moves here: make the object from the agreed intent.
+    Create,
 }
 
 /// Work on a federated object.
@@ -112,6 +114,7 @@ impl Operator {
         let Some(home) = &mut object.home else {
             return self.process_absence(key, object, record);
         };
+
         let stamped = self.status_of(&self.config.member, key).and_then(|status| status.stamped.clone());
         home.object.remembered_stamp =
             stamped.filter(|stamped| stamped.uid == home.object.uid).map(|stamped| stamped.revision);
@@ -139,7 +142,7 @@ impl Operator {
                     self.ingest(key, context, observed, intent, record);
                 }
             }
-            Standing::Differs | Standing::Conflicts | Standing::Frozen(_) => {}
+            Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Frozen(_) => {}
         }
     }
 
@@ -164,6 +167,11 @@ impl Operator {
 
     /// The record names this member as a home, and no object is shown.
     fn process_absence(&mut self, key: &RecordKey, object: &mut Object, record: Option<&Record>) {
+        let is_new_home =
+            |record: &Record| record.tombstone.is_none() && record.moving.as_ref() == Some(&self.config.member);
+        if record.is_some_and(is_new_home) {
+            return self.want_home_work(key, &object.home_work, Priority::Finalizers);
+        }
         let Some(entry) = record.and_then(|record| record.homes.get(&self.config.member)) else { return };
         if object.home_work.vanished {
             self.mutate(key, Change::Vanished { uid: entry.uid.clone() });
@@ -217,74 +225,85 @@ impl Operator {
         }
     }
 
-    /// Sends what an object's home side needs next.
+    /// Sends what an object's home side needs next, if it still needs anything.
     pub(crate) fn start_home_work(&mut self, key: &RecordKey, priority: Priority) {
         if self.context(key).is_none() {
             return;
         }
         let record = self.record_in_page(key);
-        let member = self.config.member.clone();
-        let Some(object) = self.objects.get_mut(key).filter(|object| !object.home_work.busy) else {
-            // The record names this home and nothing is known here: it is looked for.
-            if priority == Priority::Finalizers && record.is_some_and(|record| record.homes.contains_key(&member)) {
-                self.objects.entry(key.clone()).or_default().home_work.busy = true;
-                let request = ApiRequest { metadata_only: true, ..ApiRequest::get(home_path(key)) };
-                self.api(Purpose::Home(key.clone(), HomeCall::Verify), request);
+        let mut object = self.objects.remove(key).unwrap_or_default();
+        if !object.home_work.busy
+            && let Some((call, request)) = self.next_home_call(key, &mut object, record.as_deref(), priority)
+        {
+            let writes = !matches!(call, HomeCall::Namespace | HomeCall::Definition | HomeCall::Verify);
+            // An observer writes its own status and nothing else.
+            if !writes || !self.config.observe || matches!(call, HomeCall::Report { .. }) {
+                object.home_work.busy = true;
+                self.metrics.home_writes += u64::from(writes);
+                self.api(Purpose::Home(key.clone(), call), request);
             }
-            return;
-        };
+        }
+        self.objects.insert(key.clone(), object);
+    }
+
+    fn next_home_call(
+        &self,
+        key: &RecordKey,
+        object: &mut Object,
+        record: Option<&Record>,
+        priority: Priority,
+    ) -> Option<(HomeCall, ApiRequest)> {
+        let member = &self.config.member;
         let path = home_path(key);
-        let (call, request) = match (&object.home, priority) {
+        let look = |call, path: String| Some((call, ApiRequest { metadata_only: true, ..ApiRequest::get(path) }));
+        match (&object.home, priority) {
             (None, Priority::Finalizers) => {
-                (HomeCall::Verify, ApiRequest { metadata_only: true, ..ApiRequest::get(path) })
+                let record = record?;
+                if record.homes.contains_key(member) {
+                    return look(HomeCall::Verify, path);
+                }
+                let Body::Inline(spec) = &record.intent.body else { return None };
+                (record.moving.as_ref() == Some(member))
+                    .then(|| (HomeCall::Create, create(key, &self.kind_of(key), spec)))
             }
             (Some(home), Priority::Statuses) => {
-                let Some((status, hash)) = object.home_work.wanted.take() else { return };
+                let (status, hash) = object.home_work.wanted.take()?;
                 let body = json!([
                     {"op": "test", "path": "/metadata/uid", "value": home.object.uid},
                     {"op": "add", "path": "/status", "value": status},
                 ]);
                 let path = format!("{path}/status?fieldManager={MANAGER}");
-                (HomeCall::Report { hash }, ApiRequest::write(Method::Patch, path, ContentType::JsonPatch, &body))
+                Some((HomeCall::Report { hash }, ApiRequest::write(Method::Patch, path, ContentType::JsonPatch, &body)))
             }
             (Some(home), Priority::Finalizers) if home.deleting => {
-                let departure = object
-                    .home_work
-                    .accident
-                    .map(|accident| lives::departure(record.as_deref(), &member, &home.object, accident));
-                match departure {
-                    None if key.namespace.is_empty() || object.home_work.namespace_stands => {
+                let Some(accident) = object.home_work.accident else {
+                    if key.namespace.is_empty() || object.home_work.namespace_stands {
                         let name = format!("{}.{}", key.type_name.federated_plural(), key.type_name.federated_group());
                         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
-                        (HomeCall::Definition, ApiRequest { metadata_only: true, ..ApiRequest::get(path) })
+                        return look(HomeCall::Definition, path);
                     }
-                    None => {
-                        let path = format!("/api/v1/namespaces/{}", key.namespace);
-                        (HomeCall::Namespace, ApiRequest { metadata_only: true, ..ApiRequest::get(path) })
-                    }
-                    Some(Departure::Nothing | Departure::Done) if home.has_finalizer() => {
-                        (HomeCall::Finalize { on: false }, finalize(&path, home, false))
-                    }
-                    Some(_) => return,
-                }
+                    return look(HomeCall::Namespace, format!("/api/v1/namespaces/{}", key.namespace));
+                };
+                let departure = lives::departure(record, member, &home.object, accident);
+                let done = matches!(departure, Departure::Nothing | Departure::Done) && home.has_finalizer();
+                done.then(|| (HomeCall::Finalize { on: false }, finalize(&path, home, false)))
             }
-            (Some(home), Priority::Finalizers) => match lives::standing(record.as_deref(), &member, &home.object) {
+            (Some(home), Priority::Finalizers) => match lives::standing(record, member, &home.object) {
                 Standing::Deleted => {
-                    let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": home.object.uid, "resourceVersion": home.resource_version}});
-                    (HomeCall::Delete, ApiRequest::write(Method::Delete, path, ContentType::Json, &body))
+                    let preconditions = json!({"uid": home.object.uid, "resourceVersion": home.resource_version});
+                    let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
+                    Some((HomeCall::Delete, ApiRequest::write(Method::Delete, path, ContentType::Json, &body)))
                 }
-                _ if !home.has_finalizer() => (HomeCall::Finalize { on: true }, finalize(&path, home, true)),
-                _ => return,
+                _ if !home.has_finalizer() => Some((HomeCall::Finalize { on: true }, finalize(&path, home, true))),
+                _ => None,
             },
-            _ => return,
-        };
-        let writes = matches!(call, HomeCall::Finalize { .. } | HomeCall::Report { .. } | HomeCall::Delete);
-        if writes && self.config.observe && !matches!(call, HomeCall::Report { .. }) {
-            return;
+            _ => None,
         }
-        object.home_work.busy = true;
-        self.metrics.home_writes += u64::from(writes);
-        self.api(Purpose::Home(key.clone(), call), request);
+    }
+
+    fn kind_of(&self, key: &RecordKey) -> String {
+        let installed = self.types.get(&key.type_name).and_then(|state| state.installed.as_ref());
+        installed.map(|installed| installed.kind.clone()).unwrap_or_default()
     }
 
     pub(crate) fn home_answered(&mut self, key: &RecordKey, call: HomeCall, answer: Result<ApiAnswer, String>) {
@@ -299,6 +318,7 @@ impl Operator {
         };
         let terminating = |body: &Value| body["metadata"]["deletionTimestamp"].is_string();
         let mut stamped = None;
+        let mut namespace_missing = false;
         let failure = match (call, outcome) {
             (HomeCall::Namespace, Ok(body)) => {
                 work.namespace_stands = !terminating(&body);
@@ -333,9 +353,14 @@ impl Operator {
                 }
                 None
             }
-            (HomeCall::Finalize { .. } | HomeCall::Delete, Ok(_)) => {
+            (HomeCall::Finalize { .. } | HomeCall::Delete | HomeCall::Create, Ok(_)) => {
                 // The watch tells; until then the same is not sent again.
                 work.retry_ms = now + 1_000;
+                None
+            }
+            (HomeCall::Create, Err(Refusal::NamespaceMissing(_))) => {
+                work.retry_ms = now + 1_000;
+                namespace_missing = true;
                 None
             }
             // Changed or gone meanwhile: the watch tells, and it is judged again.
@@ -362,6 +387,9 @@ impl Operator {
                 }
                 self.at(until, Timer::Object(key.clone()));
             }
+        }
+        if namespace_missing {
+            self.want_namespace(key);
         }
         if let Some(stamped) = stamped
             && let Some(mut status) = self.status_of(&self.config.member, key).cloned()
@@ -528,6 +556,20 @@ pub(crate) fn home_path(key: &RecordKey) -> String {
         &key.namespace,
         &key.name,
     )
+}
+
+/// The object that a move of the home makes in the new one: the agreed intent, verbatim.
+fn create(key: &RecordKey, kind: &str, spec: &serde_json::value::RawValue) -> ApiRequest {
+    let group = key.type_name.federated_group();
+    let mut metadata = json!({"name": &*key.name, "finalizers": [FINALIZER]});
+    if !key.namespace.is_empty() {
+        metadata["namespace"] = json!(&*key.namespace);
+    }
+    let spec: Value = serde_json::from_str(spec.get()).unwrap_or_default();
+    let body = json!({"apiVersion": format!("{group}/v1alpha1"), "kind": format!("Federated{kind}"), "metadata": metadata, "spec": spec});
+    let path = home_path(key);
+    let collection = path.rsplit_once('/').map_or("", |(collection, _)| collection);
+    ApiRequest::write(Method::Post, format!("{collection}?fieldManager={MANAGER}"), ContentType::Json, &body)
 }
 
 fn finalize(path: &str, home: &HomeState, on: bool) -> ApiRequest {

@@ -234,6 +234,7 @@ impl Operator {
         self.start_heartbeats();
         self.judge_federations();
         self.refresh_members();
+        self.continue_requests(None);
         self.touch_all();
     }
 

@@ -22,6 +22,7 @@
 //! | `upkeep` | the objects that Hansa keeps for people to read: `Member`s, the mirrored `Federation` |
 //! | `removal` | what is to be taken away: the breaker before each |
 //! | [`report`] | the status of a federated object, a pure function |
+//! | `requests` | what users ask of this operator by `Request` objects |
 //! | `answer` | answers to questions |
 //! | [`feed`], [`writer`], [`classify`], [`backoff`], [`observed`] | the parts they are made of |
 
@@ -37,6 +38,7 @@ pub mod observed;
 mod output;
 mod removal;
 pub mod report;
+mod requests;
 mod topology;
 mod upkeep;
 pub mod writer;

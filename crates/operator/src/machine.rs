@@ -71,6 +71,8 @@ pub enum FeedId {
     Federation,
     /// `Member`.
     Members,
+    /// `Request`.
+    Requests,
     /// `Federated<Kind>` of this type.
     Homes(TypeName),
     /// Outputs of this type, by the league's label.
@@ -88,6 +90,7 @@ pub(crate) enum Purpose {
     Home(RecordKey, crate::home::HomeCall),
     Namespace(Arc<str>),
     Upkeep(crate::upkeep::OwnName, crate::upkeep::UpkeepCall),
+    Request(ObjectName, crate::requests::RequestCall),
 }
 
 /// Why to look at the clock.
@@ -96,6 +99,7 @@ pub(crate) enum Timer {
     Feed(FeedId),
     Object(RecordKey),
     Type(TypeName),
+    Request(ObjectName),
     Heartbeat,
     Topo(TopoCall),
     Statuses,
@@ -162,6 +166,7 @@ pub struct Operator {
     watches: BTreeMap<FeedId, ActId>,
     pub(crate) federations: crate::league::Federations,
     pub(crate) upkeep: crate::upkeep::Upkeep,
+    pub(crate) requests: crate::requests::Requests,
     pub(crate) objects: BTreeMap<RecordKey, Object>,
     dirty: BTreeSet<RecordKey>,
     pub(crate) queue: BTreeSet<(Priority, RecordKey)>,
@@ -192,6 +197,7 @@ impl Operator {
             watches: BTreeMap::new(),
             federations: crate::league::Federations::default(),
             upkeep: crate::upkeep::Upkeep::default(),
+            requests: crate::requests::Requests::default(),
             objects: BTreeMap::new(),
             dirty: BTreeSet::new(),
             queue: BTreeSet::new(),
@@ -274,6 +280,7 @@ impl Operator {
         self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
         self.follow(FeedId::Federation, "/apis/hansa.dev/v1alpha1/federations".to_owned(), None);
         self.follow(FeedId::Members, "/apis/hansa.dev/v1alpha1/members".to_owned(), None);
+        self.follow(FeedId::Requests, "/apis/hansa.dev/v1alpha1/requests".to_owned(), None);
     }
 
     // --- acts ---
@@ -345,6 +352,7 @@ impl Operator {
                 Timer::Feed(id) => self.continue_feed(&id),
                 Timer::Object(key) => self.touch(&key),
                 Timer::Type(name) => self.install_type(&name),
+                Timer::Request(name) => self.continue_request(&name),
                 Timer::Heartbeat => self.heartbeat(),
                 Timer::Topo(call) => self.repeat_topo(call),
                 Timer::Statuses | Timer::Continue => {}
@@ -447,6 +455,8 @@ impl Operator {
             (FeedId::Federation, FeedChange::Gone((_, name), _)) => self.federation_gone(&name),
             (FeedId::Members, FeedChange::Object(object)) => self.own_seen("members", &object),
             (FeedId::Members, FeedChange::Gone((_, name), _)) => self.own_gone("members", &name),
+            (FeedId::Requests, FeedChange::Object(object)) => self.request_seen(&object),
+            (FeedId::Requests, FeedChange::Gone(name, _)) => self.request_gone(&name),
             (FeedId::Homes(name), FeedChange::Object(object)) => self.home_seen(name, &object),
             (FeedId::Homes(name), FeedChange::Gone(object, _)) => self.home_gone(name, &object),
             (FeedId::Outputs(name), FeedChange::Object(object)) => self.output_seen(name, &object),
@@ -482,6 +492,7 @@ impl Operator {
                 self.in_flight -= 1;
                 self.home_answered(&key, call, answer);
             }
+            Purpose::Request(name, call) => self.request_answered(&name, &call, answer),
             Purpose::Namespace(namespace) => self.namespace_answered(&namespace, answer),
             Purpose::Upkeep(name, call) => self.upkeep_answered(&name, call, answer),
             Purpose::FeedWatch(_) | Purpose::Topo(_) | Purpose::Type(_) => {}
@@ -525,6 +536,7 @@ impl Operator {
         if object.is_worth_keeping() {
             self.objects.insert(key.clone(), object);
         }
+        self.continue_requests(Some(key));
     }
 
     /// What is known for all objects of a type; `None` while the picture is incomplete: without it

@@ -16,7 +16,9 @@ use hansa_ledger::breaker::Pending;
 use hansa_ledger::cell::{OutputMemory, RecordStatus, State};
 use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::mutation::Change;
-use hansa_model::{Adoption, DeletionPolicy, FederatedSpec, Hash, Incarnation, NamespacePolicy, RecordKey, TypeName};
+use hansa_model::{
+    Adoption, DeletionPolicy, FederatedSpec, Hash, Incarnation, MemberName, NamespacePolicy, RecordKey, TypeName,
+};
 use hansa_render::{BuiltInKeys, Identity, ListKeys, Marks, SchemaKeys};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -115,6 +117,18 @@ impl Operator {
         record: &Record,
         spec: &FederatedSpec,
     ) -> Result<hansa_render::Output, String> {
+        self.render_for(key, context, record, spec, &self.config.member)
+    }
+
+    /// The concrete object for a member.
+    pub(crate) fn render_for(
+        &self,
+        key: &RecordKey,
+        context: &Context,
+        record: &Record,
+        spec: &FederatedSpec,
+        member: &MemberName,
+    ) -> Result<hansa_render::Output, String> {
         let group = key.type_name.group();
         let version = &context.federated_type.version;
         let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
@@ -124,7 +138,7 @@ impl Operator {
             .template
             .as_ref()
             .ok_or("spec.templateFrom: sealed templates are opened by the operator of a placed member")?;
-        let member = context.spec.member(&self.config.member).ok_or("the member is not in the spec")?;
+        let member = context.spec.member(member).ok_or_else(|| format!("{member} is no member of the league"))?;
         let marks = Marks { league: context.league, incarnation: record.incarnation, revision: record.revision };
         let built_in = BuiltInKeys::of(&api_version, &context.installed.kind);
         let schema = SchemaKeys(context.installed.list_keys.clone());
@@ -763,7 +777,7 @@ impl Operator {
 
     // --- namespaces ---
 
-    fn want_namespace(&mut self, key: &RecordKey) {
+    pub(crate) fn want_namespace(&mut self, key: &RecordKey) {
         let create = self.league.as_ref().is_some_and(|league| league.spec.namespaces == NamespacePolicy::Create);
         if !create || key.namespace.is_empty() || key.namespace.starts_with("kube-") {
             let at = self.now.monotonic_ms + 30_000;

@@ -103,7 +103,8 @@ pub fn report(input: &Input<'_>) -> Report {
             members.push((u8::from(is_ready) * 2 + u8::from(is_applied), entry));
         }
         let homes: Vec<_> = record.homes.keys().collect();
-        let differs = matches!(input.standing, Standing::Differs | Standing::Conflicts | Standing::Frozen(_));
+        let differs =
+            matches!(input.standing, Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Frozen(_));
         // The stamp is what this object itself was last agreed on as: a copy that differs keeps its
         // own, or a restored one could not be told from an edited one any more.
         if let Some(stamp) = if differs { input.stamp } else { Some(record.revision) } {
@@ -204,6 +205,18 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
         | Standing::Taken
         | Standing::Converged
         | Standing::Deleted => ("Unknown", "Agreeing", "being written to the topology server".to_owned()),
+        Standing::Former => {
+            let homes: Vec<String> =
+                input.record.iter().flat_map(|record| record.homes.keys()).map(ToString::to_string).collect();
+            (
+                "False",
+                "HomeMoved",
+                format!(
+                    "the home is now {}: this copy counts no more and may be deleted here, or `hansa home move` brings the home back",
+                    homes.join(", ")
+                ),
+            )
+        }
         Standing::Differs => (
             "False",
             "Differs",

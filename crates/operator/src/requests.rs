@@ -1,0 +1,363 @@
+//! `Request`s: what users of this member ask of its operator.
+//!
+//! A Request is written with the user's own rights and gated by a policy of the API server; here it
+//! is carried out and answered. Answers with data go into a Secret beside it, which goes with it.
+
+use crate::classify::classify;
+use crate::feed::{ObjectName, object_name};
+use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
+use crate::machine::{Operator, Purpose, Timer};
+use crate::observed::MANAGER;
+use crate::removal::Decision;
+use hansa_ledger::breaker::Pending;
+use hansa_ledger::mutation::Change;
+use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey, Takeover};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How long a request may wait for others before it is answered with what it waits for.
+const PATIENCE_MS: u64 = 30_000;
+
+/// What is asked, read from the object.
+#[derive(Clone, PartialEq, Debug)]
+enum Asked {
+    Delete { key: RecordKey, policy: Option<DeletionPolicy> },
+    HomeMove { key: RecordKey, to: MemberName },
+    Confirm { set: Hash },
+    Output { key: RecordKey, member: MemberName },
+    Explain { key: RecordKey },
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+struct Open {
+    uid: String,
+    asked: Asked,
+    since_ms: u64,
+    /// An answer is being written.
+    busy: bool,
+    retry_ms: u64,
+    failures: u32,
+    /// The change that it wanted was handed to the page.
+    sent: bool,
+}
+
+/// The requests of this member.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    open: BTreeMap<ObjectName, Open>,
+}
+
+/// What is being written for a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum RequestCall {
+    /// The Secret with the data; then this status.
+    Secret { status: String },
+    /// The status.
+    Status,
+}
+
+/// How a request ends.
+enum Answer {
+    Wait,
+    Done { message: String, result: Option<Value> },
+    Data { message: String, data: Value },
+    Refused(String),
+}
+
+impl Asked {
+    fn read(spec: &Value) -> Result<Self, String> {
+        let object = &spec["object"];
+        let arguments = &spec["arguments"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let key = || -> Result<RecordKey, String> {
+            let type_name =
+                text(&object["resource"]).parse().map_err(|error| format!("spec.object.resource: {error}"))?;
+            let name = text(&object["name"]);
+            if name.is_empty() {
+                return Err("spec.object.name: the name of the federated object is missing".to_owned());
+            }
+            Ok(RecordKey::new(type_name, &text(&object["namespace"]), &name))
+        };
+        let member = || text(&arguments["member"]).parse().map_err(|error| format!("spec.arguments.member: {error}"));
+        match spec["action"].as_str().unwrap_or_default() {
+            "Delete" => {
+                let policy = &arguments["deletionPolicy"];
+                let policy = if policy.is_null() {
+                    None
+                } else {
+                    Some(
+                        serde_json::from_value(policy.clone())
+                            .map_err(|error| format!("spec.arguments.deletionPolicy: {error}"))?,
+                    )
+                };
+                Ok(Asked::Delete { key: key()?, policy })
+            }
+            "HomeMove" => Ok(Asked::HomeMove { key: key()?, to: member()? }),
+            "Confirm" => Ok(Asked::Confirm {
+                set: text(&arguments["set"]).parse().map_err(|error| format!("spec.arguments.set: {error}"))?,
+            }),
+            "Output" => Ok(Asked::Output { key: key()?, member: member()? }),
+            "Explain" => Ok(Asked::Explain { key: key()? }),
+            other => Err(format!("spec.action: this release does not know `{other}`")),
+        }
+    }
+
+    fn key(&self) -> Option<&RecordKey> {
+        match self {
+            Asked::Delete { key, .. }
+            | Asked::HomeMove { key, .. }
+            | Asked::Output { key, .. }
+            | Asked::Explain { key } => Some(key),
+            Asked::Confirm { .. } => None,
+        }
+    }
+}
+
+impl Operator {
+    pub(crate) fn request_seen(&mut self, object: &Value) {
+        let name = object_name(object);
+        let phase = object["status"]["phase"].as_str().unwrap_or("Pending");
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        if phase != "Pending" || object["metadata"]["deletionTimestamp"].is_string() {
+            self.requests.open.remove(&name);
+            return;
+        }
+        if self.requests.open.get(&name).is_some_and(|open| open.uid == uid) || self.config.observe {
+            return;
+        }
+        let now = self.now.monotonic_ms;
+        match Asked::read(&object["spec"]) {
+            Ok(asked) => {
+                let open = Open { uid, asked, since_ms: now, busy: false, retry_ms: 0, failures: 0, sent: false };
+                self.requests.open.insert(name.clone(), open);
+                self.continue_request(&name);
+            }
+            Err(message) => self.write_status(&name, &refused(&message)),
+        }
+    }
+
+    pub(crate) fn request_gone(&mut self, name: &ObjectName) {
+        self.requests.open.remove(name);
+    }
+
+    /// Looks at the open requests about an object, or about none, again.
+    pub(crate) fn continue_requests(&mut self, key: Option<&RecordKey>) {
+        let about: Vec<ObjectName> = self
+            .requests
+            .open
+            .iter()
+            .filter(|(_, open)| open.asked.key() == key)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in about {
+            self.continue_request(&name);
+        }
+    }
+
+    pub(crate) fn continue_request(&mut self, name: &ObjectName) {
+        let now = self.now.monotonic_ms;
+        let Some(open) = self.requests.open.get(name) else { return };
+        if open.busy || open.retry_ms > now {
+            return;
+        }
+        let (asked, uid, since, sent) = (open.asked.clone(), open.uid.clone(), open.since_ms, open.sent);
+        let answer = if self.league.is_none() || !self.topology.is_loaded() {
+            Answer::Wait
+        } else {
+            self.carry_out(name, &asked, sent)
+        };
+        let answer = match answer {
+            Answer::Wait if now.saturating_sub(since) >= PATIENCE_MS => {
+                Answer::Done { message: self.waits_for(&asked), result: None }
+            }
+            Answer::Wait => return self.at(since + PATIENCE_MS, Timer::Request(name.clone())),
+            answer => answer,
+        };
+        if let Some(open) = self.requests.open.get_mut(name) {
+            open.busy = true;
+        }
+        match answer {
+            Answer::Wait => {}
+            Answer::Done { message, result } => {
+                let mut status = json!({"phase": "Done", "message": message});
+                if let Some(result) = result {
+                    status["result"] = result;
+                }
+                self.write_status(name, &status);
+            }
+            Answer::Refused(message) => self.write_status(name, &refused(&message)),
+            Answer::Data { message, data } => self.write_data(name, &uid, &message, &data),
+        }
+    }
+
+    fn carry_out(&mut self, name: &ObjectName, asked: &Asked, sent: bool) -> Answer {
+        let record = asked.key().and_then(|key| self.record_in_page(key));
+        let Some(key) = asked.key() else {
+            let Asked::Confirm { set } = asked else { return Answer::Wait };
+            return self.carry_out_confirmation(name, *set);
+        };
+        if let Asked::Delete { .. } = asked
+            && sent
+            && record.as_ref().is_none_or(|record| record.tombstone.is_some())
+        {
+            self.removals.forget(Decision::End, key);
+            return Answer::Done {
+                message: format!("{key} is deleted for all: its outputs go as each member hears of it"),
+                result: None,
+            };
+        }
+        let Some(record) = record else {
+            return Answer::Refused(format!("spec.object: the league knows no {key}: `hansa get` lists what it knows"));
+        };
+        match asked {
+            Asked::Delete { policy, .. } => {
+                let pending = Pending { incarnation: record.incarnation, weight: 1 };
+                if record.tombstone.is_none() && !self.removals.ask(Decision::End, key, pending) {
+                    return match self.removals.held(key) {
+                        Some(held) => Answer::Done { message: format!("{key} waits: {held}"), result: None },
+                        None => Answer::Wait,
+                    };
+                }
+                let agreed = Self::intent_spec(&record).map(|spec| spec.deletion_policy).unwrap_or_default();
+                let policy = policy.unwrap_or(agreed);
+                self.mutate(key, Change::End { incarnation: record.incarnation, policy });
+                self.mark_sent(name);
+                Answer::Wait
+            }
+            Asked::HomeMove { to, .. } => {
+                if record.homes.len() == 1 && record.homes.contains_key(to) {
+                    return Answer::Done { message: format!("the home of {key} is {to}"), result: None };
+                }
+                let spec = self.league.as_ref().map(|league| league.spec.clone()).unwrap_or_default();
+                if spec.member(to).is_none() {
+                    return Answer::Refused(format!("spec.arguments.member: {to} is no member of the league"));
+                }
+                let takeover_allowed = spec.homes.takeover == Takeover::Allowed;
+                let own = &self.config.member;
+                let may = record.homes.contains_key(own) || (own == to && (takeover_allowed || record.is_homeless()));
+                if !may {
+                    let homes: Vec<_> = record.homes.keys().map(ToString::to_string).collect();
+                    return Answer::Refused(format!(
+                        "the home of {key} is {}: ask there (its consent is needed), or let the spec allow takeovers (homes: {{takeover: Allowed}}) and ask in {to}",
+                        homes.join(", ")
+                    ));
+                }
+                if record.moving.as_ref() != Some(to) {
+                    self.mutate(key, Change::Move { to: to.clone(), takeover_allowed });
+                    self.mark_sent(name);
+                }
+                Answer::Wait
+            }
+            Asked::Output { member, .. } => {
+                let Some(context) = self.context(key) else { return Answer::Wait };
+                let rendered =
+                    Self::intent_spec(&record).and_then(|spec| self.render_for(key, &context, &record, &spec, member));
+                match rendered {
+                    Ok(output) => Answer::Data {
+                        message: format!("the substitution output of {key} for {member}"),
+                        data: output.object,
+                    },
+                    Err(error) => Answer::Refused(error),
+                }
+            }
+            Asked::Explain { .. } => {
+                let result = self.answer(&crate::io::Question::Explain { key: key.clone() });
+                Answer::Done { message: format!("why each member has {key}, or has it not"), result: Some(result) }
+            }
+            Asked::Confirm { .. } => Answer::Wait,
+        }
+    }
+
+    fn carry_out_confirmation(&mut self, name: &ObjectName, set: Hash) -> Answer {
+        let confirmed = self.league.as_ref().is_some_and(|league| league.control.confirmations.contains_key(&set));
+        if confirmed {
+            return Answer::Done {
+                message: format!("the removals of set {} are confirmed, and no others", set.short()),
+                result: None,
+            };
+        }
+        self.confirm(set, format!("{}: Request {}/{}", self.config.member, name.0, name.1));
+        Answer::Wait
+    }
+
+    fn waits_for(&self, asked: &Asked) -> String {
+        match asked {
+            Asked::HomeMove { key, to } => format!(
+                "{key}: {to} is to become the home, and has not made the object yet: is its operator running (`hansa status`)?"
+            ),
+            _ if self.topology.down_since_ms.is_some() => {
+                "the topology server cannot be used: the request is carried out when it returns".to_owned()
+            }
+            _ => "it is under way".to_owned(),
+        }
+    }
+
+    fn mark_sent(&mut self, name: &ObjectName) {
+        if let Some(open) = self.requests.open.get_mut(name) {
+            open.sent = true;
+        }
+    }
+
+    fn write_data(&mut self, name: &ObjectName, uid: &str, message: &str, data: &Value) {
+        let (namespace, request) = name;
+        let secret = format!("hansa-request-{uid}");
+        let body = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "hansa.dev/answer",
+            "metadata": {"name": secret, "namespace": &**namespace, "ownerReferences": [
+                {"apiVersion": "hansa.dev/v1alpha1", "kind": "Request", "name": &**request, "uid": uid},
+            ]},
+            "stringData": {"result": data.to_string()},
+        });
+        let status = json!({"phase": "Done", "message": message, "resultSecret": secret}).to_string();
+        let path = format!("/api/v1/namespaces/{namespace}/secrets?fieldManager={MANAGER}");
+        let request = ApiRequest::write(Method::Post, path, ContentType::Json, &body);
+        self.api(Purpose::Request(name.clone(), RequestCall::Secret { status }), request);
+    }
+
+    fn write_status(&mut self, name: &ObjectName, status: &Value) {
+        let (namespace, request) = name;
+        let body = json!([{"op": "add", "path": "/status", "value": status}]);
+        let path =
+            format!("/apis/hansa.dev/v1alpha1/namespaces/{namespace}/requests/{request}/status?fieldManager={MANAGER}");
+        let request = ApiRequest::write(Method::Patch, path, ContentType::JsonPatch, &body);
+        self.api(Purpose::Request(name.clone(), RequestCall::Status), request);
+    }
+
+    pub(crate) fn request_answered(
+        &mut self,
+        name: &ObjectName,
+        call: &RequestCall,
+        answer: Result<ApiAnswer, String>,
+    ) {
+        let failure = match (call, answer) {
+            (RequestCall::Secret { status }, Ok(answer)) if answer.status < 300 || answer.status == 409 => {
+                let status: Value = serde_json::from_str(status).unwrap_or_default();
+                return self.write_status(name, &status);
+            }
+            (RequestCall::Status, Ok(answer)) if answer.status < 300 || answer.status == 404 => {
+                self.requests.open.remove(name);
+                return;
+            }
+            (_, Ok(answer)) => classify(answer.status, &answer.body).message(),
+            (_, Err(reason)) => reason,
+        };
+        self.metrics.failures += 1;
+        let Some(open) = self.requests.open.get_mut(name) else { return };
+        open.busy = false;
+        open.failures += 1;
+        let failures = open.failures;
+        let until = self.pause(failures, 200, 30_000);
+        if let Some(open) = self.requests.open.get_mut(name) {
+            open.retry_ms = until;
+        }
+        self.at(until, Timer::Request(name.clone()));
+        if failures == 3 {
+            self.log(Level::Warning, None, format!("Request {}/{} cannot be answered: {failure}", name.0, name.1));
+        }
+    }
+}
+
+fn refused(message: &str) -> Value {
+    json!({"phase": "Refused", "message": message})
+}
