@@ -1,0 +1,48 @@
+# Hansa's commands. `make demo` needs Rust alone; `make test` sets itself up (see README.md).
+
+CARGO ?= cargo
+SECONDS ?= 40
+
+.PHONY: help demo build test lint control-plane bench soak docs clean
+
+help:
+	@echo "make demo           build hansa and watch a league of three members live"
+	@echo "make test           everything that proves the project, set-up included"
+	@echo "make lint           formatting, clippy, documentation, without tests"
+	@echo "make control-plane  build a real kube-apiserver, controller manager, kubectl and etcd (once)"
+	@echo "make bench          measure; NAMES='edit restart' chooses, SCALE=0.1 shrinks"
+	@echo "make soak           simulate leagues for SECONDS=$(SECONDS)"
+	@echo "make docs           write the generated reference pages anew"
+
+build:
+	$(CARGO) build --release --package hansa
+
+demo: build
+	@./target/release/hansa demo
+
+# Real parts where they can run: the control plane is built from Go modules on the first run (about
+# 15 minutes on two cores) and kept outside of the work tree.
+test: lint
+	@assets="$$(tools/control-plane)" && \
+	echo "testing against the control plane in $$assets" && \
+	KUBEBUILDER_ASSETS="$$assets" $(CARGO) test --workspace --all-features
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --all-features --no-deps --quiet
+
+control-plane:
+	@tools/control-plane
+
+bench: build
+	@assets="$$(tools/control-plane)" && KUBEBUILDER_ASSETS="$$assets" ./target/release/hansa bench $(NAMES) $(if $(SCALE),--scale $(SCALE))
+
+soak:
+	$(CARGO) run --release --package hansa-sim -- soak --seconds $(SECONDS)
+
+docs:
+	UPDATE_DOCS=1 $(CARGO) test --package hansa-api --test docs
+
+clean:
+	$(CARGO) clean
