@@ -1,6 +1,5 @@
 //! A plain HTTPS client: requests exactly as a case words them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,15 +53,15 @@ pub struct Answer {
 
 impl Target {
     /// The server of a kubeconfig, its authority trusted and its token used.
-    pub fn of(kubeconfig: &Path) -> Result<Target> {
-        let text = std::fs::read_to_string(kubeconfig).with_context(|| kubeconfig.display().to_string())?;
-        let config: Value = serde_saphyr::from_str(&text).with_context(|| kubeconfig.display().to_string())?;
+    pub fn of(kubeconfig: &str) -> Result<Target> {
+        let config: Value = serde_saphyr::from_str(kubeconfig).context("the kubeconfig")?;
         let field = |pointer: &str| {
             let value = config.pointer(pointer).and_then(Value::as_str);
-            value.with_context(|| format!("{}: no {pointer}", kubeconfig.display()))
+            value.with_context(|| format!("the kubeconfig has no {pointer}"))
         };
         let server = field("/clusters/0/cluster/server")?;
-        let authority = server.strip_prefix("https://").context("the server is not https")?.trim_end_matches('/').to_owned();
+        let authority =
+            server.strip_prefix("https://").context("the server is not https")?.trim_end_matches('/').to_owned();
         let data = field("/clusters/0/cluster/certificate-authority-data")?;
         let pem = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, data)?;
         let token = field("/users/0/user/token")?.to_owned();
@@ -86,7 +85,8 @@ impl Target {
             let stream = tokio::net::TcpStream::connect(&self.authority).await?;
             stream.set_nodelay(true)?;
             let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host).to_owned();
-            let stream = tokio_rustls::TlsConnector::from(self.tls.clone()).connect(ServerName::try_from(host)?, stream).await?;
+            let stream =
+                tokio_rustls::TlsConnector::from(self.tls.clone()).connect(ServerName::try_from(host)?, stream).await?;
             if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 bail!("it does not speak HTTP/2");
             }
@@ -137,7 +137,9 @@ impl Connection<'_> {
         let (head, body) = self.open(request).await?.into_parts();
         let body = tokio::time::timeout(ANSWER, body.collect())
             .await
-            .with_context(|| format!("the answer to {} {} did not end within {ANSWER:?}", request.method, request.path))??
+            .with_context(|| {
+                format!("the answer to {} {} did not end within {ANSWER:?}", request.method, request.path)
+            })??
             .to_bytes();
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }

@@ -62,7 +62,15 @@ pub fn compare(case: &Case, real: &Transcript, kubesim: &Transcript) -> Vec<Diff
             walk("", Some(&real), Some(&kubesim), &mut places);
         }
         found.extend(places.into_iter().filter(|(path, _, _)| compared(entry, path)).map(|(path, real, kubesim)| {
-            Difference { case: case.name.clone(), about: case.about.clone(), step: number + 1, action: entry.action.clone(), path, real, kubesim }
+            Difference {
+                case: case.name.clone(),
+                about: case.about.clone(),
+                step: number + 1,
+                action: entry.action.clone(),
+                path,
+                real,
+                kubesim,
+            }
         }));
     }
     found
@@ -187,7 +195,8 @@ impl Known {
         describe(&unknown, &mut report);
         if all {
             for (number, entry) in self.0.iter().enumerate() {
-                let named = entry.cases.iter().map(|case| ("case", case)).chain(entry.paths.iter().map(|path| ("path", path)));
+                let named =
+                    entry.cases.iter().map(|case| ("case", case)).chain(entry.paths.iter().map(|path| ("path", path)));
                 for (what, name) in named.filter(|(what, name)| !used.contains(&(number, *what, *name))) {
                     let _ = writeln!(report, "differences.yaml: {what} {name:?} no longer differs: take it out");
                 }
@@ -261,7 +270,15 @@ mod tests {
 
     fn difference(step: usize, path: &str) -> Difference {
         let (real, kubesim) = (Some(json!(1)), Some(json!(2)));
-        Difference { case: "one".into(), about: "it".into(), step, action: "GET".into(), path: path.into(), real, kubesim }
+        Difference {
+            case: "one".into(),
+            about: "it".into(),
+            step,
+            action: "GET".into(),
+            path: path.into(),
+            real,
+            kubesim,
+        }
     }
 
     #[test]
@@ -283,7 +300,12 @@ mod tests {
     #[test]
     fn the_innermost_places_are_found() {
         let mut places = Vec::new();
-        walk("", Some(&json!({"a": {"b": [1, 2]}, "c": 1})), Some(&json!({"a": {"b": [1, 3, 4]}, "d": 1})), &mut places);
+        walk(
+            "",
+            Some(&json!({"a": {"b": [1, 2]}, "c": 1})),
+            Some(&json!({"a": {"b": [1, 3, 4]}, "d": 1})),
+            &mut places,
+        );
         let paths: Vec<&str> = places.iter().map(|place| place.0.as_str()).collect();
         assert_eq!(paths, ["/a/b/1", "/a/b/2", "/c", "/d"]);
     }

@@ -15,13 +15,14 @@ use crate::client::{Request, STRANGER, Target};
 /// How long it may take until the API server and the controllers work, on a machine with other things to do.
 const READY: Duration = Duration::from_secs(90);
 /// The addresses of Services; kubesim's own.
-pub const SERVICE_RANGE: &str = "10.96.0.0/16";
+const SERVICE_RANGE: &str = "10.96.0.0/16";
 const TOKEN: &str = "token-of-the-admin";
 
 /// The processes; dropping it ends them.
 pub struct ControlPlane {
     binaries: PathBuf,
     folder: tempfile::TempDir,
+    kubeconfig: String,
     processes: std::sync::Mutex<Vec<(&'static str, Child)>>,
 }
 
@@ -30,8 +31,8 @@ impl ControlPlane {
     pub fn start() -> Result<ControlPlane> {
         let binaries = binaries()?;
         let folder = tempfile::Builder::new().prefix("battery-").tempdir()?;
-        let control_plane = ControlPlane { binaries, folder, processes: Default::default() };
-        let at = |name: &str| control_plane.folder.path().join(name).display().to_string();
+        let root = folder.path().to_owned();
+        let at = |name: &str| root.join(name).display().to_string();
         let [client, peer, secure] = free_ports()?;
 
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
@@ -42,7 +43,10 @@ impl ControlPlane {
         std::fs::write(at("accounts.key"), accounts.serialize_pem())?;
         std::fs::write(at("accounts.pub"), accounts.public_key_pem())?;
         let (stranger, token) = STRANGER;
-        std::fs::write(at("tokens.csv"), format!("{TOKEN},admin,admin,system:masters\n{token},{stranger},{stranger}\n"))?;
+        std::fs::write(
+            at("tokens.csv"),
+            format!("{TOKEN},admin,admin,system:masters\n{token},{stranger},{stranger}\n"),
+        )?;
         let authority = base64::engine::general_purpose::STANDARD.encode(serving.cert.pem());
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "real",
@@ -51,36 +55,44 @@ impl ControlPlane {
             "users": [{"name": "admin", "user": {"token": TOKEN}}],
             "contexts": [{"name": "real", "context": {"cluster": "real", "user": "admin"}}],
         });
-        std::fs::write(control_plane.kubeconfig(), serde_json::to_vec_pretty(&kubeconfig)?)?;
+        let kubeconfig = kubeconfig.to_string();
+        std::fs::write(at("kubeconfig"), &kubeconfig)?;
+        let control_plane = ControlPlane { binaries, folder, kubeconfig, processes: Default::default() };
 
-        control_plane.spawn("etcd", &[
-            format!("--data-dir={}", at("etcd")),
-            format!("--listen-client-urls=http://127.0.0.1:{client}"),
-            format!("--advertise-client-urls=http://127.0.0.1:{client}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
-            "--unsafe-no-fsync".to_owned(),
-        ])?;
-        control_plane.spawn("kube-apiserver", &[
-            format!("--etcd-servers=http://127.0.0.1:{client}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={secure}"),
-            format!("--tls-cert-file={}", at("serving.crt")),
-            format!("--tls-private-key-file={}", at("serving.key")),
-            format!("--token-auth-file={}", at("tokens.csv")),
-            "--authorization-mode=RBAC".to_owned(),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", at("accounts.pub")),
-            format!("--service-account-signing-key-file={}", at("accounts.key")),
-            format!("--service-cluster-ip-range={SERVICE_RANGE}"),
-        ])?;
+        control_plane.spawn(
+            "etcd",
+            &[
+                format!("--data-dir={}", at("etcd")),
+                format!("--listen-client-urls=http://127.0.0.1:{client}"),
+                format!("--advertise-client-urls=http://127.0.0.1:{client}"),
+                format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+                format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+                format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
+                "--unsafe-no-fsync".to_owned(),
+            ],
+        )?;
+        control_plane.spawn(
+            "kube-apiserver",
+            &[
+                format!("--etcd-servers=http://127.0.0.1:{client}"),
+                "--bind-address=127.0.0.1".to_owned(),
+                format!("--secure-port={secure}"),
+                format!("--tls-cert-file={}", at("serving.crt")),
+                format!("--tls-private-key-file={}", at("serving.key")),
+                format!("--token-auth-file={}", at("tokens.csv")),
+                "--authorization-mode=RBAC".to_owned(),
+                "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+                format!("--service-account-key-file={}", at("accounts.pub")),
+                format!("--service-account-signing-key-file={}", at("accounts.key")),
+                format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+            ],
+        )?;
         Ok(control_plane)
     }
 
     /// The kubeconfig of an administrator.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+    pub fn kubeconfig(&self) -> &str {
+        &self.kubeconfig
     }
 
     /// Waits for the API server, starts the controllers and waits for those.
@@ -88,26 +100,30 @@ impl ControlPlane {
         let deadline = Instant::now() + READY;
         self.wait(deadline, "/readyz").await?;
         let at = |name: &str| self.folder.path().join(name).display().to_string();
-        self.spawn("kube-controller-manager", &[
-            format!("--kubeconfig={}", at("kubeconfig")),
-            format!("--service-account-private-key-file={}", at("accounts.key")),
-            format!("--root-ca-file={}", at("serving.crt")),
-            "--leader-elect=false".to_owned(),
-            "--secure-port=0".to_owned(),
-            "--kube-api-qps=500".to_owned(),
-            "--kube-api-burst=1000".to_owned(),
-        ])?;
+        self.spawn(
+            "kube-controller-manager",
+            &[
+                format!("--kubeconfig={}", at("kubeconfig")),
+                format!("--service-account-private-key-file={}", at("accounts.key")),
+                format!("--root-ca-file={}", at("serving.crt")),
+                "--leader-elect=false".to_owned(),
+                "--secure-port=0".to_owned(),
+                "--kube-api-qps=500".to_owned(),
+                "--kube-api-burst=1000".to_owned(),
+            ],
+        )?;
         self.wait(deadline, "/api/v1/namespaces/default/serviceaccounts/default").await?;
         Ok(())
     }
 
     /// Asks until the answer is 200.
     async fn wait(&self, deadline: Instant, path: &str) -> Result<()> {
-        let target = Target::of(&self.kubeconfig())?;
+        let target = Target::of(&self.kubeconfig)?;
         loop {
             let outcome = async {
                 let connection = target.connect().await?;
-                let request = Request { method: "GET".into(), path: path.into(), user: "admin".into(), ..Request::default() };
+                let request =
+                    Request { method: "GET".into(), path: path.into(), user: "admin".into(), ..Request::default() };
                 let answer = connection.send(&request).await?;
                 if answer.status != 200 {
                     bail!("{path} answers {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
@@ -197,7 +213,10 @@ fn binaries() -> Result<PathBuf> {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/control-plane");
     let output = Command::new(&tool).arg("--find").output().with_context(|| tool.display().to_string())?;
     if !output.status.success() {
-        bail!("the real control plane is missing, run `make control-plane` first ({})", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "the real control plane is missing, run `make control-plane` first ({})",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }

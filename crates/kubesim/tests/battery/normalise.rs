@@ -155,9 +155,8 @@ impl Rewrite<'_> {
             let rest = &text[at..];
             let uid = rest.get(..36).and_then(|uid| self.seen.uids.get_key_value(uid));
             // A placeholder is never looked at again.
-            let known = uid.or_else(|| {
-                self.texts.iter().find(|(from, _)| rest.starts_with(from)).map(|(from, to)| (from, to))
-            });
+            let known =
+                uid.or_else(|| self.texts.iter().find(|(from, _)| rest.starts_with(from)).map(|(from, to)| (from, to)));
             if let Some((from, to)) = known {
                 out.push_str(to);
                 at += from.len();

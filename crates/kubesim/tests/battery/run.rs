@@ -95,7 +95,12 @@ struct Session<'a> {
 impl Session<'_> {
     /// Makes the case's namespace, waits until it is furnished, and runs the fixtures.
     async fn prepare(&mut self, case: &Case) -> Result<()> {
-        let step = |action: &str, body: Option<Value>| Step { action: action.into(), body, user: "admin".into(), ..Step::default() };
+        let step = |action: &str, body: Option<Value>| Step {
+            action: action.into(),
+            body,
+            user: "admin".into(),
+            ..Step::default()
+        };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "$ns"}});
         let furnishing = [
             step("POST /api/v1/namespaces", Some(namespace)),
@@ -146,7 +151,8 @@ impl Session<'_> {
     }
 
     async fn perform(&mut self, step: &Step, answer: &mut Value) -> Result<()> {
-        let (verb, rest) = step.action.split_once(' ').with_context(|| format!("{:?} is not `METHOD path`", step.action))?;
+        let (verb, rest) =
+            step.action.split_once(' ').with_context(|| format!("{:?} is not `METHOD path`", step.action))?;
         match verb {
             "EVENTS" => {
                 let watch = self.watches.get_mut(rest).with_context(|| format!("no watch is named {rest:?}"))?;

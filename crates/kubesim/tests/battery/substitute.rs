@@ -76,6 +76,9 @@ impl Variables {
 fn names_are_replaced_and_unknown_ones_refused() {
     let mut variables = Variables::for_namespace("web");
     variables.set("rv", "17");
-    assert_eq!(variables.text("$core/pods?resourceVersion=$rv&x=$$y").unwrap(), "/api/v1/namespaces/web/pods?resourceVersion=17&x=$y");
+    assert_eq!(
+        variables.text("$core/pods?resourceVersion=$rv&x=$$y").unwrap(),
+        "/api/v1/namespaces/web/pods?resourceVersion=17&x=$y"
+    );
     assert_eq!(variables.text("$gone/x").unwrap_err(), "$gone has no value here");
 }
