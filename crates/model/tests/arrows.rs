@@ -12,7 +12,7 @@ const PURE: [&str; 6] =
     ["hansa-model", "hansa-ledger", "hansa-ballot", "hansa-render", "hansa-place", "hansa-operator"];
 
 /// What each room may use in the code that ships.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("hansa-model", &[]),
     ("hansa-ledger", &["model"]),
     ("hansa-ballot", &["model"]),
@@ -23,9 +23,13 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("hansa-api", &["model"]),
     ("hansa-runner", &["model", "ledger", "ballot", "operator", "topo", "api"]),
     ("hansa-kubesim", &[]),
+    ("hansa-controlplane", &[]),
     ("hansa-sim", &["model", "ledger", "ballot", "render", "place", "operator", "api", "kubesim"]),
-    ("hansa-e2e", &["model", "ledger", "ballot", "render", "topo", "api", "kubesim"]),
-    ("hansa", &["model", "ledger", "ballot", "render", "place", "operator", "topo", "api", "runner", "kubesim"]),
+    ("hansa-e2e", &["model", "ledger", "ballot", "render", "topo", "api", "kubesim", "controlplane"]),
+    (
+        "hansa",
+        &["model", "ledger", "ballot", "render", "place", "operator", "topo", "api", "runner", "kubesim", "controlplane"],
+    ),
 ];
 
 const BANNED_CRATES: [&str; 8] = ["tokio", "async-trait", "futures", "getrandom", "rand", "hyper", "kube", "rustix"];
