@@ -174,7 +174,7 @@ def main(target):
     facts = go_facts(data["kubernetes"]["gitVersion"], data)
     unknown = [path for path in facts["residue"] if not BY_HAND.search(path)]
     assert not unknown, f"defaults that neither a rule nor kubesim's code explains: {unknown}"
-    data |= {key: facts[key] for key in ("wire", "defaults")}
+    data |= {key: facts[key] for key in ("wire", "types", "defaults")}
     data["kindDefaults"] = [rule for rule in facts["kindDefaults"]
                             if not BY_HAND.search("/".join([rule["definition"], *rule["path"]]))]
     text = json.dumps(data, separators=(",", ":"), sort_keys=True).encode()

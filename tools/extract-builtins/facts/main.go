@@ -50,6 +50,8 @@ type Facts struct {
 	// Wire says, by definition and field, how Go writes a field that holds its zero value; a field that is missing
 	// here is written as it was sent.
 	Wire map[string]map[string]Wire `json:"wire"`
+	// Types says, by definition and field, the Go type, which messages about malformed values name.
+	Types map[string]map[string]string `json:"types"`
 	// Defaults says, by definition, what is filled in wherever that definition occurs.
 	Defaults map[string][]Rule `json:"defaults"`
 	// KindDefaults says what is filled in at one path of one kind only.
@@ -73,7 +75,7 @@ func main() {
 	apiextensions.Install(scheme)
 	apiregistration.Install(scheme)
 
-	wires := wireWalk{out: map[string]map[string]Wire{}}
+	wires := wireWalk{map[string]map[string]Wire{}, map[string]map[string]string{}}
 	defaults := defaultWalk{scheme, question.Enums, map[place][]observation{}, map[string]string{}}
 	for _, kind := range question.Kinds {
 		object, err := scheme.New(kind)
@@ -83,7 +85,7 @@ func main() {
 		wires.visit(reflect.TypeOf(object).Elem())
 		defaults.observe(kind, object)
 	}
-	facts := Facts{Wire: wires.out}
+	facts := Facts{Wire: wires.rules, Types: wires.types}
 	facts.Defaults, facts.KindDefaults, facts.Residue = defaults.conclude()
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetEscapeHTML(false)
@@ -153,7 +155,8 @@ func element(t reflect.Type) reflect.Type {
 }
 
 type wireWalk struct {
-	out map[string]map[string]Wire
+	rules map[string]map[string]Wire
+	types map[string]map[string]string
 }
 
 func (w *wireWalk) visit(t reflect.Type) {
@@ -161,12 +164,13 @@ func (w *wireWalk) visit(t reflect.Type) {
 		return
 	}
 	name := definition(t)
-	if _, done := w.out[name]; done {
+	if _, done := w.rules[name]; done {
 		return
 	}
-	rules := map[string]Wire{}
-	w.out[name] = rules
+	rules, types := map[string]Wire{}, map[string]string{}
+	w.rules[name], w.types[name] = rules, types
 	for _, one := range fields(t) {
+		types[one.name] = strings.TrimPrefix(one.kind.String(), "*")
 		kind := one.kind.Kind()
 		omitted := one.omitZero || one.omitEmpty && kind != reflect.Struct
 		if kind != reflect.Pointer && kind != reflect.Interface || !omitted {

@@ -101,6 +101,7 @@ struct Data {
     groups: Vec<GroupData>,
     definitions: BTreeMap<String, Value>,
     wire: BTreeMap<String, BTreeMap<String, WireData>>,
+    types: BTreeMap<String, BTreeMap<String, Box<str>>>,
     defaults: BTreeMap<String, Vec<RuleData>>,
     #[serde(rename = "kindDefaults")]
     kind_defaults: Vec<KindRuleData>,
@@ -183,7 +184,14 @@ fn load(packed: &[u8]) -> Result<Builtin, LoadError> {
     let nodes = read_definitions(&mut arena, &data.definitions);
     for (name, &id) in &nodes {
         let rules = data.defaults.remove(name).unwrap_or_default();
-        add_behaviour(arena.node_mut(id), name, data.wire.remove(name).unwrap_or_default(), rules);
+        let node = arena.node_mut(id);
+        node.name = name.rsplit('.').next().map(Into::into);
+        add_behaviour(node, name, data.wire.remove(name).unwrap_or_default(), rules);
+        for (field, go_type) in data.types.remove(name).unwrap_or_default() {
+            if let Some(field) = node.fields.get_mut(field.as_str()) {
+                field.go_type = Some(go_type);
+            }
+        }
     }
     for rule in data.kind_defaults {
         if let Some(&id) = nodes.get(&rule.definition) {

@@ -7,12 +7,14 @@
 mod builtin;
 mod checks;
 mod crd;
+mod decoding;
 mod defaulting;
 mod error;
 mod format;
 mod hooks;
 mod kind;
 pub(crate) mod node;
+pub mod openapi;
 mod parse;
 mod pruning;
 mod quantity;

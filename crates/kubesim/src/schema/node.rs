@@ -94,6 +94,8 @@ pub(crate) struct Field {
     pub patch: PatchStrategy,
     pub merge_key: Option<Box<str>>,
     pub wire: Wire,
+    /// The Go type, which messages about malformed values name.
+    pub go_type: Option<Box<str>>,
 }
 
 impl Field {
@@ -105,6 +107,7 @@ impl Field {
             patch: PatchStrategy::default(),
             merge_key: None,
             wire: Wire::AsSent,
+            go_type: None,
         }
     }
 }
@@ -112,6 +115,8 @@ impl Field {
 /// One place in a schema.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
+    /// The Go struct's name, of a definition.
+    pub name: Option<Box<str>>,
     pub r#type: Type,
     pub nullable: bool,
     pub fields: BTreeMap<Box<str>, Field>,

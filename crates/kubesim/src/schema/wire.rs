@@ -101,7 +101,7 @@ fn canonical(node: &Node, value: &Value) -> Option<Value> {
 }
 
 /// An RFC 3339 time in UTC with so many digits after the second.
-fn canonical_time(text: &str, digits: usize) -> Option<String> {
+pub(super) fn canonical_time(text: &str, digits: usize) -> Option<String> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
