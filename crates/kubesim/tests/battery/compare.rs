@@ -37,7 +37,6 @@ pub struct Difference {
 pub fn compare(case: &Case, real: &Transcript, kubesim: &Transcript) -> Vec<Difference> {
     let mut found = Vec::new();
     if real.fault.is_some() || kubesim.fault.is_some() {
-        // Where the real one could not go on, the case is wrong.
         let stopped = if real.fault.is_some() { real } else { kubesim };
         found.push(Difference {
             case: case.name.clone(),
@@ -55,6 +54,9 @@ pub fn compare(case: &Case, real: &Transcript, kubesim: &Transcript) -> Vec<Diff
     let sides = answers(real).into_iter().zip(answers(kubesim));
     for (number, (entry, (real, kubesim))) in real.entries.iter().zip(sides).enumerate() {
         let mut places = Vec::new();
+        if let Some(unexpected) = &entry.unexpected {
+            places.push(("/unexpected".to_owned(), Some(Value::String(unexpected.clone())), None));
+        }
         if real.get("status") != kubesim.get("status") {
             // Everything else follows from this one.
             places.push(("/status".to_owned(), Some(outcome(&real)), Some(outcome(&kubesim))));
@@ -79,7 +81,8 @@ pub fn compare(case: &Case, real: &Transcript, kubesim: &Transcript) -> Vec<Diff
 /// Whether a step compares this place.
 fn compared(entry: &Entry, path: &str) -> bool {
     let listed = |globs: &[String]| globs.iter().any(|glob| matches(glob, path));
-    path == "/status" || (!listed(&entry.ignore) && (entry.only.is_empty() || listed(&entry.only)))
+    matches!(path, "/status" | "/unexpected")
+        || (!listed(&entry.ignore) && (entry.only.is_empty() || listed(&entry.only)))
 }
 
 /// Status and message of an answer.

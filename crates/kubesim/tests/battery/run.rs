@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Transcript {
     /// One entry a step (one for each element of `each`).
     pub entries: Vec<Entry>,
-    /// Why the case could not go on, or was not answered as the case says.
+    /// Why the case could not go on.
     pub fault: Option<String>,
 }
 
@@ -46,6 +46,8 @@ pub struct Entry {
     pub action: String,
     /// `{status, headers, body}` or `{events}`.
     pub answer: Value,
+    /// What the answer's status should have been, where the case says something else.
+    pub unexpected: Option<String>,
     /// Places that are not compared.
     pub ignore: Vec<String>,
     /// The only places that are.
@@ -75,7 +77,9 @@ pub async fn run(case: &Case, target: &Target) -> Transcript {
             session.variables.set("each", each);
             let (answer, fault) = session.step(step).await;
             let action = step.action.replace("$each", each);
-            transcript.entries.push(Entry { action, answer, ignore: step.ignore.clone(), only: step.only.clone() });
+            let unexpected = unexpected(step, &answer);
+            let (ignore, only) = (step.ignore.clone(), step.only.clone());
+            transcript.entries.push(Entry { action, answer, unexpected, ignore, only });
             if let Some(fault) = fault {
                 transcript.fault = Some(format!("{fault:#}"));
                 return transcript;
@@ -112,9 +116,8 @@ impl Session<'_> {
             if let Some(fault) = fault {
                 bail!("{}: {fault:#}", step.action);
             }
-            let status = answer.get("status").and_then(Value::as_u64).unwrap_or(200);
-            if !(200..300).contains(&status) {
-                bail!("{}: {answer}", step.action);
+            if let Some(unexpected) = unexpected(step, &answer) {
+                bail!("{}: {unexpected}", step.action);
             }
         }
         Ok(())
@@ -124,20 +127,12 @@ impl Session<'_> {
     async fn step(&mut self, step: &Step) -> (Value, Option<anyhow::Error>) {
         let mut answer = json!({});
         let result = self.perform(step, &mut answer).await;
-        let fault = result.and_then(|()| self.after(step, &answer)).err();
+        let fault = result.and_then(|()| self.save(step, &answer)).err();
         (answer, fault)
     }
 
-    /// Checks the status that the case promises and saves what later steps need.
-    fn after(&mut self, step: &Step, answer: &Value) -> Result<()> {
-        if let Some(status) = answer.get("status").and_then(Value::as_u64) {
-            let fits = step.status.map_or((200..300).contains(&status), |wanted| u64::from(wanted) == status);
-            if !fits {
-                let wanted = step.status.map_or("2xx".to_owned(), |status| status.to_string());
-                let message = answer.pointer("/body/message").or_else(|| answer.get("body")).unwrap_or(&Value::Null);
-                bail!("answered {status}, and the case says {wanted}: {message}");
-            }
-        }
+    /// Saves what later steps need.
+    fn save(&mut self, step: &Step, answer: &Value) -> Result<()> {
         let whole = answer.get("body").or_else(|| answer.get("events")).unwrap_or(&Value::Null);
         for (name, pointer) in &step.save {
             let value = match whole.pointer(pointer) {
@@ -226,6 +221,15 @@ impl Session<'_> {
             body: body.unwrap_or_default(),
         })
     }
+}
+
+/// How an answer's status is not what the case says.
+fn unexpected(step: &Step, answer: &Value) -> Option<String> {
+    let status = answer.get("status").and_then(Value::as_u64)?;
+    let fits = step.status.map_or((200..300).contains(&status), |wanted| u64::from(wanted) == status);
+    let wanted = step.status.map_or("2xx".to_owned(), |status| status.to_string());
+    let message = answer.pointer("/body/message").or_else(|| answer.get("body")).unwrap_or(&Value::Null);
+    (!fits).then(|| format!("answered {status}, and the case says {wanted}: {message}"))
 }
 
 /// A watch that is open.
