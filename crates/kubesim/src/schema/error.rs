@@ -53,16 +53,26 @@ impl fmt::Display for Reason {
 ///
 /// `Display` is kube's line (`spec.replicas: Invalid value: -1: must be …`); [`FieldError::message`] is the same
 /// without the field, as a Status cause carries it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {message}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// The path, such as `spec.containers[0].image`.
+    /// The path, such as `spec.containers[0].image`; empty when the error is about no one field.
     pub field: String,
     /// What is wrong.
     pub reason: Reason,
     /// The cause's message.
     pub message: String,
 }
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.field.is_empty() {
+            write!(formatter, "{}: ", self.field)?;
+        }
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for FieldError {}
 
 impl FieldError {
     fn new(field: impl Into<String>, reason: Reason, value: Option<String>, detail: &str) -> FieldError {

@@ -2,17 +2,29 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Schema;
 use super::checks::Checks;
-use super::error::{FieldError, quote};
+use super::error::{FieldError, Reason, quote};
 use super::format;
-use super::node::{Additional, ListType, Node, NodeId, Type};
+use super::node::{Additional, Field, ListType, Node, NodeId, Type};
+use super::{Origin, Schema};
 use crate::value::equal;
 
 impl Schema {
     /// Everything in an object that breaks the schema's rules.
+    ///
+    /// A built-in object that Go could not decode gives one error of the reason `FieldValueTypeInvalid`, without a
+    /// field and with the decoder's text. Of the rest only missing texts and values out of an enumeration are told
+    /// here: what more the server asks of a built-in kind is no matter of its schema.
     pub fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut found = Findings::default();
+        if self.origin == Origin::Builtin {
+            if let Some(message) = self.decode_error(object) {
+                let reason = Reason::FieldValueTypeInvalid;
+                return vec![FieldError { field: String::new(), reason, message }];
+            }
+            self.check_builtin(self.root, object, "", &mut found);
+            return found.errors;
+        }
         self.check(self.root, object, "", &mut found);
         self.check_lists(self.root, object, "", &mut found.errors);
         found.errors
@@ -72,6 +84,38 @@ impl Schema {
                     found.errors.push(FieldError::required(join(path, name), ""));
                 }
             }
+        }
+    }
+
+    /// Required texts and enumerations, outside of what the server itself writes.
+    fn check_builtin(&self, id: NodeId, value: &Value, path: &str, found: &mut Findings) {
+        let node = self.arena.node(id);
+        match value {
+            Value::String(text) if !text.is_empty() => self.check_enumeration(node, value, path, found),
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.check_builtin(self.arena.item(id), item, &format!("{path}[{index}]"), found);
+                }
+            }
+            Value::Object(map) => {
+                for (name, child) in map {
+                    if path.is_empty() && matches!(name.as_str(), "metadata" | "status") {
+                        continue;
+                    }
+                    if let Some(below) = self.arena.child(id, name) {
+                        self.check_builtin(below, child, &join(path, name), found);
+                    }
+                }
+                // The text of a header or setting may be empty, and so is the core group.
+                for name in node.required.iter().filter(|name| !matches!(&***name, "value" | "group")) {
+                    let is_text = |field: &Field| self.arena.node(field.node).r#type == Type::String;
+                    let missing = map.get(&**name).is_none_or(|child| child.is_null() || child == "");
+                    if missing && node.fields.get(name).is_some_and(is_text) {
+                        found.errors.push(FieldError::required(join(path, name), ""));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
