@@ -4,10 +4,23 @@
 
 mod api;
 mod bootstrap;
+mod daemonsets;
 mod definitions;
+mod deployments;
+mod endpoints;
+mod events;
 mod garbage;
+mod jobs;
+mod kubelet;
 mod namespaces;
+mod nodes;
 mod queue;
+mod replicasets;
+mod revisions;
+pub mod script;
+mod statefulsets;
+mod status;
+mod workload;
 
 use std::sync::Arc;
 
@@ -52,14 +65,28 @@ impl NodeConfig {
 }
 
 /// How many tasks one tick does at most, so that requests are not kept waiting.
-const TASKS_PER_TICK: usize = 500;
+const TASKS_PER_TICK: usize = 100;
 
 impl Core {
     /// Turns a change into the tasks it makes.
     pub(crate) fn notify_controllers(&mut self, change: &Arc<Change>) {
-        definitions::notice(&mut self.controllers, change);
-        namespaces::notice(&self.store, &mut self.controllers, change);
-        garbage::notice(&self.store, &mut self.controllers, change);
+        let controllers = &mut self.controllers;
+        definitions::notice(controllers, change);
+        namespaces::notice(&self.store, controllers, change);
+        garbage::notice(&self.store, controllers, change);
+        events::notice(controllers, change, self.now);
+        if !self.config.workloads {
+            return;
+        }
+        workload::notice(controllers, change);
+        daemonsets::notice(&self.store, controllers, change);
+        endpoints::notice(controllers, change);
+        status::notice(&self.store, controllers, change);
+        if !self.config.nodes.is_empty() {
+            let pod = (&*change.resource == "pods" && !change.deleted).then(|| change.object.value());
+            nodes::notice(controllers, change, pod.as_ref());
+            kubelet::notice(&self.store, controllers, change);
+        }
     }
 
     /// Does the work that is ready or due. Returns the time at which there is more, if any; that
@@ -80,6 +107,18 @@ impl Core {
             Task::Namespace(key) => self.tend_namespace(key),
             Task::Finalize(resource, key) => self.finalize_owner(resource, key),
             Task::Collect(resource, key) => self.collect(resource, key),
+            Task::Deployment(key) => self.tend_deployment(key),
+            Task::ReplicaSet(key) => self.tend_replica_set(key),
+            Task::StatefulSet(key) => self.tend_stateful_set(key),
+            Task::DaemonSet(key) => self.tend_daemon_set(key),
+            Task::Job(key) => self.tend_job(key),
+            Task::Claim(key) => self.tend_claim(key),
+            Task::Schedule(key) => self.schedule(key),
+            Task::Pod(key) => self.tend_pod(key),
+            Task::Service(key) => self.tend_service(key),
+            Task::Budget(key) => self.tend_budget(key),
+            Task::Autoscaler(key) => self.tend_autoscaler(key),
+            Task::Event(key) => self.expire_event(key),
         }
     }
 }

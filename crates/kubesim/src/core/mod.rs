@@ -25,7 +25,7 @@ mod jsonpath;
 mod metadata;
 mod options;
 mod patch;
-mod quantity;
+pub(crate) mod quantity;
 pub mod random;
 mod read;
 mod registry;

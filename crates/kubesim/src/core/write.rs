@@ -104,6 +104,7 @@ impl Core {
             return Err(ApiError::unclassified("resourceVersion should not be set on objects to be created"));
         }
         let generated = self.name_object(&mut object);
+        schema.normalize(&mut object);
         schema.apply_defaults(&mut object);
         strategy::decode(&resource, &mut object);
         let mut errors = structural_errors(target, made, &object)?;
@@ -185,6 +186,7 @@ impl Core {
         let old = encoder.value(&live);
         let mut new = transform(Some(&old))?;
         self.check_version(target, &live, &new)?;
+        schema.normalize(&mut new);
         schema.apply_defaults(&mut new);
         strategy::decode(&resource, &mut new);
         let structural = structural_errors(target, made, &new)?;
