@@ -10,6 +10,7 @@ use super::error::FieldError;
 use super::node::{Additional, Arena, Field, Node, NodeId, Type};
 use super::parse::Parser;
 use super::reset::Resets;
+use super::structural;
 use super::{Origin, Schema};
 
 impl Schema {
@@ -17,22 +18,18 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// What makes the schema unusable or not structural, by the place in it.
+    /// What keeps the schema from being structural, or makes one of its defaults no value of it, by the place in it:
+    /// `openAPIV3Schema.properties[spec].type`.
     pub fn from_crd(openapi_v3_schema: &Value) -> Result<Schema, Vec<FieldError>> {
+        let errors = structural::check(openapi_v3_schema);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         let (mut arena, definitions) = arena_with_meta();
         let mut parser = Parser { arena: &mut arena, definitions: &definitions, is_builtin: false, errors: Vec::new() };
         let mut root = parser.read(openapi_v3_schema, "openAPIV3Schema", false);
-        let mut errors = parser.errors;
-        if root.r#type != Type::Object {
-            let found = &openapi_v3_schema["type"];
-            errors.push(if found.is_null() {
-                FieldError::required("openAPIV3Schema.type", "must not be empty at the root")
-            } else {
-                FieldError::invalid("openAPIV3Schema.type", found, "must be object at the root")
-            });
-        }
-        if !errors.is_empty() {
-            return Err(errors);
+        if !parser.errors.is_empty() {
+            return Err(parser.errors);
         }
         add_object_fields(&mut arena, &mut root, definitions[OBJECT_META]);
         let root = arena.add(root);
@@ -43,7 +40,44 @@ impl Schema {
                 *arena.node_mut(NodeId(id)) = node;
             }
         }
-        Ok(Schema { arena: Arc::new(arena), root, origin: Origin::Custom, resets: Resets::default() })
+        let schema = Schema { arena: Arc::new(arena), root, origin: Origin::Custom, resets: Resets::default() };
+        let errors = schema.default_errors(openapi_v3_schema, root, "openAPIV3Schema");
+        if errors.is_empty() { Ok(schema) } else { Err(errors) }
+    }
+
+    /// What is wrong with the defaults in and below a place: a default must be a value of its schema, and whole.
+    fn default_errors(&self, schema: &Value, id: NodeId, path: &str) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
+            let mut completed = default.clone();
+            self.default_node(id, &mut completed);
+            for mut error in self.check_value(id, &completed) {
+                let below = std::mem::take(&mut error.field);
+                let below = below.trim_start_matches("<nil>");
+                let separator = if below.is_empty() || below.starts_with('[') { "" } else { "." };
+                error.field = format!("{path}.default{separator}{below}");
+                errors.push(error);
+            }
+            if !self.prune_value(id, &mut completed).is_empty() {
+                errors.push(FieldError::invalid(format!("{path}.default"), default, "must not have unknown fields"));
+            }
+        }
+        let node = self.arena.node(id);
+        for (name, field) in &node.fields {
+            if let Some(property) =
+                schema["properties"].get(&**name).filter(|_| !(path == "openAPIV3Schema" && &**name == "metadata"))
+            {
+                errors.extend(self.default_errors(property, field.node, &format!("{path}.properties[{name}]")));
+            }
+        }
+        if let (Some(items), true) = (node.items, schema["items"].is_object()) {
+            errors.extend(self.default_errors(&schema["items"], items, &format!("{path}.items")));
+        }
+        if let Additional::Each(each) = node.additional {
+            let place = format!("{path}.additionalProperties");
+            errors.extend(self.default_errors(&schema["additionalProperties"], each, &place));
+        }
+        errors
     }
 
     /// The schema of a custom resource whose definition preserves everything.

@@ -18,7 +18,7 @@ impl Schema {
         self.normalize(object);
     }
 
-    fn default_node(&self, id: NodeId, value: &mut Value) {
+    pub(super) fn default_node(&self, id: NodeId, value: &mut Value) {
         let node = self.arena.node(id);
         match value {
             Value::Object(map) => {

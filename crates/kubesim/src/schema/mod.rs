@@ -19,6 +19,7 @@ mod parse;
 mod pruning;
 mod quantity;
 mod reset;
+mod structural;
 mod validation;
 mod wire;
 

@@ -16,6 +16,13 @@ impl Schema {
         dropped
     }
 
+    /// The same for a value of one place of the schema.
+    pub(super) fn prune_value(&self, id: NodeId, value: &mut Value) -> Vec<String> {
+        let mut dropped = Vec::new();
+        self.prune_node(id, value, &mut String::new(), &mut dropped);
+        dropped
+    }
+
     fn prune_node(&self, id: NodeId, value: &mut Value, path: &mut String, dropped: &mut Vec<String>) {
         let node = self.arena.node(id);
         let length = path.len();

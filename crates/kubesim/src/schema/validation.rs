@@ -30,6 +30,13 @@ impl Schema {
         found.errors
     }
 
+    /// What is wrong with a value of one place of the schema.
+    pub(super) fn check_value(&self, id: NodeId, value: &Value) -> Vec<FieldError> {
+        let mut found = Findings::default();
+        self.check(id, value, "", &mut found);
+        found.errors
+    }
+
     fn check(&self, id: NodeId, value: &Value, path: &str, found: &mut Findings) {
         let node = self.arena.node(id);
         if value.is_null() {
