@@ -211,6 +211,12 @@ struct Apply<'a> {
 
 impl Apply<'_> {
     fn check(&self) -> Result<(), ApplyError> {
+        let text = |path: &[&str]| value::string(self.applied, path).unwrap_or_default();
+        let (group_version, kind) = (text(&["apiVersion"]), text(&["kind"]));
+        let slashed = if group_version.contains('/') { group_version.to_owned() } else { format!("/{group_version}") };
+        if group_version != self.context.api_version || kind.is_empty() {
+            return Err(ApplyError::BadRequest(format!("invalid object type: {slashed}, Kind={kind}")));
+        }
         if value::get(self.applied, &["metadata", "managedFields"]).is_some_and(|found| !found.is_null()) {
             return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
         }
@@ -218,16 +224,12 @@ impl Apply<'_> {
         if misfits.is_empty() {
             return Ok(());
         }
-        let text = |path: &[&str]| value::string(self.applied, path).unwrap_or_default();
-        let (group_version, kind) = (text(&["apiVersion"]), text(&["kind"]));
-        let group_version =
-            if group_version.contains('/') { group_version.to_owned() } else { format!("/{group_version}") };
         let why = match &misfits[..] {
             [only] => only.clone(),
             many => format!("errors:\n  {}", many.join("\n  ")),
         };
         Err(ApplyError::Untyped(format!(
-            "failed to create typed patch object ({}/{}; {group_version}, Kind={kind}): {why}",
+            "failed to create typed patch object ({}/{}; {slashed}, Kind={kind}): {why}",
             text(&["metadata", "namespace"]),
             text(&["metadata", "name"]),
         )))
