@@ -1,5 +1,6 @@
 //! `hansa`: the operator of a member, and the command line of its users.
 
+mod bench;
 mod operator;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,8 @@ struct Arguments {
 enum Command {
     /// Run the operator of a member.
     Operator(operator::Arguments),
+    /// Measure, on real parts, against floors taken in the same run.
+    Bench(bench::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -24,6 +27,7 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         match arguments.command {
             Command::Operator(arguments) => operator::run(arguments).await,
+            Command::Bench(arguments) => bench::run(arguments).await,
         }
     })
 }

@@ -1,0 +1,253 @@
+//! The parts that a bench runs on: API servers, a topology server, operators.
+
+use super::tell;
+use anyhow::{Context, Result, bail, ensure};
+use hansa_controlplane::{Cluster, Etcd, Process, free_ports};
+use hansa_operator::{ApiRequest, ContentType, Method};
+use hansa_runner::api_server::call;
+use kube::Client;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+/// How long anything that is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// A league on real parts.
+pub struct Lab {
+    /// The members.
+    pub members: Vec<Member>,
+    /// The topology server's URL.
+    pub topo_url: String,
+    topo: Etcd,
+    folder: TempDir,
+}
+
+/// One member.
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its API server.
+    pub cluster: Cluster,
+    /// A client of it.
+    pub client: Client,
+    /// Where its operator answers.
+    port: u16,
+    /// Its operator, while it runs.
+    pub operator: Option<Process>,
+}
+
+impl Lab {
+    /// Starts the API servers and the topology server, and no operator.
+    pub async fn start(members: usize) -> Result<Self> {
+        tell(&format!("starting {members} kube-apiservers and an etcd"));
+        let folder = tempfile::Builder::new().prefix("hansa-bench-").tempdir()?;
+        let mut topo = Etcd::start(folder.path(), "topo", true)?;
+        let mut clusters = Vec::new();
+        for index in 0..members {
+            clusters.push(Cluster::start(folder.path(), &format!("m{}", index + 1))?);
+        }
+        topo.ready().await?;
+        let mut started = Vec::new();
+        for mut cluster in clusters {
+            cluster.ready().await?;
+            let [port] = free_ports()?;
+            let client = cluster.client().await?;
+            started.push(Member { name: cluster.name.clone(), cluster, client, port, operator: None });
+        }
+        let topo_url = format!("etcd://{}/bench", topo.address);
+        Ok(Lab { members: started, topo_url, topo, folder })
+    }
+
+    /// Starts the operator of a member.
+    pub fn start_operator(&mut self, index: usize) -> Result<()> {
+        let program = std::env::current_exe().context("where this program is")?;
+        let member = &mut self.members[index];
+        let arguments = [
+            "operator".to_owned(),
+            format!("--member={}", member.name),
+            format!("--topo={}", self.topo_url),
+            format!("--kubeconfig={}", member.cluster.kubeconfig.display()),
+            format!("--listen=127.0.0.1:{}", member.port),
+            "--no-lease".to_owned(),
+        ];
+        member.operator =
+            Some(Process::start(&program, &format!("operator-{}", member.name), &arguments, self.folder.path())?);
+        Ok(())
+    }
+
+    /// Ends the operator of a member.
+    pub fn stop_operator(&mut self, index: usize) {
+        self.members[index].operator = None;
+    }
+
+    /// Founds a league of all members with ConfigMaps and Deployments, operators running.
+    pub async fn found(&mut self) -> Result<()> {
+        tell("founding the league");
+        for index in 0..self.members.len() {
+            self.start_operator(index)?;
+        }
+        let members: Vec<Value> = self.members.iter().map(|member| json!({"name": member.name})).collect();
+        let federation = json!({
+            "apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"},
+            "spec": {"members": members, "types": [
+                {"resource": "configmaps", "version": "v1"}, {"resource": "deployments.apps", "version": "v1"},
+            ]},
+        });
+        let client = self.members[0].client.clone();
+        eventually("the Federation is taken", async || {
+            let path = "/apis/hansa.dev/v1alpha1/federations/league?fieldManager=bench";
+            let request = ApiRequest::write(Method::Patch, path, ContentType::Apply, &federation);
+            Ok(call(&client, &request).await.is_ok_and(|answer| answer.status < 300))
+        })
+        .await?;
+        for index in 0..self.members.len() {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}});
+            write(&self.members[index].client, Method::Post, "/api/v1/namespaces", ContentType::Json, &namespace)
+                .await?;
+            self.ready(index).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a member's operator knows everything and has nothing to do.
+    pub async fn idle(&mut self, index: usize) -> Result<()> {
+        self.health(index, "idle").await
+    }
+
+    /// Waits until a member's operator knows everything.
+    pub async fn ready(&mut self, index: usize) -> Result<()> {
+        self.health(index, "ready").await?;
+        let installed = |health: &Value| {
+            health["types"]
+                .as_array()
+                .is_some_and(|types| types.len() == 2 && types.iter().all(|each| each["installed"] == true))
+        };
+        let port = self.members[index].port;
+        eventually("the types are installed", async || {
+            Ok(ask(port, "/read/health").await.is_ok_and(|health| installed(&health)))
+        })
+        .await
+    }
+
+    async fn health(&mut self, index: usize, field: &str) -> Result<()> {
+        let port = self.members[index].port;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(health) = ask(port, "/read/health").await
+                && health["ready"] == true
+                && health[field] == true
+            {
+                return Ok(());
+            }
+            let operator = self.members[index].operator.as_mut().context("the operator was started")?;
+            if !operator.is_running() || Instant::now() > deadline {
+                bail!("the operator is not {field}: {}", operator.tail());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The operator's counters.
+    pub async fn metrics(&self, index: usize) -> Result<Value> {
+        ask(self.members[index].port, "/read/metrics").await
+    }
+
+    /// The process id of the topology server.
+    pub fn topo_process(&self) -> u32 {
+        self.topo.process.id()
+    }
+}
+
+/// Asks an operator.
+async fn ask(port: u16, path: &str) -> Result<Value> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("an HTTP answer has a body")?;
+    Ok(serde_json::from_str(body)?)
+}
+
+/// Waits for a state.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await? {
+        ensure!(Instant::now() < deadline, "it did not come to pass in time that {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// One write that has to succeed.
+pub async fn write(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content_type: ContentType,
+    body: &Value,
+) -> Result<Value> {
+    let answer =
+        call(client, &ApiRequest::write(method, path, content_type, body)).await.map_err(anyhow::Error::msg)?;
+    ensure!(answer.status < 300, "{path}: {}", String::from_utf8_lossy(&answer.body));
+    Ok(serde_json::from_slice(&answer.body)?)
+}
+
+/// One read that has to succeed.
+pub async fn read(client: &Client, path: &str) -> Result<Value> {
+    let answer = call(client, &ApiRequest::get(path)).await.map_err(anyhow::Error::msg)?;
+    ensure!(answer.status < 300, "{path}: {}", String::from_utf8_lossy(&answer.body));
+    Ok(serde_json::from_slice(&answer.body)?)
+}
+
+/// How many requests the API server has served about the kinds that matter here: all, and writes.
+pub async fn requests(client: &Client) -> Result<(u64, u64)> {
+    let answer = call(client, &ApiRequest::get("/metrics")).await.map_err(anyhow::Error::msg)?;
+    let text = String::from_utf8_lossy(&answer.body);
+    let kinds = [
+        "configmaps",
+        "deployments",
+        "federatedconfigmaps",
+        "federateddeployments",
+        "federations",
+        "members",
+        "requests",
+        "namespaces",
+        "secrets",
+        "customresourcedefinitions",
+    ];
+    let (mut all, mut writes) = (0, 0);
+    for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+        let label = |name: &str| {
+            line.split_once(&format!("{name}=\""))
+                .and_then(|(_, rest)| rest.split_once('"'))
+                .map_or("", |(value, _)| value)
+        };
+        if !kinds.contains(&label("resource")) {
+            continue;
+        }
+        let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok()).unwrap_or(0.0) as u64;
+        all += count;
+        if matches!(label("verb"), "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE") {
+            writes += count;
+        }
+    }
+    Ok((all, writes))
+}
+
+/// What a process has used: CPU seconds, and resident memory in MiB, now and at most.
+pub fn usage(process: u32) -> Result<(f64, f64, f64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("a stat line names the program")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // utime and stime are fields 14 and 15 of proc(5), in ticks of 10 ms on Linux.
+    let ticks: u64 = fields.get(11..13).unwrap_or_default().iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let mib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    };
+    Ok((ticks as f64 / 100.0, mib("VmRSS:"), mib("VmHWM:")))
+}

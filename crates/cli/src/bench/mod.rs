@@ -1,0 +1,127 @@
+//! `hansa bench`: how fast and how large, against a floor measured in the same run.
+//!
+//! Everything runs on real parts: kube-apiservers without controllers, an etcd with fsync as the
+//! topology server, and operators as processes of their own. Machines differ and are noisy: the
+//! ratio to the floor is what counts.
+
+mod edit;
+mod lab;
+mod propagate;
+
+use clap::ValueEnum;
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+/// Arguments of `hansa bench`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Which benches to run; all of them when none is named.
+    names: Vec<Name>,
+    /// Shrinks every bench to this part of its size, for a quick look.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// How the rows are written.
+    #[arg(long, short, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Name {
+    /// One edit, from the home's API server to the output in another member.
+    Edit,
+    /// 5,000 Deployments and 5,000 ConfigMaps, from two starting operators to 20,000 outputs, and
+    /// until every status is written.
+    Propagate,
+    /// An operator restarted with all of them and no change.
+    Restart,
+    /// Memory, topology-server bytes and calls with all of them.
+    Footprint,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// One measured figure.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Which figure.
+    pub name: String,
+    /// What was measured.
+    pub value: f64,
+    /// Its unit.
+    pub unit: &'static str,
+    /// What the same would cost without Hansa, in the same unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
+    /// How both were measured.
+    pub how: String,
+}
+
+impl Row {
+    fn ratio(&self) -> Option<f64> {
+        self.floor.filter(|floor| *floor > 0.0).map(|floor| self.value / floor)
+    }
+}
+
+/// Says what is going on: a bench takes minutes.
+pub fn tell(text: &str) {
+    eprintln!("  {text}");
+}
+
+/// Runs the benches that were asked for.
+///
+/// # Errors
+/// When a part cannot be started, or what was to be measured did not happen.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        arguments.scale > 0.0 && arguments.scale <= 1.0,
+        "--scale {}: a part between 0 and 1 is expected",
+        arguments.scale
+    );
+    let wants = |name| arguments.names.is_empty() || arguments.names.contains(&name);
+    let mut rows = Vec::new();
+    if wants(Name::Edit) {
+        rows.extend(edit::run(arguments.scale).await?);
+    }
+    let large = propagate::Wanted {
+        propagate: wants(Name::Propagate),
+        restart: wants(Name::Restart),
+        footprint: wants(Name::Footprint),
+    };
+    if large.any() {
+        rows.extend(propagate::run(arguments.scale, large).await?);
+    }
+    match arguments.output {
+        Output::Json => {
+            let with_ratio = |row: &Row| {
+                let mut value = serde_json::to_value(row).unwrap_or_default();
+                value["ratio"] = row.ratio().into();
+                value
+            };
+            println!("{}", serde_json::to_string_pretty(&rows.iter().map(with_ratio).collect::<Vec<_>>())?);
+        }
+        Output::Table => {
+            let mut table = Table::new();
+            table.load_style(presets::NOTHING);
+            table.set_header(["NAME", "VALUE", "UNIT", "FLOOR", "RATIO", "HOW"]);
+            for row in &rows {
+                let number = |value: f64| {
+                    if value >= 100.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+                };
+                table.add_row([
+                    row.name.clone(),
+                    number(row.value),
+                    row.unit.to_owned(),
+                    row.floor.map(number).unwrap_or_default(),
+                    row.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+                    row.how.clone(),
+                ]);
+            }
+            println!("{table}");
+        }
+    }
+    Ok(())
+}
