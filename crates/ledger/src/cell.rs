@@ -77,6 +77,9 @@ pub struct RecordStatus {
     /// The revision last stamped on this member's own federated object, and the object's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamped: Option<Stamped>,
+    /// What the Secret that this member's own federated object names held when it was last agreed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceMemory>,
 }
 
 /// What an apply taught: equal memory, equal live object, no request.
@@ -102,6 +105,16 @@ pub struct Stamped {
     pub uid: String,
     /// The agreed revision on it.
     pub revision: Revision,
+}
+
+/// What a home remembers of a Secret that it ingested, without holding it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceMemory {
+    /// A digest of the content, keyed with a key that this member alone has.
+    pub content: Hash,
+    /// The digest of the sealed body that this content was agreed as.
+    pub digest: Hash,
 }
 
 /// What came of a record in a member.

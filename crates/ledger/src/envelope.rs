@@ -95,8 +95,7 @@ impl Envelope {
     pub fn seal(&self, body: &[u8]) -> Bytes {
         let mut out = serde_json::to_vec(self).expect("an envelope always encodes into memory");
         out.push(b'\n');
-        let packed = zstd::bulk::compress(body, COMPRESSION_LEVEL).expect("compressing in memory needs no I/O");
-        out.extend_from_slice(&packed);
+        out.extend_from_slice(&pack(body));
         out.into()
     }
 
@@ -106,14 +105,7 @@ impl Envelope {
     /// When the bytes are no envelope of this format, or the body is damaged or too large.
     pub fn open(value: &[u8]) -> Result<(Envelope, Vec<u8>), EnvelopeError> {
         let (envelope, packed) = Self::open_header(value)?;
-        let decoder =
-            zstd::stream::read::Decoder::with_buffer(packed).map_err(|e| EnvelopeError::Body(e.to_string()))?;
-        let mut body = Vec::new();
-        decoder.take(MAX_BODY + 1).read_to_end(&mut body).map_err(|e| EnvelopeError::Body(e.to_string()))?;
-        if body.len() as u64 > MAX_BODY {
-            return Err(EnvelopeError::TooLarge);
-        }
-        Ok((envelope, body))
+        Ok((envelope, unpack(packed)?))
     }
 
     /// Reads the header alone, and returns the packed body beside it.
@@ -160,6 +152,23 @@ impl Envelope {
             .get(writer)
             .is_some_and(|last| last.incarnation == operation.incarnation && last.sequence >= operation.sequence)
     }
+}
+
+/// Packs bytes as bodies are packed.
+pub fn pack(body: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(body, COMPRESSION_LEVEL).expect("compressing in memory needs no I/O")
+}
+
+/// Unpacks bytes.
+///
+/// # Errors
+/// When they are damaged, or unpack to more than [`MAX_BODY`].
+pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+    let damaged = |error: std::io::Error| EnvelopeError::Body(error.to_string());
+    let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?;
+    let mut body = Vec::new();
+    decoder.take(MAX_BODY + 1).read_to_end(&mut body).map_err(damaged)?;
+    if body.len() as u64 > MAX_BODY { Err(EnvelopeError::TooLarge) } else { Ok(body) }
 }
 
 #[cfg(test)]

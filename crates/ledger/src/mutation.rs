@@ -6,9 +6,9 @@
 use crate::lives::{self, Departure, HomeObject, Standing};
 use crate::page::{Page, Slot};
 use crate::record::{FORMAT, Intent, Placed, PlacedState, Record, Tombstone};
-use crate::seal::Sealed;
-use hansa_model::{DeletionPolicy, Incarnation, MemberName, RecordKey, Revision, Term};
-use std::collections::BTreeSet;
+use crate::seal::{Sealed, Wrap};
+use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One change of one record, wanted by one member.
@@ -64,6 +64,13 @@ pub enum Change {
         /// The members.
         members: BTreeSet<MemberName>,
     },
+    /// These members get a sealed body's key.
+    AddWraps {
+        /// The digest of the body: another body has another key.
+        digest: Hash,
+        /// The key, wrapped for each.
+        wraps: BTreeMap<MemberName, Wrap>,
+    },
     /// These members are to remove their outputs; only by the page's appointee.
     Withdraw {
         /// The revision that was decided on.
@@ -102,6 +109,9 @@ pub enum Skipped {
         /// The term in the header.
         term: Term,
     },
+    /// The sealed body is bound to another life than the one that it would stand in: it has to be
+    /// sealed again.
+    SealedForAnotherLife,
 }
 
 /// Applies a mutation to a page that will be written as revision `page_revision`.
@@ -148,6 +158,10 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
         }
         Change::Place { revision, members } => {
             record.tombstone.is_none() && record.revision == *revision && place(&mut record, members)
+        }
+        Change::AddWraps { digest, wraps } => {
+            let alive = record.tombstone.is_none();
+            record.sealed.as_mut().is_some_and(|sealed| alive && sealed.digest == *digest && sealed.add_wraps(wraps))
         }
         Change::Withdraw { revision, members, term } => {
             if page.header.term > *term || (page.header.term == *term && page.header.member.as_ref() != Some(member)) {
@@ -196,6 +210,10 @@ fn ingest(
     sealed: &Option<Sealed>,
     placed: &BTreeSet<MemberName>,
 ) -> Result<Record, Skipped> {
+    let bound_to = |incarnation: Incarnation| match sealed {
+        Some(sealed) if sealed.incarnation != incarnation => Err(Skipped::SealedForAnotherLife),
+        _ => Ok(sealed.clone()),
+    };
     let begin = |debts: Option<&Record>| {
         // The page's revision rises with every write of the page for ever, so a life that begins
         // with it can never be taken for an earlier one, even when the earlier record is long gone.
@@ -210,19 +228,27 @@ fn ingest(
             former: Default::default(),
             placed: debts.map(owed).unwrap_or_default(),
             tombstone: None,
-            sealed: sealed.clone(),
+            sealed: bound_to(incarnation)?,
         };
         place(&mut record, placed);
-        record
+        Ok(record)
     };
     match (standing, current) {
-        (Standing::Born, _) => Ok(begin(None)),
-        (Standing::Reborn, Some(current)) => Ok(begin(Some(current))),
+        (Standing::Born, _) => begin(None),
+        (Standing::Reborn, Some(current)) => begin(Some(current)),
         (Standing::Edited | Standing::Taken, Some(current)) => {
             let mut record = current.clone();
             record.revision = current.revision.next();
             record.intent = intent.clone();
-            record.sealed = sealed.clone();
+            record.sealed = bound_to(current.incarnation)?;
+            if let (Some(sealed), Some(before)) = (&mut record.sealed, &current.sealed)
+                && sealed.has_the_body_of(before)
+            {
+                // Wraps that others added since this one was read.
+                let mut wraps = before.wraps.clone();
+                wraps.append(&mut sealed.wraps);
+                sealed.wraps = wraps;
+            }
             record.homes.insert(member.clone(), lives::home_entry(object, record.revision));
             if *standing == Standing::Taken {
                 settle_move(&mut record, member);

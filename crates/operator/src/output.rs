@@ -161,10 +161,14 @@ impl Operator {
         match duty(record, &self.config.member) {
             Duty::None => {
                 self.removals.forget(Decision::Output, key);
-                // The stamp of a home that has no output is remembered all the same.
-                let status =
-                    self.status_of(&self.config.member, key).filter(|status| status.stamped.is_some()).cloned();
-                let kept = status.map(|status| RecordStatus { stamped: status.stamped, ..fresh(record) });
+                // What a home that has no output was told is remembered all the same.
+                let told = |status: &&RecordStatus| status.stamped.is_some() || status.source.is_some();
+                let status = self.status_of(&self.config.member, key).filter(told).cloned();
+                let kept = status.map(|status| RecordStatus {
+                    stamped: status.stamped,
+                    source: status.source,
+                    ..fresh(record)
+                });
                 let kept = kept.or_else(|| object.home.is_some().then(|| fresh(record)));
                 self.set_status(key, kept);
             }
@@ -820,6 +824,7 @@ fn fresh(record: &Record) -> RecordStatus {
         health_message: String::new(),
         summary: Value::Null,
         stamped: None,
+        source: None,
     }
 }
 
