@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a status waits for the members that have not reported on a new revision.
-const REPORT_PATIENCE_MS: u64 = 3_000;
+const REPORT_PATIENCE_MS: u64 = 20_000;
 
 /// How often the status of one object is written at most.
 const REPORT_INTERVAL_MS: u64 = 500;
@@ -437,6 +437,8 @@ impl Operator {
                 statuses.insert(member.clone(), status.clone());
             }
         }
+        let silent: BTreeSet<MemberName> =
+            record.iter().flat_map(|record| record.placed.keys()).filter(|member| !self.is_heard(member)).cloned().collect();
         let spec = record.map(Self::intent_spec);
         let placement = match &spec {
             Some(Ok(spec)) => self.placement_of(context, spec).map(|members| members.len()),
@@ -464,6 +466,7 @@ impl Operator {
             topology_away_since_ms: self.topology.down_since_ms,
             placement,
             held: held.as_deref(),
+            silent: &silent,
             statuses: &statuses,
             generation: home.object.generation,
             wall_ms: self.now.wall_ms,

@@ -171,6 +171,7 @@ pub struct Operator {
     dirty: BTreeSet<RecordKey>,
     pub(crate) queue: BTreeSet<(Priority, RecordKey)>,
     pub(crate) in_flight: usize,
+    pub(crate) outputs_in_flight: usize,
     pub(crate) namespaces: BTreeMap<Arc<str>, BTreeSet<RecordKey>>,
     pub(crate) removals: Removals,
     pub(crate) metrics: Metrics,
@@ -202,6 +203,7 @@ impl Operator {
             dirty: BTreeSet::new(),
             queue: BTreeSet::new(),
             in_flight: 0,
+            outputs_in_flight: 0,
             namespaces: BTreeMap::new(),
             removals: Removals::default(),
             metrics: Metrics::default(),
@@ -310,6 +312,7 @@ impl Operator {
         if matches!(purpose, Purpose::Output(..) | Purpose::Home(..)) {
             self.in_flight += 1;
         }
+        self.outputs_in_flight += usize::from(matches!(purpose, Purpose::Output(..)));
         let id = self.issue(purpose);
         self.acts.push(Act::Api { id, request });
     }
@@ -486,6 +489,7 @@ impl Operator {
             }
             Purpose::Output(key, call) => {
                 self.in_flight -= 1;
+                self.outputs_in_flight -= 1;
                 self.output_answered(&key, call, answer);
             }
             Purpose::Home(key, call) => {

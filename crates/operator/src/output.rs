@@ -81,7 +81,7 @@ impl OutputWork {
 
 impl Operator {
     pub(crate) fn has_outputs_under_way(&self) -> bool {
-        self.queue.first().is_some_and(|(priority, _)| *priority < Priority::Removals) || self.in_flight > 0
+        self.queue.first().is_some_and(|(priority, _)| *priority < Priority::Removals) || self.outputs_in_flight > 0
     }
 
     pub(crate) fn output_seen(&mut self, type_name: &TypeName, object: &Value) {

@@ -7,7 +7,7 @@ use hansa_ledger::lives::{Freeze, Standing};
 use hansa_ledger::record::PlacedState;
 use hansa_model::{Era, MemberName, Revision};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many members a status lists, unhealthy first.
 const MAX_MEMBERS: usize = 50;
@@ -33,6 +33,8 @@ pub struct Input<'a> {
     pub placement: Result<usize, &'a str>,
     /// What waits for a confirmation: the set's hash and why, for people.
     pub held: Option<&'a str>,
+    /// Members whose heartbeat has stopped: nothing more is expected of them for now.
+    pub silent: &'a BTreeSet<MemberName>,
     /// What each member says.
     pub statuses: &'a BTreeMap<MemberName, RecordStatus>,
     /// `metadata.generation` of the object.
@@ -83,7 +85,7 @@ pub fn report(input: &Input<'_>) -> Report {
                 continue;
             }
             placed += 1;
-            complete &= fresh;
+            complete &= fresh || input.silent.contains(member);
             let is_applied = fresh && state == State::Applied;
             applied += u32::from(is_applied);
             let is_ready = is_applied && matches!(health, Health::Healthy | Health::Unknown);

@@ -172,6 +172,20 @@ impl Operator {
         }
     }
 
+    /// For how long a member has said nothing, on this operator's own clock.
+    fn silent_ms(&self, member: &MemberName) -> u64 {
+        if member == &self.config.member {
+            return 0;
+        }
+        let cell = self.topology.cells.get(member);
+        cell.map_or(u64::MAX, |other| self.now.monotonic_ms.saturating_sub(other.changed_ms))
+    }
+
+    /// Whether a member's heartbeat is heard.
+    pub(crate) fn is_heard(&self, member: &MemberName) -> bool {
+        self.silent_ms(member) < 3 * self.config.heartbeat_ms + 2_000
+    }
+
     fn member_status(&self, member: &MemberName) -> Value {
         let own = member == &self.config.member;
         let cell = if own {
@@ -179,15 +193,8 @@ impl Operator {
         } else {
             self.topology.cells.get(member).map(|other| &other.value)
         };
-        let silent_ms = if own {
-            0
-        } else {
-            self.topology
-                .cells
-                .get(member)
-                .map_or(u64::MAX, |other| self.now.monotonic_ms.saturating_sub(other.changed_ms))
-        };
-        let heard = silent_ms < 3 * self.config.heartbeat_ms + 2_000;
+        let silent_ms = self.silent_ms(member);
+        let heard = self.is_heard(member);
         let reachable = own || self.topology.down_since_ms.is_none();
         let (ready, reason, message) = match cell {
             None => {
