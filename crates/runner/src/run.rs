@@ -12,7 +12,7 @@ use hansa_operator::{Act, ActId, ApiRequest, Config, ContentType, Event, Level, 
 use hansa_topo::Topo;
 use kube::Client;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +111,8 @@ struct Identity {
     cluster_uid: String,
     kubernetes: String,
     minor: u64,
+    /// The name under which the API server knows this operator.
+    user: Option<String>,
 }
 
 /// Asks the API server who it is, until it answers.
@@ -146,7 +148,19 @@ async fn try_identify(client: &Client) -> Result<Identity, String> {
         cluster_uid: system["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
         kubernetes: version["gitVersion"].as_str().unwrap_or_default().to_owned(),
         minor: minor.parse().unwrap_or(0),
+        user: own_user(client).await,
     })
+}
+
+/// Asks under which name this operator is known (KEP-3325): the policies exempt it by that name. An
+/// API server that does not tell leaves the ServiceAccount's.
+async fn own_user(client: &Client) -> Option<String> {
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let answer =
+        api_server::call(client, &ApiRequest::write(Method::Post, path, ContentType::Json, &body)).await.ok()?;
+    let review: Value = serde_json::from_slice(&answer.body).ok()?;
+    review["status"]["userInfo"]["username"].as_str().map(str::to_owned)
 }
 
 async fn make_namespace(client: &Client, namespace: &str) -> anyhow::Result<()> {
@@ -202,7 +216,12 @@ async fn operate(
         client: options.client.clone(),
         topo: Arc::clone(&options.topo),
         minor: identity.minor,
-        operators: vec![hansa_api::policy::operator_user(&options.namespace), "hansa-operator".to_owned()],
+        operators: [hansa_api::policy::operator_user(&options.namespace)]
+            .into_iter()
+            .chain(identity.user)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
     };
     installer.apply_own_crds().await.map_err(|error| anyhow!(error))?;
     let mut driver = Driver {
