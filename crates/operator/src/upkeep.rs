@@ -4,7 +4,7 @@
 
 use crate::classify::classify;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
-use crate::machine::{Operator, Purpose};
+use crate::machine::{FeedId, Operator, Purpose};
 use crate::observed::{MANAGER, status_hash};
 use hansa_model::{Hash, MemberName};
 use serde_json::{Value, json};
@@ -164,6 +164,10 @@ impl Operator {
 
     /// Shows every member of the spec as this operator sees it.
     pub(crate) fn refresh_members(&mut self) {
+        // Before everything was read, a member would look as if it had never been heard of.
+        if !self.topology.is_loaded() || !self.is_synced(&FeedId::Members) {
+            return;
+        }
         let Some(league) = self.league.clone() else { return };
         for member in &league.spec.members {
             let spec = serde_json::to_value(member).expect("a member always encodes");
