@@ -41,6 +41,9 @@ pub struct Arguments {
     /// How the log is written.
     #[arg(long, default_value = "text")]
     log: LogFormat,
+    /// For tests and demos: the topology server is away for this operator as long as the file exists.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    topo_fault: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -66,7 +69,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => Config::infer().await?,
     };
     let client = Client::try_from(config)?;
-    let topo = hansa_topo::open(&arguments.topo, &hansa_topo::Options::from_env()).await?;
+    let mut topo = hansa_topo::open(&arguments.topo, &hansa_topo::Options::from_env()).await?;
+    if let Some(file) = arguments.topo_fault {
+        let (faulty, faults) = hansa_topo::fault::wrap(topo, 0);
+        faults.away_while_exists(file);
+        topo = faulty;
+    }
     let identity = format!("{}-{}", arguments.member, std::process::id());
     let started = start(Options {
         member: arguments.member,

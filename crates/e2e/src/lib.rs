@@ -1,0 +1,35 @@
+//! The end-to-end scenarios: three members, each with an operator as a process of its own, driven
+//! and judged from outside.
+//!
+//! Every scenario is one function, run on two kinds of league: on three real kube-apiservers with
+//! their controllers and a real etcd as the topology server, and on three kubesims with a SQLite
+//! file. What is claimed is read from the API servers: their objects, and their own audit records.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`runner`] | which scenarios run, when, and what is told of them |
+//! | [`world`] | a league: three members, their operators, the topology server |
+//! | [`cluster`] | an API server of either kind |
+//! | [`operator`] | an operator as a process |
+//! | [`kubelet`] | makes pods ready where no kubelet runs |
+//! | [`client`] | requests to an API server |
+//! | [`audit`] | what a user wrote, by the API server's record |
+//! | [`wait`] | waiting for states |
+//! | [`objects`] | the objects that scenarios are about |
+//! | [`scenarios`] | the scenarios |
+//!
+//! The suite is a library, so that the test in the binary's own package can hand over the binary
+//! that cargo built for it.
+
+pub mod audit;
+pub mod client;
+pub mod cluster;
+pub mod kubelet;
+pub mod objects;
+pub mod operator;
+pub mod runner;
+pub mod scenarios;
+pub mod wait;
+pub mod world;
+
+pub use runner::main;

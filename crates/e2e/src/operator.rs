@@ -1,0 +1,163 @@
+//! An operator as a process of its own.
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// How an operator is started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The `hansa` binary.
+    pub binary: PathBuf,
+    /// The member's name.
+    pub member: String,
+    /// The kubeconfig of the operator's user.
+    pub kubeconfig: PathBuf,
+    /// The topology server's URL.
+    pub topo: String,
+    /// As long as this file exists, the topology server is away for this operator alone.
+    pub away: PathBuf,
+    /// Where its log goes.
+    pub log: PathBuf,
+}
+
+/// An operator; it ends with its handle.
+pub struct Operator {
+    settings: Settings,
+    child: Option<Child>,
+    /// How long the log was when the process started.
+    start_of_log: u64,
+}
+
+impl Operator {
+    /// One that does not run yet.
+    pub fn new(settings: Settings) -> Self {
+        Operator { settings, child: None, start_of_log: 0 }
+    }
+
+    /// Starts the process, with further arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self, arguments: &[&str]) -> Result<()> {
+        if self.child.is_some() {
+            bail!("the operator of {} runs already", self.settings.member);
+        }
+        let Settings { binary, member, kubeconfig, topo, away, log } = &self.settings;
+        let file = File::options().create(true).append(true).open(log)?;
+        self.start_of_log = file.metadata()?.len();
+        // `setpriv` has it end with this process, however that ends.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(binary)
+            .args(["operator", "--no-lease", "--log", "json", "--listen", "127.0.0.1:0", "--member", member])
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["--topo", topo])
+            .arg("--topo-fault")
+            .arg(away)
+            .args(arguments)
+            .env_remove("HANSA_TOPO")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("{} cannot be started (setpriv is in util-linux)", binary.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops it in its tracks, as a machine that sleeps does.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.as_ref().context("the operator runs")?;
+        let id = Pid::from_raw(child.id().cast_signed()).context("a process has an id")?;
+        Ok(kill_process(id, signal)?)
+    }
+
+    /// Whether it was started and not ended by a scenario.
+    pub fn is_started(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_died(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Takes the topology server away from this operator alone, or gives it back.
+    ///
+    /// # Errors
+    /// When the switch cannot be moved.
+    pub fn set_topo_away(&self, away: bool) -> Result<()> {
+        let path = &self.settings.away;
+        match away {
+            true => std::fs::write(path, "")?,
+            false if path.exists() => std::fs::remove_file(path)?,
+            false => {}
+        }
+        Ok(())
+    }
+
+    /// Where it answers questions, once it has said so.
+    pub fn address(&self) -> Option<String> {
+        let said = self.log_since(self.start_of_log).into_iter().find_map(|line| {
+            let line: Value = serde_json::from_str(&line).ok()?;
+            line["fields"]["address"].as_str().map(str::to_owned)
+        });
+        said.filter(|_| self.child.is_some())
+    }
+
+    /// Where its log ends now.
+    pub fn end_of_log(&self) -> u64 {
+        std::fs::metadata(&self.settings.log).map_or(0, |found| found.len())
+    }
+
+    /// The lines of its log since.
+    pub fn log_since(&self, start: u64) -> Vec<String> {
+        let text = std::fs::read(&self.settings.log).unwrap_or_default();
+        let rest = text.get(start as usize..).unwrap_or_default();
+        String::from_utf8_lossy(rest).lines().map(str::to_owned).collect()
+    }
+
+    /// The member that it acts for.
+    pub fn member(&self) -> &str {
+        &self.settings.member
+    }
+
+    /// The kubeconfig that it uses.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.settings.kubeconfig
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,173 @@
+//! Which scenarios run, when, and what is told of them.
+//!
+//! Scenarios that leave the league as it is run beside each other, each in a namespace of its own;
+//! those that disturb it (kill, restore, edit the spec) run alone, after them.
+
+use crate::cluster::Kind;
+use crate::scenarios;
+use crate::world::World;
+use anyhow::{Result, anyhow};
+use futures::future::LocalBoxFuture;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+pub use crate::scenarios::scene::Scene;
+
+/// How many scenarios run beside each other.
+const BESIDE: usize = 6;
+
+/// How long one scenario may take.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// What a scenario does to the league.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    /// It keeps to its own namespace.
+    Beside,
+    /// It disturbs others.
+    Alone,
+}
+
+/// A scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name, and that of its namespace.
+    pub name: &'static str,
+    /// What it does to the league.
+    pub manner: Manner,
+    /// On which kinds it runs.
+    pub kinds: &'static [Kind],
+    /// The scenario itself.
+    pub run: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<()>>,
+}
+
+/// Runs the scenarios with this `hansa` binary. The process's arguments select by parts of names
+/// (`real::`, `drift`); `--list` names them all.
+pub fn main(binary: &Path) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let full_name = |kind: Kind, scenario: &Scenario| format!("{}::{}", kind.name(), scenario.name);
+    let mut plan = Vec::new();
+    for kind in scenarios::KINDS {
+        let selected: Vec<Scenario> = scenarios::all()
+            .into_iter()
+            .filter(|scenario| scenario.kinds.contains(kind))
+            .filter(|scenario| words.is_empty() || words.iter().any(|word| full_name(*kind, scenario).contains(*word)))
+            .collect();
+        plan.push((*kind, selected));
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        for (kind, selected) in &plan {
+            selected.iter().for_each(|scenario| println!("{}: test", full_name(*kind, scenario)));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut failed = Vec::new();
+    for (kind, selected) in plan.into_iter().filter(|(_, selected)| !selected.is_empty()) {
+        // One thread: it starts every process, and they end with the thread that started them.
+        let tasks = tokio::task::LocalSet::new();
+        failed.extend(tasks.block_on(&runtime, run_kind(kind, binary, selected)));
+    }
+    if failed.is_empty() {
+        println!("\ne2e: all scenarios hold");
+        return ExitCode::SUCCESS;
+    }
+    println!("\ne2e: {} failed: {}", failed.len(), failed.join(", "));
+    ExitCode::FAILURE
+}
+
+/// Runs the scenarios of one kind; gives the names of those that failed.
+async fn run_kind(kind: Kind, binary: &Path, selected: Vec<Scenario>) -> Vec<String> {
+    let began = Instant::now();
+    let world = match World::start(kind, binary).await {
+        Ok(world) => Rc::new(world),
+        Err(error) => {
+            println!("{}: the league does not start: {error:#}", kind.name());
+            return vec![format!("{}::*", kind.name())];
+        }
+    };
+    println!("{}: a league of three stands after {:.1} s", kind.name(), began.elapsed().as_secs_f64());
+    let mut failed = Vec::new();
+    let (beside, alone): (Vec<_>, Vec<_>) =
+        selected.into_iter().partition(|scenario| scenario.manner == Manner::Beside);
+
+    let places = Rc::new(Semaphore::new(BESIDE));
+    let mut running = Vec::new();
+    for scenario in beside {
+        let (world, places) = (Rc::clone(&world), Rc::clone(&places));
+        running.push(tokio::task::spawn_local(async move {
+            let _place = places.acquire().await;
+            (scenario, run_one(&world, scenario).await)
+        }));
+    }
+    for task in running {
+        match task.await {
+            Ok((scenario, fine)) => failed.extend((!fine).then(|| format!("{}::{}", kind.name(), scenario.name))),
+            Err(error) => failed.push(format!("{}: {error}", kind.name())),
+        }
+    }
+    for scenario in alone {
+        let mut fine = run_one(&world, scenario).await;
+        if fine && let Err(error) = world.is_fit().await {
+            println!("{}::{} leaves the league unfit: {error:#}", kind.name(), scenario.name);
+            fine = false;
+        }
+        if fine {
+            continue;
+        }
+        failed.push(format!("{}::{}", kind.name(), scenario.name));
+        if let Err(error) = world.mend().await {
+            println!(
+                "{}: the league cannot be mended, the rest is not run: {error:#}\n{}",
+                kind.name(),
+                world.last_words().await
+            );
+            failed.push(format!("{}::*", kind.name()));
+            break;
+        }
+    }
+    println!("{}: {:.1} s in all", kind.name(), began.elapsed().as_secs_f64());
+    if std::env::var_os("HANSA_E2E_KEEP").is_some()
+        && let Some(world) = Rc::into_inner(world)
+    {
+        println!("{}: logs are kept in {}", kind.name(), world.keep().display());
+    }
+    failed
+}
+
+/// Runs one scenario, tells of it, and says whether it held.
+async fn run_one(world: &Rc<World>, scenario: Scenario) -> bool {
+    let began = Instant::now();
+    let scene = Rc::new(Scene::new(Rc::clone(world), scenario.name).await);
+    let task = {
+        let scene = Rc::clone(&scene);
+        tokio::task::spawn_local(async move {
+            let held = tokio::time::timeout(LIMIT, (scenario.run)(&scene)).await;
+            held.unwrap_or_else(|_| Err(anyhow!("it takes longer than {} s", LIMIT.as_secs())))
+        })
+    };
+    let outcome = task.await.unwrap_or_else(|panic| Err(anyhow!("{panic}")));
+    let name = format!("{}::{}", world.kind.name(), scenario.name);
+    let seconds = began.elapsed().as_secs_f64();
+    match outcome {
+        Ok(()) => {
+            println!("{name} ... ok ({seconds:.1} s)");
+            true
+        }
+        Err(error) => {
+            let scenery = scene.describe().await;
+            println!("{name} ... FAILED ({seconds:.1} s)\n{error:#}\n{scenery}\n--- end of {name}");
+            false
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! A league: three members with an operator each, and the topology server.
+
+use crate::audit::{Write, told};
+use crate::client::Api;
+use crate::cluster::{Cluster, Kind, Mark, Real, User};
+use crate::objects::FEDERATIONS;
+use crate::operator::{Operator, Settings};
+use crate::wait::{PATIENCE, Seen, eventually, within};
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::try_join_all;
+use hansa_controlplane::Etcd;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, RwLock};
+
+/// The members' names.
+pub const MEMBERS: [&str; 3] = ["aws-use1", "gcp-euw4", "azure-sea"];
+
+/// How long the operators of a new league may take until they are ready, with every type installed.
+const FOUNDING: Duration = Duration::from_secs(150);
+
+/// The Federation object; its home is the first member.
+const FEDERATION: &str = "league";
+
+/// A cluster of the league.
+pub struct Member {
+    /// Its name.
+    pub name: &'static str,
+    /// Its API server.
+    pub cluster: RwLock<Cluster>,
+    /// Its operator.
+    pub operator: Mutex<Operator>,
+    /// Its administrator.
+    pub admin: Api,
+}
+
+/// A league.
+pub struct World {
+    /// Which kind of API server it stands on.
+    pub kind: Kind,
+    /// Its members, in the order of [`MEMBERS`].
+    pub members: Vec<Member>,
+    /// The topology server's URL.
+    pub topo: String,
+    /// The `hansa` binary.
+    pub binary: PathBuf,
+    // In this order they end: the topology server after those who use it, the folder last.
+    _topo: Option<Etcd>,
+    folder: TempDir,
+}
+
+/// The spec of the league that scenarios find, and leave.
+pub fn federation_spec() -> Value {
+    let regions = [("aws", "us-east-1"), ("gcp", "europe-west4"), ("azure", "southeastasia")];
+    let members: Vec<Value> = MEMBERS
+        .iter()
+        .zip(regions)
+        .map(|(name, (provider, region))| {
+            json!({"name": name, "provider": provider, "region": region, "labels": {"cloud": provider, "env": "prod"}})
+        })
+        .collect();
+    let types: Vec<Value> = [
+        ("configmaps", "v1"),
+        ("secrets", "v1"),
+        ("services", "v1"),
+        ("deployments.apps", "v1"),
+        ("jobs.batch", "v1"),
+    ]
+    .iter()
+    .map(|(resource, version)| json!({"resource": resource, "version": version}))
+    .chain([
+        json!({"resource": "namespaces", "version": "v1", "privileged": true}),
+        json!({"resource": "customresourcedefinitions.apiextensions.k8s.io", "version": "v1", "privileged": true}),
+    ])
+    .collect();
+    json!({
+        "members": members,
+        "types": types,
+        "homes": {"takeover": "Allowed"},
+        // Scenarios run beside each other: what one takes away must not hold up another.
+        "safety": {"deletes": {"percent": 100, "atLeast": 100_000, "window": "10m"}},
+    })
+}
+
+impl World {
+    /// Starts a league, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When a process does not start or the operators do not become ready.
+    pub async fn start(kind: Kind, binary: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("hansa-e2e-").tempdir()?;
+        let root = folder.path();
+        let (mut etcd, topo) = match kind {
+            Kind::Real => {
+                let etcd = Etcd::start(root, "topo", false)?;
+                let url = format!("etcd://{}/league", etcd.address);
+                (Some(etcd), url)
+            }
+            Kind::Sim => (None, format!("sqlite:{}", root.join("topo.db").display())),
+        };
+        let mut clusters = Vec::new();
+        for name in MEMBERS {
+            clusters.push(match kind {
+                Kind::Real => Cluster::Real(Real::start(root.join(name))?),
+                Kind::Sim => bail!("there is no kubesim in this binary yet"),
+            });
+        }
+        try_join_all(clusters.iter_mut().map(Cluster::ready)).await?;
+        if let Some(etcd) = &mut etcd {
+            etcd.ready().await?;
+        }
+        let mut members = Vec::new();
+        for (name, cluster) in MEMBERS.into_iter().zip(clusters) {
+            let admin = cluster.api(User::Admin).await?;
+            grant_rights(&admin).await?;
+            let operator = Operator::new(Settings {
+                binary: binary.to_owned(),
+                member: name.to_owned(),
+                kubeconfig: cluster.kubeconfig(User::Operator),
+                topo: topo.clone(),
+                away: root.join(format!("{name}.away")),
+                log: root.join(format!("{name}.log")),
+            });
+            members.push(Member { name, cluster: RwLock::new(cluster), operator: Mutex::new(operator), admin });
+        }
+        let world = World { kind, members, topo, binary: binary.to_owned(), _topo: etcd, folder };
+        if let Err(error) = world.found().await {
+            bail!("{error:#}\n{}", world.last_words().await);
+        }
+        Ok(world)
+    }
+
+    async fn found(&self) -> Result<()> {
+        for member in &self.members {
+            member.operator.lock().await.start(&[])?;
+        }
+        let federation = json!({
+            "apiVersion": FEDERATIONS.api_version(), "kind": "Federation",
+            "metadata": {"name": FEDERATION}, "spec": federation_spec(),
+        });
+        let path = FEDERATIONS.path("", FEDERATION);
+        let admin = &self.members[0].admin;
+        within(FOUNDING, "the Federation is accepted", async || {
+            let answer = admin.try_apply(&path, &federation).await?;
+            Ok(if answer.status < 300 { Seen::Yes(()) } else { Seen::No(answer.message().to_owned()) })
+        })
+        .await?;
+        self.ready(FOUNDING).await
+    }
+
+    /// Waits until every operator that runs knows the agreed spec and has nothing left to do.
+    ///
+    /// # Errors
+    /// When one takes longer, or has ended by itself.
+    pub async fn ready(&self, patience: Duration) -> Result<()> {
+        for index in 0..self.members.len() {
+            self.operator_ready(index, patience).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until an operator knows the agreed spec and has nothing left to do.
+    ///
+    /// # Errors
+    /// When it takes longer, or has ended by itself.
+    pub async fn operator_ready(&self, index: usize, patience: Duration) -> Result<()> {
+        let member = &self.members[index];
+        within(patience, &format!("the operator of {} is ready and idle", member.name), async || {
+            ensure!(!member.operator.lock().await.has_died(), "the operator of {} ended by itself", member.name);
+            let Some(health) = self.ask(index, "/read/health").await? else {
+                return Ok(Seen::No("it does not answer".to_owned()));
+            };
+            let installed = |each: &Value| each["installed"] == true;
+            let types =
+                health["types"].as_array().is_some_and(|types| !types.is_empty() && types.iter().all(installed));
+            let fit = health["ready"] == true && health["idle"] == true && types;
+            Ok(if fit { Seen::Yes(()) } else { Seen::No(health.to_string()) })
+        })
+        .await
+    }
+
+    /// Asks an operator; `None` while it does not answer.
+    ///
+    /// # Errors
+    /// When what it answers does not read.
+    pub async fn ask(&self, index: usize, path: &str) -> Result<Option<Value>> {
+        let Some(address) = self.members[index].operator.lock().await.address() else { return Ok(None) };
+        let exchange = async {
+            let mut stream = TcpStream::connect(&address).await?;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(5), exchange).await else { return Ok(None) };
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else { return Ok(None) };
+        if !head.starts_with("HTTP/1.1 200") {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_str(body).with_context(|| format!("{path}: {body}"))?))
+    }
+
+    /// The Federation's spec in its home.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn federation(&self) -> Result<Value> {
+        self.members[0].admin.get(&FEDERATIONS.path("", FEDERATION)).await
+    }
+
+    /// Edits the Federation's spec in its home, and waits until every operator that runs follows it.
+    ///
+    /// # Errors
+    /// When the edit is refused or not followed.
+    pub async fn edit_federation(&self, edit: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut federation = self.federation().await?;
+        let before = federation["spec"].clone();
+        edit(&mut federation["spec"]);
+        if federation["spec"] == before {
+            return Ok(());
+        }
+        let path = FEDERATIONS.path("", FEDERATION);
+        self.members[0].admin.replace(&path, &federation).await?;
+        let generation = eventually("the edited Federation is agreed", async || {
+            let now = self.federation().await?;
+            let observed = &now["status"]["observedGeneration"];
+            let (status, _, message) = crate::objects::condition(&now, "Agreed");
+            let agreed = observed == &now["metadata"]["generation"] && status == "True";
+            let instead = || Seen::No(format!("observed {observed}, Agreed={status} {message}"));
+            Ok(if agreed { Seen::Yes(now["status"]["generation"].clone()) } else { instead() })
+        })
+        .await?;
+        for index in 0..self.members.len() {
+            if self.members[index].operator.lock().await.is_started() {
+                eventually(&format!("{} follows the edited Federation", MEMBERS[index]), async || {
+                    let health = self.ask(index, "/read/health").await?.unwrap_or_default();
+                    let follows = health["generation"] == generation;
+                    Ok(if follows { Seen::Yes(()) } else { Seen::No(health.to_string()) })
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the league back to what scenarios may expect.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn mend(&self) -> Result<()> {
+        for member in &self.members {
+            let mut operator = member.operator.lock().await;
+            operator.set_topo_away(false)?;
+            operator.kill();
+            operator.start(&[])?;
+        }
+        self.ready(PATIENCE).await?;
+        self.edit_federation(|spec| *spec = federation_spec()).await?;
+        self.ready(PATIENCE).await
+    }
+
+    /// Whether the league is as scenarios may expect it.
+    ///
+    /// # Errors
+    /// What is not.
+    pub async fn is_fit(&self) -> Result<()> {
+        for member in &self.members {
+            ensure!(member.operator.lock().await.is_started(), "the operator of {} does not run", member.name);
+        }
+        self.ready(PATIENCE).await?;
+        let spec = self.federation().await?["spec"].clone();
+        let wanted = federation_spec();
+        let changed: Vec<_> =
+            ["members", "types", "homes", "safety"].iter().filter(|at| spec[**at] != wanted[**at]).collect();
+        ensure!(changed.is_empty(), "the Federation's {changed:?} were left changed: {spec}");
+        Ok(())
+    }
+
+    /// Now, in every member's audit record.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn mark(&self) -> Result<Vec<Mark>> {
+        let mut marks = Vec::new();
+        for member in &self.members {
+            marks.push(member.cluster.read().await.mark().await?);
+        }
+        Ok(marks)
+    }
+
+    /// What a member's operator wrote to its API server since.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn writes(&self, index: usize, marks: &[Mark]) -> Result<Vec<Write>> {
+        self.members[index].cluster.read().await.writes(User::Operator, marks[index]).await
+    }
+
+    /// Proves that no operator wrote anything to its API server since.
+    ///
+    /// # Errors
+    /// When one did, with what.
+    pub async fn no_writes(&self, marks: &[Mark]) -> Result<()> {
+        for index in 0..self.members.len() {
+            let writes = self.writes(index, marks).await?;
+            ensure!(writes.is_empty(), "writes in {}, and none was due:\n{}", MEMBERS[index], told(&writes));
+        }
+        Ok(())
+    }
+
+    /// What the processes said last.
+    pub async fn last_words(&self) -> String {
+        let mut words = Vec::new();
+        for member in &self.members {
+            let lines = member.operator.lock().await.log_since(0);
+            words.push(format!("the operator of {}:", member.name));
+            words.extend(lines[lines.len().saturating_sub(15)..].iter().cloned());
+        }
+        words.join("\n")
+    }
+
+    /// A folder that ends with the league.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Keeps the folder, for a person to look at.
+    pub fn keep(mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+}
+
+/// Gives the operator its rights, and the clerk those to write federated objects and no others.
+async fn grant_rights(admin: &Api) -> Result<()> {
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let groups = ["core", "apps", "batch"].map(|group| format!("{group}.types.hansa.dev"));
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "clerk"},
+        "rules": [
+            {"apiGroups": groups, "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["hansa.dev"], "resources": ["*"], "verbs": ["*"]},
+        ],
+    });
+    admin.apply(&format!("{RBAC}/clusterroles/clerk"), &role).await?;
+    for (user, role) in [(User::Operator, "cluster-admin"), (User::Clerk, "clerk")] {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": format!("e2e-{role}")},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name()}],
+        });
+        admin.apply(&format!("{RBAC}/clusterrolebindings/e2e-{role}"), &binding).await?;
+    }
+    Ok(())
+}
