@@ -1,6 +1,7 @@
 //! `hansa`: the operator of a member, and the command line of its users.
 
 mod bench;
+mod kubesim;
 mod operator;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,8 @@ struct Arguments {
 enum Command {
     /// Run the operator of a member.
     Operator(operator::Arguments),
+    /// Run an API server for demos and tests.
+    Kubesim(kubesim::Arguments),
     /// Measure, on real parts, against floors taken in the same run.
     Bench(bench::Arguments),
 }
@@ -27,6 +30,7 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         match arguments.command {
             Command::Operator(arguments) => operator::run(arguments).await,
+            Command::Kubesim(arguments) => kubesim::run(arguments).await,
             Command::Bench(arguments) => bench::run(arguments).await,
         }
     })
