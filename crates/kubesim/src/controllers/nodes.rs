@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 
 use super::queue::{Controllers, Task};
 use crate::core::Core;
-use crate::core::quantity;
 use crate::core::store::{Change, Key, Object};
-use crate::core::strategy::{is_finished, set_condition};
+use crate::core::strategy::{is_finished, milli, set_condition};
 use crate::value;
 
 /// What a pod asks for, or a node has.
@@ -65,7 +64,7 @@ impl Usage {
 /// What a pod asks for: its containers together, or its largest init container.
 fn request(pod: &Value) -> Amount {
     let of = |container: &Value, name: &str| {
-        value::get(container, &["resources", "requests", name]).and_then(quantity::of).unwrap_or(0)
+        value::get(container, &["resources", "requests", name]).and_then(milli).unwrap_or(0)
     };
     let mut total = Amount { pods: 1, ..Amount::default() };
     for container in value::list(pod, &["spec", "containers"]) {
@@ -176,8 +175,7 @@ impl Core {
             let ready = value::list(&body, &["status", "conditions"])
                 .iter()
                 .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-            let have =
-                |name: &str| value::get(&body, &["status", "allocatable", name]).and_then(quantity::of).unwrap_or(0);
+            let have = |name: &str| value::get(&body, &["status", "allocatable", name]).and_then(milli).unwrap_or(0);
             let used = self.controllers.usage.nodes.get(&node.name).copied().unwrap_or_default();
             let reason = if value::boolean(&body, &["spec", "unschedulable"]) == Some(true) {
                 "node(s) were unschedulable"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{self, ApiError};
+use super::error::ApiError;
 use super::http::User;
 
 /// Allows some verbs on some resources. `*` stands for all; an empty list of namespaces for all
@@ -112,12 +112,7 @@ impl Access {
             "User {:?} cannot {} resource {resource:?} in API group {:?} {place}",
             user.name, wish.verb, wish.group
         );
-        let mut error = ApiError::forbidden(wish.group, wish.resource, wish.name, &why);
-        if !wish.subresource.is_empty() {
-            let what = error::qualified(wish.group, wish.resource);
-            error.message = error.message.replacen(&what, &format!("{what}/{}", wish.subresource), 1);
-        }
-        Err(error)
+        Err(ApiError::forbidden(wish.group, wish.resource, wish.name, &why))
     }
 }
 

@@ -27,6 +27,7 @@ impl Core {
         let definition = change.object.value();
         let text = |path: &[&str]| value::string(&definition, path).unwrap_or_default();
         let (group, plural) = (text(&["spec", "group"]), text(&["spec", "names", "plural"]));
+        self.openapi.forget(group);
         if change.deleted {
             self.registry.remove_custom(group, plural);
             return;

@@ -15,8 +15,10 @@ use crate::schema;
 /// `/version`: the release whose behaviour this server follows.
 pub fn version() -> Value {
     let of = &schema::builtin().kubernetes;
+    let before = of.minor.parse::<u32>().map_or_else(|_| of.minor.clone(), |minor| minor.saturating_sub(1).to_string());
     json!({
-        "major": of.major, "minor": of.minor, "gitVersion": format!("{}+kubesim", of.git_version),
+        "major": of.major, "minor": of.minor, "emulationMajor": of.major, "emulationMinor": of.minor,
+        "minCompatibilityMajor": of.major, "minCompatibilityMinor": before, "gitVersion": format!("{}+kubesim", of.git_version),
         "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
     })
@@ -118,10 +120,14 @@ impl Core {
                 resources.push(entry);
             }
         }
-        json!({
-            "kind": "APIResourceList", "apiVersion": "v1",
-            "groupVersion": schema::api_version(group, version), "resources": resources,
-        })
+        let mut list = json!({
+            "kind": "APIResourceList", "groupVersion": schema::api_version(group, version), "resources": resources,
+        });
+        // The list of the core group has always been without.
+        if !group.is_empty() {
+            list["apiVersion"] = json!("v1");
+        }
+        list
     }
 
     fn aggregate(&self, groups: &[String]) -> Value {
@@ -182,7 +188,8 @@ fn aggregated_resource(resource: &Resource, version: &Version) -> Value {
         .listed
         .iter()
         .map(|subresource| {
-            let kind = match subresource.kind == resource.kind || subresource.version.is_empty() {
+            let here = (&subresource.group, &subresource.version) == (&resource.group, &version.name);
+            let kind = match here || subresource.version.is_empty() {
                 true => own(&subresource.kind),
                 false => {
                     json!({ "group": subresource.group, "version": subresource.version, "kind": subresource.kind })

@@ -194,6 +194,16 @@ pub enum Reply {
     },
 }
 
+impl Reply {
+    /// The same with a warning more, if there is one.
+    pub fn warning(mut self, text: Option<String>) -> Self {
+        match &mut self {
+            Reply::Response(Response { warnings, .. }) | Reply::Watch { warnings, .. } => warnings.extend(text),
+        }
+        self
+    }
+}
+
 /// Splits and decodes a query string.
 pub fn parse_query(query: &str) -> Vec<(String, String)> {
     query

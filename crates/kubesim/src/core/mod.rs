@@ -23,9 +23,9 @@ mod fields;
 pub mod http;
 mod jsonpath;
 mod metadata;
+mod openapi;
 mod options;
 mod patch;
-pub(crate) mod quantity;
 pub mod random;
 mod read;
 mod registry;
@@ -120,6 +120,7 @@ pub struct Core {
     audit: Audit,
     journal: Vec<Record>,
     touched: BTreeSet<ResourceId>,
+    openapi: openapi::Documents,
 }
 
 impl Core {
@@ -144,6 +145,7 @@ impl Core {
             audit: Audit::new(config.audited_writes),
             journal: Vec::new(),
             touched: BTreeSet::new(),
+            openapi: openapi::Documents::default(),
             config,
         }
     }
@@ -208,13 +210,17 @@ impl Core {
     }
 
     fn dispatch(&mut self, request: &Request) -> Result<Reply, ApiError> {
-        let target = match route::route(&self.registry, request)? {
-            Route::Resource(target) => target,
-            other => {
-                if request.method != "GET" {
-                    return Err(ApiError::method_not_allowed());
+        let target = match route::route(&self.registry, request) {
+            Ok(Route::Resource(target)) => target,
+            Ok(_) if request.method != "GET" => return Err(ApiError::method_not_allowed()),
+            Ok(other) => return self.document(request, other).map(Reply::Response),
+            Err(error) => {
+                // Who may not is not told what there is.
+                if let Some(parts) = route::wanted(request) {
+                    let verb = plain_verb(request, parts.name.is_some()).unwrap_or_default();
+                    self.config.access.check(&request.user, &parts.attributes(verb))?;
                 }
-                return self.document(request, other).map(Reply::Response);
+                return Err(error);
             }
         };
         let verb = verb(request, &target)?;
@@ -225,23 +231,27 @@ impl Core {
             resource: &target.resource.plural,
             subresource: subresource.split('/').next().unwrap_or_default(),
             namespace: target.namespace.as_deref().unwrap_or_default(),
-            name: target.name.as_deref().unwrap_or_default(),
+            name: target.name(),
         };
-        let allowed = self.config.access.check(&request.user, &wish);
+        let allowed = match reviews::is_open(&target) {
+            true => Ok(()),
+            false => self.config.access.check(&request.user, &wish),
+        };
         let shown = match wish.subresource {
             "" => target.resource.name(),
             subresource => format!("{}/{subresource}", target.resource.name()),
         };
         let recorded = if verb == "patch" && options::is_apply(request) { "apply" } else { verb };
         self.audit.count(&request.user.name, recorded, &shown);
+        let warning = target.resource.warning(&target.version);
         if matches!(verb, "get" | "list" | "watch") {
             allowed?;
-            return self.read(request, &target, verb);
+            return self.read(request, &target, verb).map(|reply| reply.warning(warning));
         }
         let write = self.begin_write(request, &target, recorded, shown);
         let result = allowed.and_then(|()| self.change(request, &target, verb));
         self.end_write(&target, write, &result);
-        result.map(Reply::Response)
+        result.map(|response| Reply::Response(response).warning(warning))
     }
 
     fn read(&mut self, request: &Request, target: &Target, verb: &str) -> Result<Reply, ApiError> {
@@ -280,7 +290,7 @@ impl Core {
     fn document(&mut self, request: &Request, route: Route) -> Result<Response, ApiError> {
         match route {
             Route::Discovery(which) => self.discover(request, &which),
-            Route::OpenApi(_) => Err(ApiError::no_page()),
+            Route::OpenApi(path) => self.openapi(&path),
             Route::Health => Ok(Response::text(200, "ok")),
             Route::Version => Ok(Response::json(200, &discovery::version())),
             Route::Audit => {
@@ -340,18 +350,10 @@ impl Core {
 
 /// The verb that a request's method and target make.
 fn verb(request: &Request, target: &Target) -> Result<&'static str, ApiError> {
-    let watching = request.flag("watch") && request.query.iter().any(|(key, _)| key == "watch");
-    let verb = match (request.method.as_str(), target.name.is_some()) {
-        ("GET", true) if watching && target.subresource.is_none() => "watch",
-        ("GET", true) => "get",
-        ("GET", false) if watching => "watch",
-        ("GET", false) => "list",
-        ("POST", _) => "create",
-        ("PUT", true) => "update",
-        ("PATCH", true) => "patch",
-        ("DELETE", true) => "delete",
-        ("DELETE", false) => "deletecollection",
-        _ => return Err(ApiError::method_not_allowed()),
+    let verb = match plain_verb(request, target.name.is_some()) {
+        Some("watch") if target.subresource.is_some() => "get",
+        Some(verb) => verb,
+        None => return Err(ApiError::method_not_allowed()),
     };
     let everywhere = target.resource.namespaced && target.namespace.is_none();
     let knows = |verbs: &[String]| verbs.iter().any(|known| known == verb);
@@ -369,6 +371,22 @@ fn verb(request: &Request, target: &Target) -> Result<&'static str, ApiError> {
         }
     };
     if known { Ok(verb) } else { Err(ApiError::method_not_allowed()) }
+}
+
+/// The verb that a method makes on an object or a collection.
+fn plain_verb(request: &Request, named: bool) -> Option<&'static str> {
+    let watching = request.flag("watch") && request.query.iter().any(|(key, _)| key == "watch");
+    Some(match (request.method.as_str(), named) {
+        ("GET", _) if watching => "watch",
+        ("GET", true) => "get",
+        ("GET", false) => "list",
+        ("POST", _) => "create",
+        ("PUT", true) => "update",
+        ("PATCH", true) => "patch",
+        ("DELETE", true) => "delete",
+        ("DELETE", false) => "deletecollection",
+        _ => return None,
+    })
 }
 
 /// The answer to a request that was refused.

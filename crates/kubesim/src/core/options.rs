@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::error::ApiError;
-use super::http::{Request, User};
+use super::http::Request;
 use super::time::{self, Millis};
 use crate::schema::FieldError;
 
@@ -21,8 +21,6 @@ pub enum FieldValidation {
 /// How a write is done, and what it wants to warn of.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
-    /// Who writes.
-    pub user: User,
     /// The field manager.
     pub manager: String,
     /// `dryRun=All`.
@@ -89,7 +87,6 @@ impl WriteOptions {
             return Err(ApiError::invalid("meta.k8s.io", kind, "", errors));
         }
         Ok(WriteOptions {
-            user: request.user.clone(),
             manager: given.map_or_else(|| from_user_agent(request.user_agent.as_deref()), String::from),
             dry_run: dry_run.is_some(),
             validation,
@@ -101,7 +98,6 @@ impl WriteOptions {
     /// The options of a write that a part of the cluster itself makes.
     pub fn of_controller(manager: &str) -> Self {
         WriteOptions {
-            user: User { name: format!("system:{manager}"), groups: vec!["system:masters".to_string()] },
             manager: manager.to_string(),
             dry_run: false,
             validation: FieldValidation::Ignore,

@@ -161,7 +161,7 @@ fn named_as_the_path(target: &Target, mut object: Value) -> Result<Value, ApiErr
     Ok(object)
 }
 
-fn refused(error: ApplyError) -> ApiError {
+pub(super) fn refused(error: ApplyError) -> ApiError {
     let message = error.to_string();
     match error {
         ApplyError::BadRequest(_) => ApiError::bad_request(message),
@@ -179,6 +179,8 @@ fn refused(error: ApplyError) -> ApiError {
 fn unpatchable(error: PatchError) -> ApiError {
     match error {
         PatchError::Malformed(why) => ApiError::bad_request(why),
+        PatchError::TooLarge(why) => ApiError::too_large(why),
+        PatchError::Unmergeable(why) => ApiError::unclassified(why),
         PatchError::Unprocessable(why) => {
             tracing::debug!(why, "a patch does not fit");
             ApiError::unprocessable()

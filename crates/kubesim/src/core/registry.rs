@@ -91,6 +91,17 @@ impl Resource {
         self.versions.iter().find(|version| version.name == name)
     }
 
+    /// What a client of this version is warned of.
+    pub fn warning(&self, version: &Version) -> Option<String> {
+        match (&version.custom, self.id.as_ref()) {
+            (Some(custom), _) => custom.deprecation.clone(),
+            (None, "endpoints") => {
+                Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether objects look different in this version than in storage.
     pub fn needs_conversion(&self, version: &str) -> bool {
         !self.custom && convert::converts(&self.group, &self.plural, version)
@@ -204,11 +215,6 @@ impl Registry {
         let from = (group.to_string(), String::new());
         let group = group.to_string();
         self.resources.range(from..).take_while(move |((of, _), _)| *of == group).map(|(_, resource)| resource)
-    }
-
-    /// Every resource.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.resources.values()
     }
 
     /// Whether the group is built in.

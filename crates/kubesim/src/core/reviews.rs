@@ -11,12 +11,18 @@ use super::http::{Request, Response, User};
 use super::options::WriteOptions;
 use super::route::Target;
 use super::time;
+use crate::apply;
 use crate::value;
 
 /// Whether objects of this resource are answered and not kept.
 pub fn is_review(target: &Target) -> bool {
     matches!(target.resource.group.as_str(), "authorization.k8s.io" | "authentication.k8s.io")
         && !target.resource.custom
+}
+
+/// Whether everyone may ask: about oneself, that is.
+pub fn is_open(target: &Target) -> bool {
+    is_review(target) && target.resource.plural.starts_with("selfsubject")
 }
 
 impl Core {
@@ -52,9 +58,15 @@ impl Core {
             },
             other => return Err(ApiError::not_implemented(other)),
         };
+        let time = time::seconds(self.now);
+        let context = apply::ManagerContext {
+            manager: &options.manager,
+            api_version: &target.version.api_version,
+            subresource: "",
+            time: &time,
+        };
+        apply::track_update(&target.version.schema, None, &mut review, &context);
         review["status"] = status;
-        let now = time::seconds(self.now);
-        value::set(&mut review, &["metadata", "creationTimestamp"], json!(now));
         Ok(output.respond(201, review.to_string().into()))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::access::Attributes;
 use super::error::ApiError;
 use super::http::Request;
 use super::registry::{Registry, Resource, Version};
@@ -80,6 +81,21 @@ pub struct Parts {
     pub subresource: Option<String>,
 }
 
+impl Parts {
+    /// What someone wants who asks for this.
+    pub fn attributes<'a>(&'a self, verb: &'a str) -> Attributes<'a> {
+        let subresource = self.subresource.as_deref().unwrap_or_default();
+        Attributes {
+            verb,
+            group: &self.group,
+            resource: &self.plural,
+            subresource: subresource.split('/').next().unwrap_or_default(),
+            namespace: self.namespace.as_deref().unwrap_or_default(),
+            name: self.name.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
 /// Takes a path under a group version apart, as kube-apiserver's request info does.
 pub fn parts(group: &str, version: &str, segments: &[&str]) -> Option<Parts> {
     let mut parts = Parts { group: group.to_string(), version: version.to_string(), ..Parts::default() };
@@ -99,6 +115,16 @@ pub fn parts(group: &str, version: &str, segments: &[&str]) -> Option<Parts> {
         }
     }
     Some(parts)
+}
+
+/// The parts of a request's path, if it is that of a resource, known or not.
+pub fn wanted(request: &Request) -> Option<Parts> {
+    let segments: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
+    match segments.as_slice() {
+        ["api", version, rest @ ..] => parts("", version, rest),
+        ["apis", group, version, rest @ ..] => parts(group, version, rest),
+        _ => None,
+    }
 }
 
 /// Finds what a request's path asks for.

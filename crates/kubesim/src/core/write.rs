@@ -35,12 +35,8 @@ pub enum Made {
     ByUpdate,
     /// By a patch, which differs in how an object that is none is refused.
     ByPatch,
-    /// Through the `scale` subresource, which the managed fields name.
-    ByScale,
-    /// By server-side apply, which has set the managed fields itself.
+    /// By server-side apply, or through `scale`, which have set the managed fields themselves.
     ByApply,
-    /// By a controller whose ownership nobody asks for.
-    Untracked,
 }
 
 impl Core {
@@ -111,11 +107,11 @@ impl Core {
         metadata::start(&mut object, &time::seconds(self.now), self.random.uuid());
         if matches!(made, Made::ByUpdate | Made::ByPatch) {
             let time = stamp(self.now);
-            apply::track_update(schema, None, &mut object, &manager_context(target, options, made, &time));
+            apply::track_update(schema, None, &mut object, &manager_context(target, options, &time));
         }
         let name = value::string(&object, &["metadata", "name"]).unwrap_or_default().to_string();
-        self.admit_create(target, &mut object, &name, options)?;
-        let mut context = Context { core: self, target, options };
+        self.admit_create(target, &mut object, &name)?;
+        let mut context = Context { core: self, target };
         errors.extend(strategy::prepare_create(&mut context, &mut object));
         errors.splice(0..0, strategy::validate(&context, None, &object));
         if !errors.is_empty() {
@@ -190,12 +186,12 @@ impl Core {
         schema.apply_defaults(&mut new);
         strategy::decode(&resource, &mut new);
         let structural = structural_errors(target, made, &new)?;
-        if matches!(made, Made::ByUpdate | Made::ByPatch | Made::ByScale) {
+        if matches!(made, Made::ByUpdate | Made::ByPatch) {
             let time = stamp(self.now);
-            apply::track_update(schema, Some(&old), &mut new, &manager_context(target, options, made, &time));
+            apply::track_update(schema, Some(&old), &mut new, &manager_context(target, options, &time));
         }
         let mut errors = metadata::carry_over(&old, &mut new);
-        let mut context = Context { core: self, target, options };
+        let mut context = Context { core: self, target };
         strategy::prepare_update(&mut context, &old, &mut new);
         errors.extend(strategy::validate(&context, Some(&old), &new));
         errors.extend(structural);
@@ -247,13 +243,7 @@ impl Core {
     }
 
     /// What admission does to every new object: its namespace must be there and stay.
-    fn admit_create(
-        &mut self,
-        target: &Target,
-        object: &mut Value,
-        name: &str,
-        options: &mut WriteOptions,
-    ) -> Result<(), ApiError> {
+    fn admit_create(&mut self, target: &Target, object: &mut Value, name: &str) -> Result<(), ApiError> {
         let resource = &target.resource;
         if let Some(namespace) = &target.namespace {
             let Some(live) = self.store.get("namespaces", namespace) else {
@@ -263,13 +253,13 @@ impl Core {
                 return Err(strategy::namespace_terminating(resource, namespace, name));
             }
         }
-        strategy::admit_create(&mut Context { core: self, target, options }, object)
+        strategy::admit_create(&mut Context { core: self, target }, object)
     }
 }
 
 /// The context in which managed fields are tracked.
-fn manager_context<'a>(target: &'a Target, options: &'a WriteOptions, made: Made, time: &'a str) -> ManagerContext<'a> {
-    let subresource = if made == Made::ByScale { "scale" } else { target.subresource.as_deref().unwrap_or_default() };
+fn manager_context<'a>(target: &'a Target, options: &'a WriteOptions, time: &'a str) -> ManagerContext<'a> {
+    let subresource = target.subresource.as_deref().unwrap_or_default();
     ManagerContext { manager: &options.manager, api_version: &target.version.api_version, subresource, time }
 }
 

@@ -1,8 +1,6 @@
 //! The rules of kinds that hold data or settings: configuration, claims, ingresses, autoscalers,
 //! budgets, roles.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::immutable;
@@ -10,15 +8,6 @@ use crate::schema::FieldError;
 use crate::value;
 
 const ONE_MEBIBYTE: usize = 1_048_576;
-
-/// Encodes `stringData` into `data`, as decoding a Secret does.
-pub fn merge_string_data(object: &mut Value) {
-    let Some(Value::Object(plain)) = value::remove(object, &["stringData"]) else { return };
-    for (key, text) in plain {
-        let encoded = STANDARD.encode(text.as_str().unwrap_or_default());
-        value::set(object, &["data", &key], json!(encoded));
-    }
-}
 
 fn key_errors(object: &Value, field: &str) -> (Vec<FieldError>, usize) {
     let mut errors = Vec::new();

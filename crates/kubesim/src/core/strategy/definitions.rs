@@ -7,21 +7,6 @@ use super::immutable;
 use crate::schema::{FieldError, Schema};
 use crate::value;
 
-/// Fills in the names that follow from others.
-pub fn prepare(object: &mut Value) {
-    let kind = value::string(object, &["spec", "names", "kind"]).unwrap_or_default().to_string();
-    let names = value::object_at(object, &["spec", "names"]);
-    if names.get("singular").and_then(Value::as_str).is_none_or(str::is_empty) {
-        names.insert("singular".into(), json!(kind.to_lowercase()));
-    }
-    if names.get("listKind").and_then(Value::as_str).is_none_or(str::is_empty) {
-        names.insert("listKind".into(), json!(format!("{kind}List")));
-    }
-    if value::get(object, &["spec", "conversion"]).is_none() {
-        value::set(object, &["spec", "conversion"], json!({ "strategy": "None" }));
-    }
-}
-
 /// Whether any schema has rules in the expression language, which nothing here evaluates.
 pub fn has_rules(object: &Value) -> bool {
     fn within(value: &Value) -> bool {

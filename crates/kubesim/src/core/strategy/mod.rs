@@ -22,7 +22,7 @@ use super::route::Target;
 use crate::schema::FieldError;
 use crate::value;
 
-pub use pods::{condition, grace_period, is_finished, is_ready, set_condition};
+pub use pods::{condition, grace_period, is_finished, is_ready, milli, set_condition};
 pub use services::Allocated;
 
 /// What a strategy may look at.
@@ -31,8 +31,6 @@ pub struct Context<'a> {
     pub core: &'a mut Core,
     /// What is written.
     pub target: &'a Target,
-    /// How.
-    pub options: &'a mut WriteOptions,
 }
 
 impl Context<'_> {
@@ -100,19 +98,8 @@ pub fn decode(resource: &Resource, object: &mut Value) {
     if resource.custom {
         return;
     }
-    match resource.name().as_str() {
-        "namespaces" => {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_string();
-            if !name.is_empty() {
-                value::set(object, &["metadata", "labels", "kubernetes.io/metadata.name"], json!(name));
-            }
-        }
-        "secrets" => data::merge_string_data(object),
-        "pods" => pods::default_requests(object),
-        "customresourcedefinitions.apiextensions.k8s.io" => definitions::prepare(object),
-        "daemonsets.apps" => workloads::keep_template_generation(object),
-        "replicationcontrollers" => workloads::default_controller_labels(object),
-        _ => {}
+    if resource.name() == "daemonsets.apps" {
+        workloads::keep_template_generation(object);
     }
 }
 

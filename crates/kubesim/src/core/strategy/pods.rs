@@ -2,28 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::super::quantity;
 use super::super::time::{self, Millis};
 use super::templates;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, Quantity};
 use crate::value;
 
-/// Requests that are not given equal the limits.
-pub fn default_requests(object: &mut Value) {
-    for kind in ["initContainers", "containers"] {
-        let Some(containers) = value::get_mut(object, &["spec", kind]).and_then(Value::as_array_mut) else { continue };
-        for container in containers {
-            let Some(limits) = value::get(container, &["resources", "limits"]).and_then(Value::as_object).cloned()
-            else {
-                continue;
-            };
-            for (name, limit) in limits {
-                if value::get(container, &["resources", "requests", &name]).is_none() {
-                    value::set(container, &["resources", "requests", &name], limit);
-                }
-            }
-        }
-    }
+/// A quantity in thousandths.
+pub fn milli(value: &Value) -> Option<i128> {
+    Some(Quantity::parse(value.as_str()?)?.milli())
 }
 
 /// `status.qosClass`.
@@ -32,8 +18,7 @@ pub fn quality_of_service(object: &Value) -> &'static str {
     let mut any = false;
     for kind in ["initContainers", "containers"] {
         for container in value::list(object, &["spec", kind]) {
-            let amount =
-                |what: &str, name: &str| value::get(container, &["resources", what, name]).and_then(quantity::of);
+            let amount = |what: &str, name: &str| value::get(container, &["resources", what, name]).and_then(milli);
             for name in ["cpu", "memory"] {
                 let (request, limit) = (amount("requests", name), amount("limits", name));
                 any |= request.is_some_and(|amount| amount > 0) || limit.is_some_and(|amount| amount > 0);

@@ -1,6 +1,6 @@
 //! What is special about Services: addresses and node ports are given out, kept and given back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -23,11 +23,11 @@ pub struct Allocated {
 impl Allocated {
     /// Takes note of what a Service holds, or gave back.
     pub fn follow(&mut self, before: Option<&Value>, after: Option<&Value>) {
-        for service in before {
+        if let Some(service) = before {
             self.addresses.retain(|address| !addresses(service).contains(address));
             self.ports.retain(|port| !ports(service).contains(port));
         }
-        for service in after {
+        if let Some(service) = after {
             self.addresses.extend(addresses(service));
             self.ports.extend(ports(service));
         }
@@ -116,7 +116,8 @@ fn allocate_ports(
 ) {
     let before = old.map(|old| value::list(old, &["spec", "ports"]).to_vec()).unwrap_or_default();
     let held: Vec<i64> = old.map(ports).unwrap_or_default();
-    let mut taken: BTreeSet<i64> = BTreeSet::new();
+    // Ports of one number with several protocols share a node port.
+    let mut taken: BTreeMap<i64, i64> = BTreeMap::new();
     let Some(list) = value::get_mut(object, &["spec", "ports"]).and_then(Value::as_array_mut) else { return };
     for (index, port) in list.iter_mut().enumerate() {
         let given = port["nodePort"].as_i64().unwrap_or(0);
@@ -147,19 +148,22 @@ fn allocate_ports(
             let same = |was: &&Value| was["port"] == port["port"] && was["protocol"] == port["protocol"];
             match before.iter().find(same).and_then(|was| was["nodePort"].as_i64()) {
                 Some(kept) => kept,
-                None => free_port(context, &taken),
+                None => match taken.get(&port["port"].as_i64().unwrap_or(0)) {
+                    Some(shared) => *shared,
+                    None => free_port(context, &taken),
+                },
             }
         };
-        taken.insert(number);
+        taken.insert(port["port"].as_i64().unwrap_or(0), number);
         port["nodePort"] = json!(number);
     }
 }
 
-fn free_port(context: &mut Context, taken: &BTreeSet<i64>) -> i64 {
+fn free_port(context: &mut Context, taken: &BTreeMap<i64, i64>) -> i64 {
     loop {
         let span = NODE_PORTS.end() - NODE_PORTS.start() + 1;
         let port = NODE_PORTS.start() + context.core.random.below(span as u64) as i64;
-        if !context.core.services.ports.contains(&port) && !taken.contains(&port) {
+        if !context.core.services.ports.contains(&port) && !taken.values().any(|number| *number == port) {
             return port;
         }
     }

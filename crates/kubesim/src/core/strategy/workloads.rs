@@ -217,13 +217,3 @@ pub fn move_template_generation(old: &Value, new: &mut Value) {
     let moved = !value::equal(&old["spec"]["template"], &new["spec"]["template"]);
     value::set(new, &path, json!((number + i64::from(moved)).to_string()));
 }
-
-/// A ReplicationController without labels or selector has those of its template.
-pub fn default_controller_labels(object: &mut Value) {
-    let labels = json!(template_labels(object));
-    for path in [["spec", "selector"], ["metadata", "labels"]] {
-        if value::get(object, &path).and_then(Value::as_object).is_none_or(|map| map.is_empty()) {
-            value::set(object, &path, labels.clone());
-        }
-    }
-}
