@@ -214,7 +214,8 @@ impl Apply<'_> {
         let text = |path: &[&str]| value::string(self.applied, path).unwrap_or_default();
         let (group_version, kind) = (text(&["apiVersion"]), text(&["kind"]));
         let slashed = if group_version.contains('/') { group_version.to_owned() } else { format!("/{group_version}") };
-        if group_version != self.context.api_version || kind.is_empty() {
+        let wanted = self.schema.kind_name();
+        if group_version != self.context.api_version || kind.is_empty() || wanted.is_some_and(|wanted| wanted != kind) {
             return Err(ApplyError::BadRequest(format!("invalid object type: {slashed}, Kind={kind}")));
         }
         if value::get(self.applied, &["metadata", "managedFields"]).is_some_and(|found| !found.is_null()) {

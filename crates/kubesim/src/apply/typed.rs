@@ -11,7 +11,7 @@ use super::element::PathElement;
 use super::fieldset::FieldSet;
 use crate::schema::Schema;
 use crate::schema::node::{DEDUCED, ListType, NodeId, Type};
-use crate::value::equal;
+use crate::value::{equal, go_value};
 
 /// How a value is walked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -527,19 +527,5 @@ fn go_type(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-/// A value as Go prints it with `%v`.
-fn go_value(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let pairs: Vec<String> = map.iter().map(|(name, value)| format!("{name}:{}", go_value(value))).collect();
-            format!("map[{}]", pairs.join(" "))
-        }
-        other => other.to_string(),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::PatchError;
 use crate::schema::Schema;
 use crate::schema::node::{Additional, NodeId, PatchStrategy};
+use crate::value::go_value;
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -18,8 +19,8 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 ///
 /// # Errors
 ///
-/// [`PatchError::Malformed`] for directives that make no sense, [`PatchError::Unprocessable`] for list items
-/// without their merge key.
+/// [`PatchError::Malformed`] for directives that make no sense, [`PatchError::Unmergeable`] for list items without their
+/// merge key.
 pub fn strategic(schema: &Schema, object: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Value::Object(original), Value::Object(patch)) = (object, patch) else {
         return Err(PatchError::Malformed("invalid JSON document".to_owned()));
@@ -73,7 +74,7 @@ impl Merger<'_> {
                 _ => {
                     let what = directive.clone();
                     let map = Value::Object(patch);
-                    Err(PatchError::Malformed(format!("unknown patch type: {what} in map: {map}")))
+                    Err(PatchError::Unmergeable(format!("unknown patch type: {what} in map: {map}")))
                 }
             };
         }
@@ -154,7 +155,7 @@ impl Merger<'_> {
         }
         let key = rules.merge_key.as_str();
         if key.is_empty() {
-            return Err(PatchError::Unprocessable("cannot merge lists without merge key".to_owned()));
+            return Err(PatchError::Unmergeable("cannot merge lists without merge key".to_owned()));
         }
         let (original, patch) = list_directives(original, patch, key)?;
         let live = original.clone();
@@ -210,9 +211,9 @@ fn list_directives(
             Some("replace") => replace = true,
             Some("merge") => {
                 let text = "merging lists cannot yet be specified in the patch";
-                return Err(PatchError::Unprocessable(text.to_owned()));
+                return Err(PatchError::Unmergeable(text.to_owned()));
             }
-            Some(other) => return Err(PatchError::Malformed(format!("unknown patch type: {other} in map: {item}"))),
+            Some(other) => return Err(PatchError::Unmergeable(format!("unknown patch type: {other} in map: {item}"))),
         }
     }
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
@@ -234,7 +235,7 @@ fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), PatchE
             }
         }
         if !found {
-            return Err(PatchError::Unprocessable(format!(
+            return Err(PatchError::Unmergeable(format!(
                 "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
                 Value::Array(patch.to_vec()),
                 Value::Array(order.to_vec())
@@ -283,15 +284,16 @@ fn identity<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {
 }
 
 fn key_of<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {
-    item.get(key)
-        .ok_or_else(|| PatchError::Unprocessable(format!("map: {item} does not contain declared merge key: {key}")))
+    item.get(key).ok_or_else(|| {
+        PatchError::Unmergeable(format!("map: {} does not contain declared merge key: {key}", go_value(item)))
+    })
 }
 
 fn list_of(value: Option<&Value>) -> Result<Option<Vec<Value>>, PatchError> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Array(items)) => Ok(Some(items.clone())),
-        Some(_) => Err(PatchError::Unprocessable("expected a []interface {}, but received another type".to_owned())),
+        Some(_) => Err(PatchError::Unmergeable("expected a []interface {}, but received another type".to_owned())),
     }
 }
 

@@ -59,6 +59,13 @@ impl Schema {
     }
 }
 
+impl Schema {
+    /// The kind's name, where the schema knows it: of built-in kinds.
+    pub(crate) fn kind_name(&self) -> Option<&str> {
+        self.arena.node(self.root).name.as_deref()
+    }
+}
+
 impl fmt::Debug for Schema {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Schema({:?}, {:?})", self.origin, self.root)

@@ -9,9 +9,12 @@ impl Schema {
     /// Drops the fields that the schema does not name; gives their paths, as kube's messages say them.
     ///
     /// Of a custom resource the nulls go too where none may be and nothing is to be filled in for them, as they would
-    /// in a Go struct.
+    /// in a Go struct; and numbers without a fraction become integers, as Go writes them.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut dropped = Vec::new();
+        if self.origin == Origin::Custom {
+            whole_numbers(object);
+        }
         self.prune_node(self.root, object, &mut String::new(), &mut dropped);
         dropped
     }
@@ -77,6 +80,22 @@ impl Schema {
             (None, Additional::Each(each)) => !self.arena.node(each).nullable,
             _ => false,
         }
+    }
+}
+
+/// Writes `1.0` as `1`.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Number(number) => {
+            // Within what both forms hold exactly.
+            let whole = number.as_f64().filter(|one| number.is_f64() && one.fract() == 0.0 && one.abs() < 1e15);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -57,11 +57,20 @@ impl Schema {
             if !child.is_null() {
                 self.normalize_node(field.node, child);
             }
-            !child.is_null() && !(matches!(field.wire, Wire::OmitEmpty) && is_zero(child))
+            // Empty managedFields ask for the entries to be cleared (see `apply::track_update`).
+            let asks = name == "managedFields" && child.is_array();
+            !child.is_null() && !(field.wire == Wire::OmitEmpty && is_zero(child) && !asks)
         });
         for (name, zero) in &node.always {
-            if !map.contains_key(&**name) {
-                map.insert(name.to_string(), zero.clone());
+            match map.get(&**name) {
+                None => {
+                    map.insert(name.to_string(), zero.clone());
+                }
+                // Storage does not tell an empty list from none.
+                Some(found) if zero.is_null() && is_zero(found) => {
+                    map.insert(name.to_string(), Value::Null);
+                }
+                Some(_) => {}
             }
         }
     }
