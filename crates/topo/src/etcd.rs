@@ -16,7 +16,6 @@ mod wire;
 use crate::contract::{Changes, Cursor, Entry, Finding, Topo};
 use crate::error::{Category, TopoError};
 use crate::front::{Backend, Front};
-use crate::key::after_prefix;
 use crate::open::Options;
 use crate::url::EtcdUrl;
 use crate::usage::{Meter, Operation};
@@ -129,6 +128,14 @@ fn ranges(answer: TxnResponse) -> impl Iterator<Item = Option<Versioned>> {
         Some(Response::Range(range)) => range.kvs.first().map(versioned),
         None => None,
     })
+}
+
+/// The first string after all strings that begin with `prefix`; `None` when there is none.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
 }
 
 fn malformed() -> TopoError {

@@ -55,11 +55,3 @@ pub(crate) fn check_value(backend: &'static str, key: &str, value: &[u8]) -> Res
     );
     Err(TopoError::new(Category::TooLarge, backend, message).at_key(key))
 }
-
-/// The first string after all strings that begin with `prefix`; `None` when there is none.
-pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end)
-}

@@ -66,7 +66,7 @@ async fn wait(t: &Trial<'_>) -> Result<Verdict, Failure> {
 async fn cancelled(t: &Trial<'_>) -> Result<Verdict, Failure> {
     let (follower, writer) = (t.client().await?, t.client().await?);
     let cursor = follower.now().await?;
-    for round in 0..20 {
+    for round in 0..8 {
         {
             let mut waiting = pin!(follower.changes(Some(&cursor)));
             // Abandoned before, while and after there is something to tell.

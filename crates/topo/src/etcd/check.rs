@@ -130,7 +130,12 @@ mod tests {
     #[test]
     fn members() {
         let well = StatusResponse { version: "3.7.3".into(), db_size: 25_000, leader: 7, ..StatusResponse::default() };
-        check(&of_member("a:1", &well), expect![[""]]);
+        check(
+            &of_member("a:1", &well),
+            expect![[r#"
+            Good member: a:1 is well: etcd 3.7.3, 25000 bytes stored
+        "#]],
+        );
         let ill = StatusResponse {
             version: "3.3.27".into(),
             leader: 0,
@@ -140,12 +145,29 @@ mod tests {
             db_size_quota: 2_100,
             ..StatusResponse::default()
         };
-        check(&of_member("a:1", &ill), expect![[""]]);
+        check(
+            &of_member("a:1", &ill),
+            expect![[r#"
+            Problem version: a:1 runs etcd 3.3.27; update it to 3.4 or newer
+            Problem leader: a:1 has no leader; look at the cluster
+            Problem learner: a:1 is a learner, which serves no clients; promote it
+            Problem alarm: a:1 says "NOSPACE"; mend it, then disarm its alarm
+            Problem space: a:1 uses 2000 of the 2100 bytes it may; compact and defragment it, or raise --quota-backend-bytes
+        "#]],
+        );
     }
 
     #[test]
     fn history() {
         let all = [(None, 90), (None, 90_000), (Some(89_000), 90_000), (Some(1), 2_000_000)];
-        check(&all.map(|(compacted, now)| of_history(compacted, now)), expect![[""]]);
+        check(
+            &all.map(|(compacted, now)| of_history(compacted, now)),
+            expect![[r#"
+            Warning compaction: nothing was compacted yet in 90 revisions, too few to tell whether that happens by itself; start etcd with --auto-compaction-mode=periodic --auto-compaction-retention=10m
+            Problem compaction: nothing was ever compacted in 90000 revisions, so the store grows until it is full; start etcd with --auto-compaction-mode=periodic --auto-compaction-retention=10m
+            Good compaction: history is compacted (up to 89000 of 90000)
+            Warning compaction: 1999999 revisions are kept, more than are needed; start etcd with --auto-compaction-mode=periodic --auto-compaction-retention=10m
+        "#]],
+        );
     }
 }

@@ -14,6 +14,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, ConnectError, Request, Status, Streaming};
@@ -248,9 +249,9 @@ impl Cluster {
             Ok(answer) => return Ok(answer),
             Err(status) => status,
         };
-        self.preferred.store((member + 1) % self.members.len(), Ordering::Relaxed);
         let address = &self.members[member].address;
         let Some(status) = status else {
+            self.distrust(member);
             let message = format!("{address} did not answer within {:?}", self.timeout);
             let error = TopoError::new(Category::Timeout, NAME, message);
             return Err(Settled::Trouble(Trouble::Unknown(error)));
@@ -265,20 +266,30 @@ impl Cluster {
         Err(match meaning(&status) {
             Meaning::LogIn => Settled::LogIn(session.number),
             Meaning::Elsewhere => {
+                self.distrust(member);
                 let mend = "it cannot be reached, or has no leader; look at the network and the cluster";
                 Settled::Trouble(Trouble::Elsewhere(error(Category::Unavailable, mend)))
             }
-            Meaning::Refused(category, mend) => {
-                // This member is well.
-                self.preferred.store(member, Ordering::Relaxed);
-                Settled::Trouble(Trouble::Final(error(category, mend).into()))
-            }
+            Meaning::Refused(category, mend) => Settled::Trouble(Trouble::Final(error(category, mend).into())),
             Meaning::Compacted => Settled::Trouble(Trouble::Final(Failure::Compacted)),
             Meaning::Unknown => {
+                self.distrust(member);
                 let mend = "the call was cut off";
                 Settled::Trouble(Trouble::Unknown(error(Category::Unavailable, mend)))
             }
         })
+    }
+
+    /// After a call that failed at a member, others are asked first, and those who wait for changes
+    /// there look elsewhere, rather than wait until the connection counts as dead.
+    fn distrust(&self, member: usize) {
+        self.preferred.store((member + 1) % self.members.len(), Ordering::Relaxed);
+        self.members[member].troubles.send_modify(|count| *count += 1);
+    }
+
+    /// Changes when a call fails at a member.
+    pub(super) fn troubles(&self, member: usize) -> watch::Receiver<u64> {
+        self.members[member].troubles.subscribe()
     }
 
     /// The session to ask with; logs in if nobody has yet.

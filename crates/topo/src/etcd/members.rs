@@ -6,6 +6,7 @@ use crate::open::Options;
 use crate::url::EtcdUrl;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::watch;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// One member.
@@ -13,6 +14,8 @@ pub(super) struct Member {
     /// `host:port`
     pub(super) address: String,
     pub(super) channel: Channel,
+    /// Counts the calls that failed here.
+    pub(super) troubles: watch::Sender<u64>,
 }
 
 /// A member that takes longer to accept a connection is given up for the next one.
@@ -20,9 +23,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// etcd closes connections that ask more often than every five seconds whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Values are pages of up to a megabyte: with HTTP/2's 64 KiB windows each would take many round
-/// trips.
+/// trips. A watch that nobody reads for a while can hold its stream's window, so the connection's is
+/// much larger.
 const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// Channels to all members. None is connected yet.
 pub(super) fn members(url: &EtcdUrl, options: &Options) -> Result<Vec<Member>, TopoError> {
@@ -46,7 +50,7 @@ pub(super) fn members(url: &EtcdUrl, options: &Options) -> Result<Vec<Member>, T
             if let Some(tls) = &tls {
                 endpoint = endpoint.tls_config(tls.clone()).map_err(wrong)?;
             }
-            Ok(Member { address: address.clone(), channel: endpoint.connect_lazy() })
+            Ok(Member { address: address.clone(), channel: endpoint.connect_lazy(), troubles: watch::Sender::new(0) })
         })
         .collect()
 }

@@ -15,10 +15,12 @@ use crate::usage::Operation;
 use hansa_ledger::Version;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
 use tonic::Streaming;
 
-/// How many open watches are kept for those who come again.
-const KEPT: usize = 8;
+/// How many open watches are kept for those who come again. What they receive meanwhile takes its
+/// part of the connection's window, which must stay far below the whole (see `members`).
+const KEPT: usize = 4;
 
 /// How often a watch is opened anew within a wait, before the caller is left to wait a little.
 const CUTS: u32 = 4;
@@ -33,6 +35,26 @@ struct Watch {
     place: i64,
     /// The cluster's name in cursors.
     store: String,
+    /// Calls that fail at the same member.
+    troubles: watch::Receiver<u64>,
+}
+
+impl Watch {
+    /// The next answer; none when there will not be another.
+    async fn next(&mut self) -> Result<WatchResponse, String> {
+        tokio::select! {
+            biased;
+            answer = self.answers.message() => match answer {
+                Ok(Some(answer)) if answer.canceled && answer.compact_revision == 0 => {
+                    Err(answer.cancel_reason)
+                }
+                Ok(Some(answer)) => Ok(answer),
+                Ok(None) => Err("the stream ended".to_owned()),
+                Err(status) => Err(status.message().to_owned()),
+            },
+            _ = self.troubles.changed() => Err("another call failed at the same member".to_owned()),
+        }
+    }
 }
 
 impl Watches {
@@ -67,13 +89,6 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Where a watch can begin.
-enum Opened {
-    Watch(Watch),
-    /// The history from there on is gone, or was never there.
-    Gone,
-}
-
 pub(super) async fn changes(etcd: &Etcd, cursor: Option<&Cursor>) -> Result<Changes, TopoError> {
     let Some(cursor) = cursor else {
         let cursor = now(etcd).await?;
@@ -85,8 +100,8 @@ pub(super) async fn changes(etcd: &Etcd, cursor: Option<&Cursor>) -> Result<Chan
     let watch = match etcd.watches.take(store, place) {
         Some(watch) => watch,
         None => match open(etcd, store, place).await? {
-            Opened::Watch(watch) => watch,
-            Opened::Gone => return Ok(Changes::Reset { cursor: now(etcd).await? }),
+            Some(watch) => watch,
+            None => return Ok(Changes::Reset { cursor: now(etcd).await? }),
         },
     };
     let mut lease = Lease { watches: &etcd.watches, watch: Some(watch) };
@@ -94,23 +109,24 @@ pub(super) async fn changes(etcd: &Etcd, cursor: Option<&Cursor>) -> Result<Chan
     loop {
         let Some(watch) = lease.watch.as_mut() else {
             match open(etcd, store, place).await? {
-                Opened::Watch(watch) => lease.watch = Some(watch),
-                Opened::Gone => return Ok(Changes::Reset { cursor: now(etcd).await? }),
+                Some(watch) => lease.watch = Some(watch),
+                None => return Ok(Changes::Reset { cursor: now(etcd).await? }),
             }
             continue;
         };
-        match watch.answers.message().await {
-            Ok(Some(answer)) if answer.compact_revision > 0 => {
+        match watch.next().await {
+            Ok(answer) if answer.compact_revision > 0 => {
                 lease.watch = None;
                 return Ok(Changes::Reset { cursor: now(etcd).await? });
             }
-            Ok(Some(answer)) if !answer.canceled => {
+            Ok(answer) => {
                 let mut keys = BTreeMap::new();
                 let mut last = place;
                 for stored in answer.events.into_iter().filter_map(|event| event.kv) {
                     last = last.max(stored.mod_revision);
                     let version = Version::new(stored.mod_revision.to_string());
-                    keys.insert(etcd.key_of(&stored)?, version);
+                    // What is no key of ours nobody looks for.
+                    keys.extend(etcd.key_of(&stored).map(|key| (key, version)));
                 }
                 if !keys.is_empty() {
                     watch.place = last;
@@ -119,14 +135,10 @@ pub(super) async fn changes(etcd: &Etcd, cursor: Option<&Cursor>) -> Result<Chan
                 }
             }
             // Cut off, or sent away: what it has not told, another watch from the same place tells.
-            cut => {
+            Err(why) => {
                 lease.watch = None;
                 cuts += 1;
                 if cuts > CUTS {
-                    let why = match cut {
-                        Ok(answer) => answer.map(|answer| answer.cancel_reason).unwrap_or_default(),
-                        Err(status) => status.message().to_owned(),
-                    };
                     let message = "the watch was cut off again and again; look at the network";
                     let error = TopoError::new(Category::Unavailable, NAME, message);
                     return Err(error.caused_by(why));
@@ -161,13 +173,14 @@ async fn now(etcd: &Etcd) -> Result<Cursor, TopoError> {
     Ok(place::write(&store, revision.unsigned_abs()))
 }
 
-/// Opens a watch of all that comes after `place` at the first member that does.
-async fn open(etcd: &Etcd, name: &str, place: i64) -> Result<Opened, TopoError> {
+/// Opens a watch of all that comes after `place` at the first member that does; none where that
+/// history is gone, or never was.
+async fn open(etcd: &Etcd, name: &str, place: i64) -> Result<Option<Watch>, TopoError> {
     let mut failure = None;
     for member in etcd.cluster.order() {
         match open_at(etcd, &etcd.cluster, member, name, place).await {
             Ok(opened) => return Ok(opened),
-            Err(Trouble::Final(Failure::Compacted)) => return Ok(Opened::Gone),
+            Err(Trouble::Final(Failure::Compacted)) => return Ok(None),
             Err(Trouble::Final(failure)) => return Err(failure.of_read()),
             Err(Trouble::Elsewhere(error) | Trouble::Unknown(error)) => {
                 failure.get_or_insert(error);
@@ -177,16 +190,23 @@ async fn open(etcd: &Etcd, name: &str, place: i64) -> Result<Opened, TopoError> 
     Err(failure.unwrap_or_else(super::cluster::no_members))
 }
 
-async fn open_at(etcd: &Etcd, cluster: &Cluster, member: usize, name: &str, place: i64) -> Result<Opened, Trouble> {
+async fn open_at(
+    etcd: &Etcd,
+    cluster: &Cluster,
+    member: usize,
+    name: &str,
+    place: i64,
+) -> Result<Option<Watch>, Trouble> {
     let (key, range_end) = etcd.range("");
     let create = WatchCreateRequest { key, range_end, start_revision: place.saturating_add(1) };
     let question = WatchRequest { create: Some(create) };
+    let troubles = cluster.troubles(member);
     // A token that is too old is told by the watch, not by its stream: log in and ask once more.
     for last_attempt in [false, true] {
         let (answers, first): (Streaming<WatchResponse>, WatchResponse) =
             cluster.stream(Operation::Changes, member, wire::WATCH, &question).await?;
         if first.compact_revision > 0 || first.cancel_reason.contains("compacted") {
-            return Ok(Opened::Gone);
+            return Ok(None);
         }
         if first.canceled {
             let reason = first.cancel_reason;
@@ -199,14 +219,14 @@ async fn open_at(etcd: &Etcd, cluster: &Cluster, member: usize, name: &str, plac
         }
         let header = first.header.ok_or_else(super::malformed)?;
         if store(header.cluster_id) != name {
-            return Ok(Opened::Gone);
+            return Ok(None);
         }
         // The member may be behind; but if the whole cluster is, it was restored from a backup, and
         // this watch would sleep until the old numbers are reached again.
         if header.revision < place && current(etcd).await?.1 < place {
-            return Ok(Opened::Gone);
+            return Ok(None);
         }
-        return Ok(Opened::Watch(Watch { answers, place, store: name.to_owned() }));
+        return Ok(Some(Watch { answers, place, store: name.to_owned(), troubles: troubles.clone() }));
     }
     Err(refused("the log-in is not accepted").into())
 }

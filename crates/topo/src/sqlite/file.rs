@@ -142,6 +142,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Asks again for a lock that another process holds: a commit takes a few milliseconds, so waiting
 /// is short, and bounded at some ten seconds.
+#[expect(clippy::disallowed_methods, reason = "a lock of SQLite tells nobody when it is free")]
 fn busy(attempt: i32) -> bool {
     std::thread::sleep(Duration::from_millis(1));
     attempt < 9_000

@@ -135,3 +135,77 @@ fn checkpoint(connection: &Connection) {
         tracing::debug!(%error, "the log of the topology server's file was not moved into it");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Category;
+    use crate::sqlite::file;
+    use std::sync::atomic::AtomicUsize;
+
+    fn jobs(sizes: &[usize]) -> Vec<Job> {
+        let job = |(n, size): (usize, &usize)| Job {
+            key: format!("/{n}"),
+            expected: None,
+            value: vec![1; *size].into(),
+            answer: oneshot::channel().0,
+        };
+        sizes.iter().enumerate().map(job).collect()
+    }
+
+    #[test]
+    fn a_batch_that_finds_no_room_is_not_written_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("topo.db");
+        file::make_or_recognise(&path).unwrap();
+        let mut connection = file::connect(&path).unwrap();
+        let shared = Shared {
+            identity: file::identity(&path).unwrap(),
+            path,
+            committed: tokio::sync::watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+            changes_kept: AtomicUsize::new(10),
+        };
+        connection.pragma_update(None, "max_page_count", 50).unwrap();
+        let batch = jobs(&[1_000, 1_000_000, 1_000]);
+        let outcomes = commit(&mut connection, &batch, &shared);
+        assert_eq!(outcomes.len(), 3);
+        for outcome in outcomes {
+            assert_eq!(outcome.unwrap_err().category(), Category::Full);
+        }
+        assert!(table::list(&connection, "").unwrap().is_empty());
+        assert!(!shared.committed.subscribe().has_changed().unwrap());
+        // With room again, the same batch is written.
+        connection.pragma_update(None, "max_page_count", 5_000).unwrap();
+        let outcomes = commit(&mut connection, &batch, &shared);
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Swap::Committed(_)))));
+        assert_eq!(table::list(&connection, "").unwrap().len(), 3);
+    }
+
+    #[test]
+    fn old_changes_are_forgotten_and_the_newest_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("topo.db");
+        file::make_or_recognise(&path).unwrap();
+        let mut connection = file::connect(&path).unwrap();
+        for kept in [1_000, 20, 1] {
+            for _ in 0..100 {
+                let current = table::get(&connection, "/a").unwrap();
+                let mut batch = jobs(&[1, 2, 3]);
+                for job in &mut batch {
+                    job.key = "/a".into();
+                }
+                batch[0].expected = current.map(|current| current.version);
+                let (transaction, outcomes) = write(&mut connection, &batch, kept).unwrap();
+                transaction.commit().unwrap();
+                assert!(matches!(outcomes[0], Swap::Committed(_)), "{outcomes:?}");
+            }
+            let last = table::since(&connection, u64::MAX).unwrap().last;
+            let told = |back: u64| table::since(&connection, last - back).unwrap().keys.is_some();
+            let kept = kept as u64;
+            assert!(told(0) && told(kept.min(last)), "of {last} changes {kept} were to be kept");
+            let spared = kept + kept / 16 + 1;
+            assert!(spared >= last || !told(spared), "of {last} changes more than {kept} are kept");
+        }
+    }
+}

@@ -22,8 +22,16 @@ fn binary() -> PathBuf {
     candidates.find(|path| path.is_file()).expect("there is no etcd: run `make control-plane`")
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Ports that are free now, below those that outgoing connections take, so that a member that is
+/// restarted finds its own free again.
+fn free_ports(count: usize) -> Vec<u16> {
+    let mut held = Vec::new();
+    while held.len() < count {
+        let random = getrandom::u32().unwrap();
+        let port = 20_000 + u16::try_from(random % 10_000).unwrap();
+        held.extend(TcpListener::bind(("127.0.0.1", port)).map(|listener| (port, listener)));
+    }
+    held.into_iter().map(|(port, _)| port).collect()
 }
 
 /// The certificates of a cluster with TLS.
@@ -66,6 +74,7 @@ pub struct Etcd {
 pub struct Member {
     arguments: Vec<String>,
     pub port: u16,
+    log: PathBuf,
     child: Option<Child>,
 }
 
@@ -73,11 +82,11 @@ impl Etcd {
     /// Starts a cluster and waits until it answers.
     pub async fn start(count: usize, certificates: Option<Certificates>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ports: Vec<_> = (0..count).map(|_| (free_port(), free_port())).collect();
+        let ports = free_ports(2 * count);
+        let ports: Vec<_> = ports.chunks(2).map(|pair| (pair[0], pair[1])).collect();
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let peers = ports.iter().enumerate();
-        let peers: Vec<_> =
-            peers.map(|(n, (_, peer))| format!("m{n}=http://127.0.0.1:{peer}")).collect();
+        let peers: Vec<_> = peers.map(|(n, (_, peer))| format!("m{n}=http://127.0.0.1:{peer}")).collect();
         let members = ports.iter().enumerate().map(|(n, (client, peer))| {
             let data = directory.path().join(format!("m{n}"));
             let mut arguments = vec![
@@ -92,7 +101,6 @@ impl Etcd {
                 "--heartbeat-interval=50".into(),
                 "--election-timeout=500".into(),
                 "--unsafe-no-fsync".into(),
-                "--log-level=error".into(),
             ];
             if let Some(certificates) = &certificates {
                 arguments.extend([
@@ -102,7 +110,8 @@ impl Etcd {
                     "--client-cert-auth".into(),
                 ]);
             }
-            Member { arguments, port: *client, child: None }
+            let log = directory.path().join(format!("m{n}.log"));
+            Member { arguments, port: *client, log, child: None }
         });
         let mut etcd = Etcd { members: members.collect(), directory, certificates };
         for member in &mut etcd.members {
@@ -115,14 +124,16 @@ impl Etcd {
     }
 
     /// Waits until a member answers a linearizable read.
-    pub async fn ready(&self, member: usize) {
+    pub async fn ready(&mut self, member: usize) {
         let deadline = Instant::now() + Duration::from_secs(30);
+        self.members[member].serving(deadline).await;
         let read = RangeRequest { key: b"/ready".to_vec() };
         loop {
-            match self.call(member, "/etcdserverpb.KV/Range", read.clone(), "").await {
-                // With log-ins required, being refused is an answer, too.
+            match self.call::<Nothing>(member, "/etcdserverpb.KV/Range", read.clone(), "").await {
                 Ok(_) => return,
+                // With log-ins required, being refused is an answer, too.
                 Err(status) if status.message().contains("user name is empty") => return,
+                Err(status) if status.message().contains("permission denied") => return,
                 Err(status) => assert!(Instant::now() < deadline, "etcd did not start: {status:?}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -150,13 +161,13 @@ impl Etcd {
     }
 
     /// One call as an administrator; `token` is empty without one.
-    pub async fn call<Q: Message + 'static>(
+    pub async fn call<A: Message + Default + 'static>(
         &self,
         member: usize,
         path: &'static str,
-        question: Q,
+        question: impl Message + 'static,
         token: &str,
-    ) -> Result<Token, tonic::Status> {
+    ) -> Result<A, tonic::Status> {
         let port = self.members[member].port;
         let mut endpoint = match &self.certificates {
             None => Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap(),
@@ -177,7 +188,7 @@ impl Etcd {
         if !token.is_empty() {
             request.metadata_mut().insert("token", token.parse().unwrap());
         }
-        let codec = tonic_prost::ProstCodec::<Q, Token>::default();
+        let codec = tonic_prost::ProstCodec::<_, A>::default();
         let path = http::uri::PathAndQuery::from_static(path);
         Ok(grpc.unary(request, path, codec).await?.into_inner())
     }
@@ -186,23 +197,23 @@ impl Etcd {
     pub async fn log_in(&self, name: &str, password: &str) -> String {
         let question = Named { name: name.into(), password: password.into() };
         let path = "/etcdserverpb.Auth/Authenticate";
-        self.call(0, path, question, "").await.unwrap().token
+        self.call::<Token>(0, path, question, "").await.unwrap().token
     }
 
     /// Compacts everything up to now.
     pub async fn compact(&self, revision: i64, token: &str) {
         let question = CompactionRequest { revision };
-        self.call(0, "/etcdserverpb.KV/Compact", question, token).await.unwrap();
+        self.call::<Nothing>(0, "/etcdserverpb.KV/Compact", question, token).await.unwrap();
     }
 
     /// Makes log-ins required: of `root`, and of `user`, who may use the keys below `prefix`.
     pub async fn require_log_ins(&self, user: &str, password: &str, prefix: &str) {
         let named = |name: &str, password: &str| Named { name: name.into(), password: password.into() };
         for (name, password) in [("root", "root's"), (user, password)] {
-            self.call(0, "/etcdserverpb.Auth/UserAdd", named(name, password), "").await.unwrap();
+            self.call::<Nothing>(0, "/etcdserverpb.Auth/UserAdd", named(name, password), "").await.unwrap();
         }
-        self.call(0, "/etcdserverpb.Auth/RoleAdd", named("root", ""), "").await.unwrap();
-        self.call(0, "/etcdserverpb.Auth/RoleAdd", named("league", ""), "").await.unwrap();
+        self.call::<Nothing>(0, "/etcdserverpb.Auth/RoleAdd", named("root", ""), "").await.unwrap();
+        self.call::<Nothing>(0, "/etcdserverpb.Auth/RoleAdd", named("league", ""), "").await.unwrap();
         let grant = Grant {
             name: "league".into(),
             permission: Some(Permission {
@@ -211,12 +222,12 @@ impl Etcd {
                 range_end: format!("{prefix}0").into_bytes(),
             }),
         };
-        self.call(0, "/etcdserverpb.Auth/RoleGrantPermission", grant, "").await.unwrap();
+        self.call::<Nothing>(0, "/etcdserverpb.Auth/RoleGrantPermission", grant, "").await.unwrap();
         // A grant of a role has the same fields: the user's name, then the role's.
         for (user, role) in [("root", "root"), (user, "league")] {
-            self.call(0, "/etcdserverpb.Auth/UserGrantRole", named(user, role), "").await.unwrap();
+            self.call::<Nothing>(0, "/etcdserverpb.Auth/UserGrantRole", named(user, role), "").await.unwrap();
         }
-        self.call(0, "/etcdserverpb.Auth/AuthEnable", Nothing {}, "").await.unwrap();
+        self.call::<Nothing>(0, "/etcdserverpb.Auth/AuthEnable", Nothing {}, "").await.unwrap();
     }
 }
 
@@ -226,11 +237,25 @@ impl Member {
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(&self.log).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         self.child = Some(child);
+    }
+
+    /// Waits until it says itself that it serves: whoever else answers at its port is not meant.
+    async fn serving(&mut self, deadline: Instant) {
+        let child = self.child.as_mut().expect("it was not started");
+        loop {
+            let log = std::fs::read_to_string(&self.log).unwrap();
+            if log.contains("\"serving client traffic") {
+                return;
+            }
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "etcd did not start:\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends it as `kill -9` does.
@@ -240,11 +265,31 @@ impl Member {
         }
     }
 
-    /// Stops it in its tracks (`STOP`), or lets it go on (`CONT`).
-    pub async fn signal(&self, name: &str) {
+    /// Stops it in its tracks, as `kill -STOP` does, and waits until all its threads stand.
+    pub async fn stop(&self) {
+        let id = self.signal("STOP").await;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let stands = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            // The state stands behind the name in parentheses.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        while !std::fs::read_dir(format!("/proc/{id}/task")).unwrap().all(stands) {
+            assert!(Instant::now() < deadline, "etcd does not stop");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Lets it go on after [`Member::stop`].
+    pub async fn go_on(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, name: &str) -> u32 {
         let id = self.child.as_ref().and_then(Child::id).expect("it does not run");
         let status = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
         assert!(status.await.unwrap().success());
+        id
     }
 }
 
@@ -266,8 +311,9 @@ struct CompactionRequest {
     revision: i64,
 }
 
+/// An empty question, or an answer of which nothing is read.
 #[derive(Clone, PartialEq, Message)]
-struct Nothing {}
+pub struct Nothing {}
 
 #[derive(Clone, PartialEq, Message)]
 struct Named {
@@ -299,9 +345,8 @@ impl Permission {
     const READWRITE: i32 = 2;
 }
 
-/// The token of a log-in. Of any other answer, nothing is read.
 #[derive(Clone, PartialEq, Message)]
-pub struct Token {
+struct Token {
     #[prost(string, tag = "2")]
-    pub token: String,
+    token: String,
 }

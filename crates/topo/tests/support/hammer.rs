@@ -79,7 +79,9 @@ async fn write(topo: Arc<dyn Topo>, keys: usize, bytes: usize) -> Outcome {
                             .parse::<u64>()?
                     }
                 };
-                let value = format!("{number} {}", "x".repeat(bytes * (key + 1)));
+                // Other bytes each time: SQLite writes no page that stays as it was.
+                let letter = char::from(b'a' + (number % 26) as u8).to_string();
+                let value = format!("{number} {}", letter.repeat(bytes * (key + 1)));
                 let outcome = match &found {
                     None => topo.create(&path, value.into()).await?,
                     Some(found) => topo.compare_and_swap(&path, &found.version, value.into()).await?,

@@ -17,6 +17,9 @@ pub async fn opened(url: &str) -> Result<Arc<dyn Topo>, TopoError> {
 /// Runs the battery and tells everything that did not pass; nothing may be skipped.
 pub async fn assert_conforms(subject: &dyn Subject) {
     let reports = conformance::run(subject).await;
+    for report in &reports {
+        println!("{report}");
+    }
     let bad: Vec<_> =
         reports.iter().filter(|report| report.verdict != Verdict::Passed).map(ToString::to_string).collect();
     assert!(reports.len() > 20, "the battery has only {} cases", reports.len());
