@@ -1,6 +1,7 @@
 //! `hansa`: the operator of a member, and the command line of its users.
 
 mod bench;
+mod demo;
 mod kubesim;
 mod operator;
 
@@ -20,6 +21,8 @@ enum Command {
     Operator(operator::Arguments),
     /// Run an API server for demos and tests.
     Kubesim(kubesim::Arguments),
+    /// Watch a league of three members live, in about a minute.
+    Demo(demo::Arguments),
     /// Measure, on real parts, against floors taken in the same run.
     Bench(bench::Arguments),
 }
@@ -31,6 +34,7 @@ fn main() -> anyhow::Result<()> {
         match arguments.command {
             Command::Operator(arguments) => operator::run(arguments).await,
             Command::Kubesim(arguments) => kubesim::run(arguments).await,
+            Command::Demo(arguments) => demo::run(arguments).await,
             Command::Bench(arguments) => bench::run(arguments).await,
         }
     })
