@@ -366,15 +366,31 @@ impl Operator {
                     self.fenced(&key);
                 }
             }
-            (TopoCall::Page(number), TopoAnswer::Swapped(swap)) => self.page_swapped(number, swap),
+            (TopoCall::Page(number), TopoAnswer::Swapped(swap)) => {
+                self.page_swapped(number, swap);
+                if self.page_state(number).writer.missed_something() {
+                    self.read_again(keys::page(number));
+                }
+            }
             (TopoCall::Status(number), TopoAnswer::Swapped(swap)) => self.status_swapped(number, swap),
             (TopoCall::Cell, TopoAnswer::Swapped(swap)) => self.cell_swapped(swap),
-            (TopoCall::Control, TopoAnswer::Swapped(swap)) => self.control_swapped(swap),
+            (TopoCall::Control, TopoAnswer::Swapped(swap)) => {
+                self.control_swapped(swap);
+                if self.topology.control.missed_something() {
+                    self.read_again(keys::CONTROL.to_owned());
+                }
+            }
             (call, answer) => {
                 let message = format!("the topology server answered {answer:?} to {call:?}");
                 self.log(Level::Error, None, message);
             }
         }
+    }
+
+    /// A newer state was told of while a write was under way, and passed over: nobody tells of it
+    /// again.
+    fn read_again(&mut self, key: String) {
+        self.topo(TopoCall::Read(vec![key.clone()]), TopoRequest::Read { keys: vec![key] });
     }
 
     fn topo_failed(&mut self, call: TopoCall, reason: &str) {
@@ -476,8 +492,7 @@ impl Operator {
             Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
             Key::Page(number) => {
                 let state = self.page_state(number);
-                // While a write is under way, its own answer tells what stands there.
-                if !state.writer.is_busy() && state.writer.saw(&value.version, &envelope) {
+                if state.writer.saw(&value.version, &envelope) {
                     self.page_seen(number, &body);
                 }
             }

@@ -15,11 +15,15 @@ pub struct Writer {
     version: Option<Version>,
     envelope: Option<Envelope>,
     flight: Option<Flight>,
+    /// The newest state that was read and passed over while a write was under way.
+    passed_over: Option<(Era, Revision)>,
 }
 
 #[derive(Debug)]
 struct Flight {
     operation: OperationId,
+    /// What the write was based on: each repetition names it again, whatever was read meanwhile.
+    expected: Option<Version>,
     envelope: Envelope,
     value: Bytes,
     attempts: u32,
@@ -43,7 +47,7 @@ pub struct Pen<'a> {
 impl Writer {
     /// A key of which nothing is known: it does not exist.
     pub fn new(key: String) -> Self {
-        Writer { key, version: None, envelope: None, flight: None }
+        Writer { key, version: None, envelope: None, flight: None, passed_over: None }
     }
 
     /// Whether a write is under way.
@@ -71,16 +75,31 @@ impl Writer {
         self.flight.as_ref().map_or_else(|| self.revision().next(), |flight| flight.envelope.revision)
     }
 
+    fn known(&self) -> (Era, Revision) {
+        self.envelope.as_ref().map_or((Era(0), Revision(0)), |envelope| (envelope.era, envelope.revision))
+    }
+
     /// Takes note of a value that was read. Returns whether it is newer than what was known: reads
-    /// may be answered out of order.
+    /// may be answered out of order. While a write is under way, its own answer tells what stands
+    /// there: the value is passed over.
     pub fn saw(&mut self, version: &Version, envelope: &Envelope) -> bool {
-        let newer = (envelope.era, envelope.revision)
-            > self.envelope.as_ref().map_or((Era(0), Revision(0)), |e| (e.era, e.revision));
+        let seen = (envelope.era, envelope.revision);
+        if self.is_busy() {
+            self.passed_over = self.passed_over.max(Some(seen));
+            return false;
+        }
+        let newer = seen > self.known();
         if newer {
             self.version = Some(version.clone());
             self.envelope = Some(envelope.clone());
         }
         newer
+    }
+
+    /// Whether a newer state than the one known was passed over during the last write, and is to be
+    /// read again. Asked once the write is settled.
+    pub fn missed_something(&mut self) -> bool {
+        !self.is_busy() && self.passed_over.take() > Some(self.known())
     }
 
     /// Begins a write of `body` on what was last seen.
@@ -96,7 +115,8 @@ impl Writer {
         };
         envelope.era = pen.era;
         let value = envelope.seal(body);
-        self.flight = Some(Flight { operation: pen.operation, envelope, value, attempts: 0 });
+        let expected = self.version.clone();
+        self.flight = Some(Flight { operation: pen.operation, expected, envelope, value, attempts: 0 });
         self.send()
     }
 
@@ -104,7 +124,7 @@ impl Writer {
     pub fn send(&mut self) -> TopoRequest {
         let flight = self.flight.as_mut().expect("there is a write to send");
         flight.attempts += 1;
-        TopoRequest::Write { key: self.key.clone(), expected: self.version.clone(), value: flight.value.clone() }
+        TopoRequest::Write { key: self.key.clone(), expected: flight.expected.clone(), value: flight.value.clone() }
     }
 
     /// Settles an answer to the write under way; the flight ends unless it has to be repeated.
@@ -142,5 +162,40 @@ impl Writer {
         self.version = Some(current.version.clone());
         self.envelope = Some(envelope);
         Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hansa_model::{Hash, Incarnation};
+
+    #[test]
+    fn a_repetition_names_what_it_was_based_on_whatever_is_read_meanwhile() {
+        let member: MemberName = "a".parse().unwrap();
+        let league = LeagueId(Hash::of_bytes(b"l"));
+        let operation = |sequence| OperationId { incarnation: Incarnation(1), sequence };
+        let pen =
+            |sequence| Pen { league, era: Era(1), member: &member, operation: operation(sequence), nonce: sequence };
+        let mut writer = Writer::new("/v1/pages/1".to_owned());
+        let first = writer.begin(pen(1), b"one");
+        let TopoRequest::Write { value, expected: None, .. } = &first else { panic!("creates") };
+        let (envelope, _) = Envelope::open(value).unwrap();
+        // The write has landed, its answer is lost, somebody has written on it, and that is read.
+        let later = envelope.next(9, &"b".parse().unwrap(), operation(7));
+        assert!(!writer.saw(&Version::new("2"), &later));
+        assert_eq!(
+            writer.settle(&member, Swap::Indeterminate { reason: "lost".into() }).unwrap(),
+            Settled::Repeat { reason: "lost".into() }
+        );
+        assert_eq!(writer.send(), first);
+        assert!(!writer.missed_something());
+        assert_eq!(
+            writer.settle(&member, Swap::Committed(Version::new("1"))).unwrap(),
+            Settled::Committed(Version::new("1"))
+        );
+        assert!(writer.missed_something());
+        assert!(!writer.missed_something());
+        assert!(writer.saw(&Version::new("2"), &later));
     }
 }
