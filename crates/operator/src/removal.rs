@@ -84,10 +84,11 @@ impl Removals {
 impl Operator {
     /// Judges every set that has something pending, once nothing else is left to look at.
     pub(crate) fn judge_removals(&mut self) {
-        let Some(league) = self.league.clone() else { return };
-        if self.topology.down_since_ms.is_some() {
+        let nothing = self.removals.sets.values().all(|set| set.pending.is_empty());
+        if nothing || self.topology.down_since_ms.is_some() {
             return;
         }
+        let Some(league) = self.league.clone() else { return };
         let wall = self.now.wall_ms;
         let window = league.spec.safety.deletes.window_ms().unwrap_or(u64::MAX);
         for decision in [Decision::End, Decision::Withdraw, Decision::Output] {
