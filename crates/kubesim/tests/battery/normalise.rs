@@ -129,7 +129,7 @@ impl Rewrite<'_> {
                 }
                 ages(&mut fields);
                 causes(&mut fields);
-                conditions(&mut fields);
+                unordered(&mut fields);
                 Value::Object(fields)
             }
             Value::Null | Value::Bool(_) => value.clone(),
@@ -255,27 +255,30 @@ fn ages(fields: &mut Map<String, Value>) {
     }
 }
 
-/// Several faults of one object: a real server collects those of a schema in the order of a hash map. They are put in
-/// order, and the message that strings them together is cut short.
+/// Several causes: a real server collects the faults of a schema, and the conflicts of several managers, in the order
+/// of a hash map. They are put in order, and a message that strings faults together is cut short.
 fn causes(fields: &mut Map<String, Value>) {
-    let start = fields.get("message").and_then(Value::as_str).and_then(|message| {
-        let start = message.find("is invalid: [")?;
-        Some(format!("{}is invalid: [<the causes>]", &message[..start]))
-    });
     let causes = fields.get_mut("details").and_then(|details| details.get_mut("causes")?.as_array_mut());
-    if let (Some(message), Some(causes)) = (start, causes) {
-        let text = |cause: &Value, key: &str| cause.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        causes.sort_by_key(|cause| (text(cause, "field"), text(cause, "reason"), text(cause, "message")));
-        fields.insert("message".to_owned(), message.into());
+    let Some(causes) = causes.filter(|causes| causes.len() > 1) else { return };
+    let text = |cause: &Value, key: &str| cause.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    causes.sort_by_key(|cause| (text(cause, "field"), text(cause, "reason"), text(cause, "message")));
+    if let Some(Value::String(message)) = fields.get_mut("message")
+        && let Some(start) = message.find("is invalid: [")
+    {
+        message.replace_range(start.., "is invalid: [<the causes>]");
     }
 }
 
-/// Conditions are a map in the form of a list: their order is that in which controllers came to write them.
-fn conditions(fields: &mut Map<String, Value>) {
-    let conditions = fields.get_mut("conditions").and_then(Value::as_array_mut);
-    let name = |condition: &Value| condition.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if let Some(conditions) = conditions {
-        conditions.sort_by_key(name);
+/// Conditions are a map in the form of a list, in the order in which controllers came to write them; so are
+/// managedFields, in the order of the seconds in which their managers wrote.
+fn unordered(fields: &mut Map<String, Value>) {
+    for (list, keys) in
+        [("conditions", &["type"][..]), ("managedFields", &["operation", "manager", "apiVersion", "subresource"])]
+    {
+        if let Some(items) = fields.get_mut(list).and_then(Value::as_array_mut) {
+            let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            items.sort_by_key(|item| keys.iter().map(|key| text(item, key)).collect::<Vec<_>>());
+        }
     }
 }
 
