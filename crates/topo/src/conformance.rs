@@ -4,7 +4,7 @@
 //! and reports. Nothing is deleted afterwards, for the contract has no delete.
 //!
 //! The cases also hold for a server whose answers get lost ([`crate::fault`]): they write through a
-//! [`client::Client`] that tries again what may be tried again, and calls a write of unknown fate
+//! client that tries again what may be tried again, and calls a write of unknown fate
 //! committed or not only when its expected version has been consumed.
 
 mod changes;

@@ -71,3 +71,29 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Topo>, TopoErr
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_gives_credentials_and_shows_none() {
+        let variables = [
+            ("HANSA_TOPO_USER", "league"),
+            ("HANSA_TOPO_PASSWORD", "hunter2"),
+            ("HANSA_TOPO_PASSWORD_FILE", ""),
+            ("HANSA_TOPO_CA", "/ca.pem"),
+        ];
+        let options = Options::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        });
+        let expected = Options {
+            user: Some("league".into()),
+            password: Some(Secret::new("hunter2")),
+            ca: Some("/ca.pem".into()),
+            ..Options::default()
+        };
+        assert_eq!(options, expected);
+        assert!(!format!("{options:?}").contains("hunter2"), "{options:?}");
+    }
+}

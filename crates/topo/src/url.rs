@@ -19,7 +19,7 @@
 //! | `cert=FILE`, `key=FILE` | etcds | the client's certificate and key (PEM) |
 //! | `server-name=NAME` | etcds | the name in the servers' certificates, where it is not the host |
 //!
-//! `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
+//! Certificates and keys are read when the server is opened. `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
 //! and passwords, and for `/`, `:` and `,` in users and passwords. `USER:PASSWORD@` before the hosts
 //! works, but a URL is seen by everyone who can list processes; [`crate::Options`] takes credentials
 //! from the environment instead. Whatever is printed of a URL shows no password.

@@ -120,14 +120,15 @@ async fn etcd_with_tls_and_log_ins_conforms() {
     let (category, _) = denied(Options::default(), url.clone()).await;
     assert_eq!(category, Category::Unauthorized);
     // No client certificate; a server whose certificate is not trusted; no TLS at all.
-    for (options, url) in [
-        (options.clone(), format!("{base}/leagues/x?ca={ca}&timeout=3s")),
-        (options.clone(), format!("{base}/leagues/x?ca={cert}&cert={cert}&key={key}&timeout=3s")),
-        (options.clone(), format!("etcd://{}/leagues/x?timeout=3s", etcd.hosts())),
+    for (url, cause) in [
+        (format!("{base}/leagues/x?ca={ca}&timeout=3s"), ""),
+        (format!("{base}/leagues/x?ca={cert}&cert={cert}&key={key}&timeout=3s"), "invalid peer certificate"),
+        (format!("etcd://{}/leagues/x?timeout=3s", etcd.hosts()), ""),
     ] {
         let topo = open(&url, &options).await.unwrap();
         let error = topo.get("/a").await.unwrap_err();
         assert_eq!(error.category(), Category::Unavailable, "{url}: {error}");
+        assert!(error.chain().contains(cause), "{}", error.chain());
     }
     let error = open(&format!("{base}/x?ca={}", password_file.display()), &options).await.unwrap_err();
     assert!(error.to_string().contains("it has no CERTIFICATE in PEM form"), "{error}");

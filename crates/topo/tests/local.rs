@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::{Unreliable, assert_conforms, memory_servers, opened, sqlite_files};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_conforms() {
     assert_conforms(&memory_servers("plain")).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_conforms() {
     let directory = tempfile::tempdir().unwrap();
     assert_conforms(&sqlite_files(directory.path().into())).await;
@@ -34,7 +34,7 @@ const TROUBLE: Chances = Chances {
     repeated: 0,
 };
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_with_faults_conforms() {
     let subject = Unreliable::new(memory_servers("faults"), TROUBLE, 1);
     assert_conforms(&subject).await;
@@ -51,7 +51,7 @@ async fn memory_with_faults_conforms() {
     expected.assert_debug_eq(&met);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_with_faults_conforms() {
     let directory = tempfile::tempdir().unwrap();
     let subject = Unreliable::new(sqlite_files(directory.path().into()), TROUBLE, 2);
@@ -74,13 +74,13 @@ async fn assert_cases_hold(run: &'static str, chances: Chances, cases: &[&str], 
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn races_hold_among_rivals() {
     let chances = Chances { rival: 400, ..TROUBLE };
     assert_cases_hold("rivals", chances, &["counter", "create-race"], &["rival"]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_are_followed_among_resets_and_repetitions() {
     let chances = Chances { reset: 200, repeated: 400, ..TROUBLE };
     let cases = ["changes-all", "changes-resumed", "changes-many-followers"];

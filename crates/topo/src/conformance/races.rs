@@ -2,7 +2,6 @@
 
 use super::client::Client;
 use super::{Case, Failure, Trial, Verdict, ensure};
-use futures::future::try_join_all;
 use hansa_ledger::Swap;
 use std::collections::BTreeSet;
 
@@ -13,6 +12,18 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const WRITERS: usize = 5;
+
+/// Runs all at once, on as many threads as the runtime has; the outcomes are in order.
+async fn together<T: Send + 'static>(
+    works: impl Iterator<Item = impl Future<Output = Result<T, Failure>> + Send + 'static>,
+) -> Result<Vec<T>, Failure> {
+    let tasks: Vec<_> = works.map(tokio::spawn).collect();
+    let mut outcomes = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        outcomes.push(task.await.map_err(|panic| panic.to_string())??);
+    }
+    Ok(outcomes)
+}
 
 async fn create_race(t: &Trial<'_>) -> Result<Verdict, Failure> {
     let clients = t.clients(WRITERS).await?;
@@ -40,10 +51,11 @@ async fn one_wins(
     let before = expected.as_ref().map_or("new", |version| version.as_str());
     let values: Vec<_> = (0..clients.len()).map(|n| format!("{n} after {before}")).collect();
     let writes = clients.iter().zip(&values).map(|(client, value)| {
-        let expected = expected.as_ref();
-        async move { client.swap(key, expected, value.clone()).await }
+        let (client, key, value) = (client.clone(), key.to_owned(), value.clone());
+        let expected = expected.clone();
+        async move { Ok(client.swap(&key, expected.as_ref(), value).await?) }
     });
-    let outcomes = try_join_all(writes).await?;
+    let outcomes = together(writes).await?;
     let mut won = Vec::new();
     for (outcome, value) in outcomes.iter().zip(&values) {
         if let Swap::Committed(version) = outcome {
@@ -95,7 +107,7 @@ async fn counter(t: &Trial<'_>) -> Result<Verdict, Failure> {
     let clients = t.clients(WRITERS).await?;
     let zero = Counter { sum: 0, own: [0; WRITERS] };
     clients[0].created("/case/counter", zero.encode()).await?;
-    let work = clients.iter().enumerate().map(|(me, client)| async move {
+    let work = clients.iter().cloned().enumerate().map(|(me, client)| async move {
         let mut versions = BTreeSet::new();
         let mut last = 0;
         for round in 1..=ROUNDS {
@@ -104,6 +116,8 @@ async fn counter(t: &Trial<'_>) -> Result<Verdict, Failure> {
                 let mut counter = Counter::decode(&found.value)?;
                 ensure!(counter.sum >= last, "a read went back from {last} to {counter:?}");
                 last = counter.sum;
+                // Others may come in between here, also where no call ever waits.
+                tokio::task::yield_now().await;
                 ensure!(counter.own[me] < round, "{me}'s round {round} was counted early");
                 counter.own[me] += 1;
                 counter.sum += 1;
@@ -126,7 +140,7 @@ async fn counter(t: &Trial<'_>) -> Result<Verdict, Failure> {
         }
         Ok::<_, Failure>(())
     });
-    try_join_all(work).await?;
+    together(work).await?;
     let end = Counter::decode(&clients[0].there("/case/counter").await?.value)?;
     let expected = Counter { sum: ROUNDS * WRITERS as u64, own: [ROUNDS; WRITERS] };
     ensure!(end == expected, "it counted {end:?}");
