@@ -126,6 +126,9 @@ impl Operator {
         answer["header"] = json!(self.header(key));
         answer["author"] = json!(record.intent.author);
         answer["tombstone"] = json!(record.tombstone);
+        if let Some(sealed) = &record.sealed {
+            answer["sealedTo"] = sealed.wraps.keys().collect();
+        }
         if record.is_homeless() {
             answer["why"] = json!(
                 "no member keeps the federated object any more: its last home went with its namespace or CRD, or without its finalizer, which is not a deletion by intent; the outputs stay"
@@ -134,7 +137,7 @@ impl Operator {
         if let Some(held) = self.removals.held(key) {
             answer["held"] = json!(held);
         }
-        let reasons = Self::intent_spec(&record).map_err(|error| json!(error)).and_then(|spec| {
+        let reasons = self.intent_spec(&record).map_err(|error| json!(error)).and_then(|spec| {
             let league = self.league.as_ref().ok_or_else(|| json!("there is no league yet"))?;
             let placed =
                 hansa_place::placed(&league.spec, &spec.placement).map_err(|error| json!(error.to_string()))?;

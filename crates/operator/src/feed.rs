@@ -21,6 +21,7 @@ pub type ObjectName = (Arc<str>, Arc<str>);
 pub struct Feed {
     path: String,
     selector: Option<String>,
+    metadata_only: bool,
     state: FeedState,
     /// Every object known, with the round of the list that last showed it.
     known: BTreeMap<ObjectName, u32>,
@@ -106,7 +107,13 @@ impl Feed {
     /// Follows the collection at `path` (`/apis/apps/v1/deployments`), narrowed by a label selector.
     pub fn new(path: String, selector: Option<String>) -> Self {
         let state = FeedState::Pausing { until_ms: 0 };
-        Feed { path, selector, state, known: BTreeMap::new(), round: 0, failures: 0, synced: false }
+        let known = BTreeMap::new();
+        Feed { path, selector, metadata_only: false, state, known, round: 0, failures: 0, synced: false }
+    }
+
+    /// Follows the metadata alone of a collection: the contents do not leave the API server.
+    pub fn of_metadata(path: String) -> Self {
+        Feed { metadata_only: true, ..Feed::new(path, None) }
     }
 
     /// Whether a whole list has been told since the start.
@@ -137,11 +144,15 @@ impl Feed {
             FeedState::Pausing { .. } => {
                 self.round += 1;
                 self.state = FeedState::Listing { resume: None };
-                FeedRequest::List(ApiRequest::get(self.list_path(None)))
+                FeedRequest::List(self.get(self.list_path(None)))
             }
-            FeedState::Listing { resume } => FeedRequest::List(ApiRequest::get(self.list_path(resume.as_deref()))),
+            FeedState::Listing { resume } => FeedRequest::List(self.get(self.list_path(resume.as_deref()))),
             FeedState::Watching { .. } => self.watch(),
         }
+    }
+
+    fn get(&self, path: String) -> ApiRequest {
+        ApiRequest { metadata_only: self.metadata_only, ..ApiRequest::get(path) }
     }
 
     fn query(&self, parameters: &str) -> String {
@@ -161,7 +172,7 @@ impl Feed {
         };
         let parameters =
             format!("watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={resource_version}");
-        FeedRequest::Watch(ApiRequest::get(self.query(&parameters)))
+        FeedRequest::Watch(self.get(self.query(&parameters)))
     }
 
     /// Takes a page of the list. The changes are told in order; `next` says what follows.

@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How long a status waits for the members that have not reported on a new revision.
 const REPORT_PATIENCE_MS: u64 = 20_000;
 
+/// How long it waits at most while the members get on with other objects.
+const REPORT_LIMIT_MS: u64 = 600_000;
+
 /// How often the status of one object is written at most.
 const REPORT_INTERVAL_MS: u64 = 500;
 
@@ -54,8 +57,8 @@ pub(crate) struct HomeWork {
     namespace_stands: bool,
     /// The status to be written.
     wanted: Option<(Value, Hash)>,
-    /// The revision and generation that a status waits for, and until when.
-    patience: Option<(u64, u64, u64)>,
+    /// The revision and generation that a status waits for, since when, and until when.
+    patience: Option<(u64, u64, u64, u64)>,
     written_ms: u64,
     /// The object vanished without our finalizer, and a read said so.
     vanished: bool,
@@ -70,12 +73,15 @@ impl HomeWork {
 impl Operator {
     pub(crate) fn home_seen(&mut self, type_name: &TypeName, object: &Value) {
         let key = Self::key_of(type_name, &crate::feed::object_name(object));
-        let home = HomeState::reduce(object, &self.config.member);
+        let mut home = HomeState::reduce(type_name, object, &self.config.member);
         let state = self.objects.entry(key.clone()).or_default();
         if state.home.as_ref().is_some_and(|known| known.object.uid != home.object.uid) {
             state.home_work = HomeWork::default();
         }
         state.home_work.vanished = false;
+        if home.source.is_none() {
+            self.forget_source(&key);
+        }
         state.home = Some(home);
         self.touch(&key);
     }
@@ -86,15 +92,13 @@ impl Operator {
             state.home = None;
             state.home_work = HomeWork { busy: state.home_work.busy, ..HomeWork::default() };
         }
+        self.forget_source(&key);
         self.touch(&key);
     }
 
     /// What the league agreed that users want, readable.
-    pub(crate) fn intent_spec(record: &Record) -> Result<FederatedSpec, String> {
-        match &record.intent.body {
-            Body::Inline(raw) => serde_json::from_str(raw.get()).map_err(|error| format!("spec: {error}")),
-            Body::Blob(hash) => Err(format!("the template {hash} lies in a blob, which this release does not read")),
-        }
+    pub(crate) fn intent_spec(&self, record: &Record) -> Result<FederatedSpec, String> {
+        serde_json::from_str(self.intent_text(record)?.get()).map_err(|error| format!("spec: {error}"))
     }
 
     /// The members that a spec's placement computes to.
@@ -131,15 +135,22 @@ impl Operator {
         if named && !home.has_finalizer() {
             self.want_home_work(key, &object.home_work, Priority::Finalizers);
         }
-        match lives::standing(record, &self.config.member, &home.object) {
-            Standing::InStep => home.intent = None,
+        // A source that is not known yet leaves open what the object stands for.
+        if !self.settle_source(key, home, record) {
+            return;
+        }
+        let standing = lives::standing(record, &self.config.member, &home.object);
+        match &standing {
+            Standing::InStep => {
+                home.intent = None;
+                if let Some(record) = record {
+                    self.remember_source(key, record);
+                }
+            }
             Standing::Deleted => self.want_home_work(key, &object.home_work, Priority::Finalizers),
             Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged => {
-                let observed = home.object.clone();
-                // After convergence the agreed intent serves; the content was let go.
-                let intent = home.intent.clone().or_else(|| record.map(|record| record.intent.clone()));
-                if let (None, Some(intent), false) = (&home.invalid, intent, self.config.observe) {
-                    self.ingest(key, context, observed, intent, record);
+                if home.invalid.is_none() && !self.config.observe {
+                    self.ingest(key, context, home, &standing, record);
                 }
             }
             Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Frozen(_) => {}
@@ -150,18 +161,46 @@ impl Operator {
         &mut self,
         key: &RecordKey,
         context: &Context,
-        object: HomeObject,
-        intent: Intent,
+        home: &mut HomeState,
+        standing: &Standing,
         record: Option<&Record>,
     ) {
-        let Body::Inline(raw) = &intent.body else { return };
-        let Ok(spec) = serde_json::from_str::<FederatedSpec>(raw.get()) else { return };
         if refusal(key, context).is_some() {
             return;
         }
+        let Some(mut intent) = home.intent.clone().or_else(|| record.map(|record| record.intent.clone())) else {
+            return;
+        };
+        let spec = match (&intent.body, record) {
+            (Body::Inline(raw), _) => serde_json::from_str(raw.get()).map_err(|error| format!("spec: {error}")),
+            // The content was let go when it was agreed on: the agreed intent serves.
+            (Body::Blob(_), Some(record)) => self.intent_spec(record),
+            (Body::Blob(_), None) => return,
+        };
+        let Ok(spec) = spec else { return };
+        if let (Body::Inline(raw), false) = (&intent.body, *standing == Standing::Converged) {
+            match self.place_body(key, raw.get().as_bytes(), false) {
+                Placing::Inline => {}
+                Placing::Blob(hash) => intent.body = Body::Blob(hash),
+                Placing::Waits => return,
+                Placing::Impossible(why) => {
+                    home.invalid = Some(format!("spec.template: {why}"));
+                    return;
+                }
+            }
+        }
         // A placement that is refused places nothing, and takes nothing away.
         let placed = self.placement_of(context, &spec).unwrap_or_default();
-        let sealed = record.and_then(|record| record.sealed.clone());
+        let sealed = match &home.source {
+            Some(_) => match self.sealed_for(key, context, home, standing, record, &placed) {
+                Some(sealed) => Some(sealed),
+                None => return,
+            },
+            None => None,
+        };
+        let object = home.object.clone();
+        intent.hash = object.hash;
+        intent.author = self.config.member.clone();
         self.mutate(key, Change::Ingest { object, intent, sealed, placed });
     }
 
@@ -203,14 +242,17 @@ impl Operator {
     }
 
     fn depart(&mut self, key: &RecordKey, object: &HomeObject, accident: bool, record: Option<&Record>) {
+        // What is agreed and cannot be read may have said so.
         let policy = record
-            .and_then(|record| Self::intent_spec(record).ok())
-            .map(|spec| spec.deletion_policy)
-            .unwrap_or_default();
+            .and_then(|record| self.intent_spec(record).ok())
+            .map_or(DeletionPolicy::Orphan, |spec| spec.deletion_policy);
         self.mutate(key, Change::Depart { object: object.clone(), accident, policy });
     }
 
-    pub(crate) fn mutation_skipped(&mut self, key: &RecordKey) {
+    pub(crate) fn mutation_skipped(&mut self, key: &RecordKey, why: &Skipped) {
+        if *why == Skipped::SealedForAnotherLife {
+            return self.touch(key);
+        }
         self.log(Level::Debug, Some(key), "nothing to write: the ground of the change is gone or it stands already");
     }
 
@@ -262,9 +304,9 @@ impl Operator {
                 if record.homes.contains_key(member) {
                     return look(HomeCall::Verify, path);
                 }
-                let Body::Inline(spec) = &record.intent.body else { return None };
+                let spec = self.intent_text(record).ok()?;
                 (record.moving.as_ref() == Some(member))
-                    .then(|| (HomeCall::Create, create(key, &self.kind_of(key), spec)))
+                    .then(|| (HomeCall::Create, create(key, &self.kind_of(key), &spec)))
             }
             (Some(home), Priority::Statuses) => {
                 let (status, hash) = object.home_work.wanted.take()?;
@@ -408,7 +450,7 @@ impl Operator {
         if self.config.observe {
             return;
         }
-        let Ok(spec) = Self::intent_spec(record) else { return };
+        let Ok(spec) = self.intent_spec(record) else { return };
         let Ok(wanted) = self.placement_of(context, &spec) else { return };
         let member = &self.config.member;
         let has = |member: &MemberName| record.placed_members().any(|placed| placed == member);
@@ -430,6 +472,9 @@ impl Operator {
         let Some(home) = object.home.as_ref().filter(|home| !home.deleting || self.removals.held(key).is_some()) else {
             return;
         };
+        if home.source.as_ref().is_some_and(|source| !source.settled) && home.invalid.is_none() && !home.deleting {
+            return;
+        }
         let standing = lives::standing(record, &self.config.member, &home.object);
         let mut statuses: BTreeMap<MemberName, RecordStatus> = BTreeMap::new();
         for member in record.iter().flat_map(|record| record.placed.keys()) {
@@ -437,9 +482,13 @@ impl Operator {
                 statuses.insert(member.clone(), status.clone());
             }
         }
-        let silent: BTreeSet<MemberName> =
-            record.iter().flat_map(|record| record.placed.keys()).filter(|member| !self.is_heard(member)).cloned().collect();
-        let spec = record.map(Self::intent_spec);
+        let silent: BTreeSet<MemberName> = record
+            .iter()
+            .flat_map(|record| record.placed.keys())
+            .filter(|member| !self.is_heard(member))
+            .cloned()
+            .collect();
+        let spec = record.map(|record| self.intent_spec(record));
         let placement = match &spec {
             Some(Ok(spec)) => self.placement_of(context, spec).map(|members| members.len()),
             Some(Err(error)) => Err(error.clone()),
@@ -451,7 +500,10 @@ impl Operator {
             (Ok(count), None) => Ok(*count),
             (Err(error), None) => Err(error.as_str()),
         };
-        let differences = differences(home, record);
+        let differences =
+            record.map_or_else(Vec::new, |record| differences(home, record, self.intent_text(record).ok().as_deref()));
+        let problem = home.source.as_ref().and_then(|source| source.problem.as_deref());
+        let trouble = record.and_then(|record| self.sealing_trouble(record));
         let held = self.removals.held(key);
         let input = Input {
             era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
@@ -462,6 +514,8 @@ impl Operator {
                 .map(|entry| entry.revision)
                 .or(home.object.stamp),
             invalid: home.invalid.as_deref().or(refused.as_deref()),
+            source: problem,
+            sealing: trouble.as_deref(),
             differences: &differences,
             topology_away_since_ms: self.topology.down_since_ms,
             placement,
@@ -478,13 +532,16 @@ impl Operator {
             return;
         }
         let now = self.now.monotonic_ms;
-        let settled =
-            report.complete || !matches!(standing, Standing::InStep) || input.invalid.is_some() || held.is_some();
+        let settled = report.complete
+            || !matches!(standing, Standing::InStep)
+            || input.invalid.is_some()
+            || problem.is_some()
+            || held.is_some();
         let moving = matches!(
             standing,
             Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged
         );
-        let away = input.topology_away_since_ms.is_some() || input.invalid.is_some();
+        let away = input.topology_away_since_ms.is_some() || input.invalid.is_some() || problem.is_some();
         let due = if (settled && !moving) || away {
             // Once for a new revision, then at most so often.
             object.home_work.patience = None;
@@ -495,14 +552,19 @@ impl Operator {
             })
         } else {
             let about = (record.map_or(0, |record| record.revision.0), home.object.generation);
-            match object.home_work.patience {
-                Some((revision, generation, until)) if (revision, generation) == about => until,
-                _ => {
-                    let until = now + REPORT_PATIENCE_MS;
-                    object.home_work.patience = Some((about.0, about.1, until));
-                    until
-                }
-            }
+            let known = object.home_work.patience.filter(|patience| (patience.0, patience.1) == about);
+            let (since, until) = known.map_or((now, now + REPORT_PATIENCE_MS), |patience| (patience.2, patience.3));
+            // Much may be on its way at once: as long as the members get on, one status at the end
+            // serves better than many on the way.
+            let getting_on =
+                self.has_outputs_under_way() || self.topology.last_status_ms + REPORT_PATIENCE_MS / 2 > now;
+            let until = if until <= now && getting_on && now - since < REPORT_LIMIT_MS {
+                now + REPORT_PATIENCE_MS / 4
+            } else {
+                until
+            };
+            object.home_work.patience = Some((about.0, about.1, since, until));
+            until
         };
         if due > now {
             return self.at(due, Timer::Object(key.clone()));
@@ -538,16 +600,20 @@ pub(crate) fn refusal(key: &RecordKey, context: &Context) -> Option<String> {
 }
 
 /// Where a home's content differs from the agreed one, for people: at most three paths.
-fn differences(home: &HomeState, record: Option<&Record>) -> Vec<String> {
-    let (Some(intent), Some(record)) = (&home.intent, record) else { return Vec::new() };
+fn differences(home: &HomeState, record: &Record, agreed: Option<&RawValue>) -> Vec<String> {
+    let Some(intent) = &home.intent else { return Vec::new() };
+    let (Body::Inline(here), Some(agreed)) = (&intent.body, agreed) else { return Vec::new() };
     if intent.hash == record.intent.hash {
         return Vec::new();
     }
-    let (Body::Inline(here), Body::Inline(agreed)) = (&intent.body, &record.intent.body) else { return Vec::new() };
-    let parse = |raw: &serde_json::value::RawValue| serde_json::from_str::<Value>(raw.get()).unwrap_or_default();
+    let parse = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).unwrap_or_default();
     let keys = hansa_render::BuiltInKeys::of("", "");
     let changes = hansa_render::diff(&parse(agreed), &parse(here), &keys);
-    changes.into_iter().take(3).map(|change| format!("spec.{}", change.path)).collect()
+    let mut paths: Vec<String> = changes.into_iter().take(3).map(|change| format!("spec.{}", change.path)).collect();
+    if let (Some(source), true) = (&home.source, paths.is_empty()) {
+        paths.push(format!("the content of Secret {}", source.name));
+    }
+    paths
 }
 
 /// The path of a federated object.

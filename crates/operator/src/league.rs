@@ -252,6 +252,9 @@ impl Operator {
             .collect();
         for name in changed {
             self.types.remove(&name);
+            if crate::sealing::is_sealed_type(&name) {
+                self.forget_sources();
+            }
             self.unfollow(&FeedId::Homes(name.clone()));
             self.unfollow(&FeedId::Outputs(name));
         }

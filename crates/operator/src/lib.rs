@@ -21,6 +21,8 @@
 //! | `output` | outputs of this member: apply, repair, yield, remove |
 //! | `upkeep` | the objects that Hansa keeps for people to read: `Member`s, the mirrored `Federation` |
 //! | `removal` | what is to be taken away: the breaker before each |
+//! | `sealing` | Secrets: read at home, sealed, opened by those that are to have them |
+//! | `blobs`, `draft` | bodies that are too large for a page; what goes into one write of it |
 //! | [`report`] | the status of a federated object, a pure function |
 //! | `requests` | what users ask of this operator by `Request` objects |
 //! | `answer` | answers to questions |
@@ -28,7 +30,9 @@
 
 mod answer;
 pub mod backoff;
+mod blobs;
 pub mod classify;
+mod draft;
 pub mod feed;
 mod home;
 pub mod io;
@@ -39,12 +43,15 @@ mod output;
 mod removal;
 pub mod report;
 mod requests;
+mod sealing;
 mod topology;
 mod upkeep;
 pub mod writer;
 
+pub use blobs::MAX_VALUE_BYTES;
 pub use io::{
     Act, ActId, ApiAnswer, ApiRequest, ContentType, Event, InstalledType, Level, Method, Note, Now, Question,
     Selection, TopoAnswer, TopoRequest,
 };
 pub use machine::{Config, Metrics, Operator};
+pub use sealing::cipher::PrivateKeys;

@@ -31,6 +31,8 @@ pub struct Config {
     pub incarnation: Incarnation,
     /// Its public keys.
     pub public_keys: Vec<String>,
+    /// The private half of them that opens what is sealed to the member.
+    pub keys: crate::sealing::cipher::PrivateKeys,
     /// Computes and reports, and writes nothing but its own status.
     pub observe: bool,
     /// How many requests to the API server may be under way.
@@ -77,6 +79,8 @@ pub enum FeedId {
     Homes(TypeName),
     /// Outputs of this type, by the league's label.
     Outputs(TypeName),
+    /// The metadata of this member's Secrets, for those that federated objects name.
+    Sources,
 }
 
 /// What an act that is under way is for.
@@ -88,6 +92,7 @@ pub(crate) enum Purpose {
     Type(TypeName),
     Output(RecordKey, OutputCall),
     Home(RecordKey, crate::home::HomeCall),
+    Source(RecordKey, ObjectName),
     Namespace(Arc<str>),
     Upkeep(crate::upkeep::OwnName, crate::upkeep::UpkeepCall),
     Request(ObjectName, crate::requests::RequestCall),
@@ -167,6 +172,8 @@ pub struct Operator {
     pub(crate) federations: crate::league::Federations,
     pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) requests: crate::requests::Requests,
+    pub(crate) sealing: crate::sealing::Sealing,
+    pub(crate) blobs: crate::blobs::Blobs,
     pub(crate) objects: BTreeMap<RecordKey, Object>,
     dirty: BTreeSet<RecordKey>,
     pub(crate) queue: BTreeSet<(Priority, RecordKey)>,
@@ -199,6 +206,8 @@ impl Operator {
             federations: crate::league::Federations::default(),
             upkeep: crate::upkeep::Upkeep::default(),
             requests: crate::requests::Requests::default(),
+            sealing: crate::sealing::Sealing::default(),
+            blobs: crate::blobs::Blobs::default(),
             objects: BTreeMap::new(),
             dirty: BTreeSet::new(),
             queue: BTreeSet::new(),
@@ -245,6 +254,8 @@ impl Operator {
             self.flush_statuses();
         }
         self.drain_queue();
+        self.read_sources();
+        self.continue_blobs();
         self.wake_next();
         std::mem::take(&mut self.acts)
     }
@@ -276,6 +287,8 @@ impl Operator {
             && self.queue.is_empty()
             && self.pending.values().all(waits)
             && !self.topology.has_unwritten()
+            && self.sealing.is_idle()
+            && self.blobs.is_idle()
     }
 
     fn start(&mut self) {
@@ -385,6 +398,13 @@ impl Operator {
         }
     }
 
+    pub(crate) fn follow_metadata(&mut self, id: FeedId, path: String) {
+        if !self.feeds.contains_key(&id) {
+            self.feeds.insert(id.clone(), Feed::of_metadata(path));
+            self.continue_feed(&id);
+        }
+    }
+
     pub(crate) fn unfollow(&mut self, id: &FeedId) {
         self.feeds.remove(id);
         if let Some(act) = self.watches.remove(id) {
@@ -464,6 +484,9 @@ impl Operator {
             (FeedId::Homes(name), FeedChange::Gone(object, _)) => self.home_gone(name, &object),
             (FeedId::Outputs(name), FeedChange::Object(object)) => self.output_seen(name, &object),
             (FeedId::Outputs(name), FeedChange::Gone(object, _)) => self.output_gone(name, &object),
+            (FeedId::Sources, FeedChange::Object(object)) => self.source_seen(&object),
+            (FeedId::Sources, FeedChange::Gone(name, _)) => self.source_gone(&name),
+            (FeedId::Sources, FeedChange::Synced) => {}
             (FeedId::Federation, FeedChange::Synced) => self.judge_federations(),
             (FeedId::Members, FeedChange::Synced) => self.refresh_members(),
             (_, FeedChange::Synced) => self.touch_all(),
@@ -497,6 +520,7 @@ impl Operator {
                 self.home_answered(&key, call, answer);
             }
             Purpose::Request(name, call) => self.request_answered(&name, &call, answer),
+            Purpose::Source(key, name) => self.source_answered(&key, &name, answer),
             Purpose::Namespace(namespace) => self.namespace_answered(&namespace, answer),
             Purpose::Upkeep(name, call) => self.upkeep_answered(&name, call, answer),
             Purpose::FeedWatch(_) | Purpose::Topo(_) | Purpose::Type(_) => {}
@@ -532,9 +556,14 @@ impl Operator {
     fn process(&mut self, key: &RecordKey) {
         let Some(context) = self.context(key) else { return };
         let record = self.record_in_page(key);
+        // Its body is in a blob that is not at hand: it is looked at again when that has come.
+        if record.as_ref().is_some_and(|record| !self.has_bodies(key, record)) {
+            return;
+        }
         let mut object = self.objects.remove(key).unwrap_or_default();
         self.process_home(key, &context, &mut object, record.as_deref());
         self.process_placement(key, &context, record.as_deref());
+        self.process_wraps(key, &context, record.as_deref());
         self.process_output(key, &context, &mut object, record.as_deref());
         self.process_report(key, &context, &mut object, record.as_deref());
         if object.is_worth_keeping() {

@@ -1,5 +1,6 @@
 //! Objects as they are kept in memory: reduced on arrival, their bodies let go.
 
+use crate::sealing::{is_sealed_type, misplaced_content};
 use hansa_ledger::cell::Health;
 use hansa_ledger::lives::HomeObject;
 use hansa_ledger::record::{Body, Intent};
@@ -35,22 +36,50 @@ pub struct HomeState {
     pub intent: Option<Intent>,
     /// What is wrong with its spec, when it does not read.
     pub invalid: Option<String>,
+    /// The Secret that its content is read from.
+    pub source: Option<SourceReference>,
     /// The hash of its status without times, as it stands.
     pub status: Hash,
     /// Its conditions, for their transition times.
     pub conditions: Value,
 }
 
+/// The Secret that a federated object names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceReference {
+    /// The Secret's name.
+    pub name: Arc<str>,
+    /// The hash of the canonical spec; the object's own also covers what the Secret holds.
+    pub spec: Hash,
+    /// Whether it is known what the Secret holds.
+    pub settled: bool,
+    /// What stands in the way of agreeing on it, with the mend.
+    pub problem: Option<String>,
+}
+
 impl HomeState {
     /// Reduces an object; `remembered_stamp` is what this member's status cell remembers for its uid.
-    pub fn reduce(object: &Value, author: &MemberName) -> Self {
+    pub fn reduce(type_name: &TypeName, object: &Value, author: &MemberName) -> Self {
         let metadata = &object["metadata"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let spec = &object["spec"];
         let hash = Hash::of(spec);
         let raw = RawValue::from_string(spec.to_string()).expect("JSON is JSON");
         let intent = Intent { hash, author: author.clone(), body: Body::Inline(Arc::from(raw)), signature: None };
-        let invalid = FederatedSpec::deserialize_checked(spec).err();
+        let read = FederatedSpec::deserialize_checked(spec);
+        let invalid = match &read {
+            Ok(read) => misplaced_content(type_name, read),
+            Err(why) => Some(why.clone()),
+        };
+        // A Secret's values that were written where they do not belong are not kept, either.
+        let kept = (invalid.is_none() || !is_sealed_type(type_name)).then_some(intent);
+        let reference = read.ok().and_then(|read| read.template_from).filter(|_| invalid.is_none());
+        let source = reference.map(|from| SourceReference {
+            name: from.secret_ref.name.into(),
+            spec: hash,
+            settled: false,
+            problem: None,
+        });
         let status = &object["status"];
         HomeState {
             object: HomeObject {
@@ -75,8 +104,9 @@ impl HomeState {
                 .map(str::to_owned)
                 .collect(),
             deleting: metadata["deletionTimestamp"].is_string(),
-            intent: Some(intent),
+            intent: kept,
             invalid,
+            source,
             status: status_hash(status),
             conditions: status["conditions"].clone(),
         }

@@ -24,6 +24,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How long the read before a deletion counts.
+const FENCE_MS: u64 = 2_000;
+
 /// What is asked of the API server about an output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum OutputCall {
@@ -55,8 +58,9 @@ pub(crate) struct OutputWork {
     force: bool,
     /// Fields that are left to another manager.
     yielded: Vec<String>,
-    /// The life whose removal a linearizable read of the page has confirmed.
-    fenced: Option<Incarnation>,
+    /// The life whose removal a linearizable read of the page has confirmed, and when. Each request
+    /// to remove uses it up.
+    fenced: Option<(Incarnation, u64)>,
     /// Taking fields back from a rival, again and again: how often, and when last.
     fights: (u32, u64),
     /// The earlier tools' ownership is still to be taken over.
@@ -369,23 +373,34 @@ impl Operator {
     }
 
     fn proceed_to_remove(&mut self, key: &RecordKey, object: &mut Object, record: &Record) {
-        if self.config.observe || object.live.as_ref().is_some_and(|live| live.deleting) {
+        let work = &object.output_work;
+        if self.config.observe || work.busy || object.live.as_ref().is_some_and(|live| live.deleting) {
             return;
         }
         // A linearizable read of the page comes before every deletion: what was read once may have
         // been taken back, and an operator that is cut off deletes nothing.
-        if object.output_work.fenced != Some(record.incarnation) {
+        if !self.is_fenced(&object.output_work, record) {
             object.output_work.fenced = None;
-            return self.fence(key);
+            if object.output_work.retry_ms <= self.now.monotonic_ms {
+                return self.fence(key);
+            }
         }
         self.want_output_work(key, &object.output_work, Priority::Removals);
+    }
+
+    /// Whether the page was read a moment ago, and the topology server has answered ever since.
+    fn is_fenced(&self, work: &OutputWork, record: &Record) -> bool {
+        self.topology.down_since_ms.is_none()
+            && work.fenced.is_some_and(|(life, at)| {
+                life == record.incarnation && self.now.monotonic_ms.saturating_sub(at) <= FENCE_MS
+            })
     }
 
     /// The page was read, linearizably.
     pub(crate) fn fenced(&mut self, key: &RecordKey) {
         let incarnation = self.record_in_page(key).map(|record| record.incarnation);
         if let Some(object) = self.objects.get_mut(key) {
-            object.output_work.fenced = incarnation;
+            object.output_work.fenced = incarnation.map(|life| (life, self.now.monotonic_ms));
         }
         self.touch(key);
     }
@@ -426,22 +441,32 @@ impl Operator {
                 let replaced =
                     object.live.as_ref().filter(|live| live.incarnation.is_some_and(|life| life < record.incarnation));
                 if let Some(live) = replaced {
-                    let fenced = object.output_work.fenced == Some(record.incarnation);
-                    return fenced.then(|| (OutputCall::Delete, delete(&path, live)));
+                    let fenced = self.is_fenced(&object.output_work, record);
+                    object.output_work.fenced = None;
+                    if !fenced {
+                        // It waited in the queue for too long.
+                        self.fence(key);
+                        return None;
+                    }
+                    return Some((OutputCall::Delete, delete(&path, live)));
                 }
                 self.next_apply(key, context, object, record, &spec, &path)
             }
             Duty::Remove => match &object.live {
                 None => Some((OutputCall::Look, ApiRequest::get(path))),
                 Some(live) => {
-                    let fenced = object.output_work.fenced == Some(record.incarnation);
+                    let fenced = self.is_fenced(&object.output_work, record);
+                    object.output_work.fenced = None;
                     let policy = record
                         .tombstone
                         .as_ref()
                         .map(|tombstone| tombstone.policy)
                         .or(spec.map(|spec| spec.deletion_policy));
+                    if !fenced {
+                        self.fence(key);
+                        return None;
+                    }
                     match policy {
-                        _ if !fenced => None,
                         Some(DeletionPolicy::Delete) => Some((OutputCall::Delete, delete(&path, live))),
                         // The whole object is needed to take the marks and the ownership off.
                         Some(DeletionPolicy::Orphan) | None => Some((OutputCall::Orphan, ApiRequest::get(path))),

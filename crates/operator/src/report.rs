@@ -25,6 +25,10 @@ pub struct Input<'a> {
     pub stamp: Option<Revision>,
     /// What is wrong with the object's spec.
     pub invalid: Option<&'a str>,
+    /// What stands in the way of agreeing on the Secret that the object names.
+    pub source: Option<&'a str>,
+    /// Whose key what is sealed cannot be given to.
+    pub sealing: Option<&'a str>,
     /// Where its content differs from the agreed one, for people.
     pub differences: &'a [String],
     /// Since when the topology server cannot be used, wall time in milliseconds.
@@ -62,7 +66,7 @@ pub fn report(input: &Input<'_>) -> Report {
     let mut failing = Vec::new();
     let mut complete = true;
     let mut summaries = Vec::new();
-    let mut trouble = None;
+    let mut trouble = input.sealing.map(str::to_owned);
     let mut unhealthy = None;
     if let Some(record) = input.record {
         for (member, place) in record.placed.iter().filter(|(_, place)| place.state != PlacedState::Gone) {
@@ -195,6 +199,9 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
                 "frozen since {since}: the topology server cannot be used; what was last agreed is kept up, an edit waits"
             ),
         );
+    }
+    if let Some(why) = input.source {
+        return ("False", "SourceUnavailable", why.to_owned());
     }
     if let Some(held) = input.held {
         return ("False", "Held", held.to_owned());

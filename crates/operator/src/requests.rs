@@ -210,6 +210,9 @@ impl Operator {
         let Some(record) = record else {
             return Answer::Refused(format!("spec.object: the league knows no {key}: `hansa get` lists what it knows"));
         };
+        if !self.has_bodies(key, &record) {
+            return Answer::Wait;
+        }
         match asked {
             Asked::Delete { policy, .. } => {
                 let pending = Pending { incarnation: record.incarnation, weight: 1 };
@@ -219,8 +222,16 @@ impl Operator {
                         None => Answer::Wait,
                     };
                 }
-                let agreed = Self::intent_spec(&record).map(|spec| spec.deletion_policy).unwrap_or_default();
-                let policy = policy.unwrap_or(agreed);
+                let agreed = self.intent_spec(&record).map(|spec| spec.deletion_policy);
+                let policy = match (*policy, agreed) {
+                    (Some(policy), _) | (None, Ok(policy)) => policy,
+                    // What was agreed and cannot be read may have said otherwise.
+                    (None, Err(why)) => {
+                        return Answer::Refused(format!(
+                            "spec.arguments.deletionPolicy: say what becomes of the outputs, for the agreed spec does not: {why}"
+                        ));
+                    }
+                };
                 self.mutate(key, Change::End { incarnation: record.incarnation, policy });
                 self.mark_sent(name);
                 Answer::Wait
@@ -252,7 +263,7 @@ impl Operator {
             Asked::Output { member, .. } => {
                 let Some(context) = self.context(key) else { return Answer::Wait };
                 let rendered =
-                    Self::intent_spec(&record).and_then(|spec| self.render_for(key, &context, &record, &spec, member));
+                    self.intent_spec(&record).and_then(|spec| self.render_for(key, &context, &record, &spec, member));
                 match rendered {
                     Ok(output) => Answer::Data {
                         message: format!("the substitution output of {key} for {member}"),

@@ -1,5 +1,6 @@
 //! The picture's agreed half: loading it, following it, writing to it.
 
+use crate::draft::{Draft, is_crowded};
 use crate::io::{Level, TopoAnswer, TopoRequest};
 use crate::machine::{Config, Operator, Timer};
 use crate::writer::{Pen, Writer};
@@ -8,7 +9,7 @@ use hansa_ledger::keys::{self, Key};
 use hansa_ledger::mutation::{self, Mutation};
 use hansa_ledger::swap::Settled;
 use hansa_ledger::{Envelope, EnvelopeError, Page, Record, Swap, Versioned};
-use hansa_model::{MemberName, RecordKey};
+use hansa_model::{Hash, MemberName, RecordKey, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(crate) enum TopoCall {
     Status(u32),
     Cell,
     Control,
+    Blob(Hash),
+    ReadBlob(Hash),
 }
 
 /// What is known of the topology server.
@@ -47,6 +50,8 @@ pub(crate) struct Topology {
     others: BTreeMap<(MemberName, u32), Other<StatusCell>>,
     pub cells: BTreeMap<MemberName, Other<MemberCell>>,
     status_due_ms: Option<u64>,
+    /// When another member last said what came of its outputs.
+    pub last_status_ms: u64,
     heartbeats: bool,
 }
 
@@ -54,6 +59,10 @@ pub(crate) struct Topology {
 struct PageState {
     writer: Writer,
     page: Page,
+    /// How large the page is, unpacked.
+    bytes: usize,
+    /// It takes small bodies alone: what was to be written did not fit.
+    crowded: bool,
     queue: Vec<Mutation>,
     /// The page and the mutations of the write under way.
     flight: Option<(Page, Vec<Mutation>)>,
@@ -116,6 +125,7 @@ impl Topology {
             others: BTreeMap::new(),
             cells: BTreeMap::new(),
             status_due_ms: None,
+            last_status_ms: 0,
             heartbeats: false,
         }
     }
@@ -209,11 +219,34 @@ impl Operator {
         self.topology.pages.entry(number).or_insert_with(|| PageState {
             writer: Writer::new(keys::page(number)),
             page: Page::empty(),
+            bytes: 0,
+            crowded: false,
             queue: Vec::new(),
             flight: None,
             fences: BTreeSet::new(),
             fencing: false,
         })
+    }
+
+    /// Whether a change of this record is in the write that is under way.
+    pub(crate) fn is_being_written(&self, key: &RecordKey) -> bool {
+        let state = self.topology.pages.get(&key.page(self.pages()));
+        let flight = state.and_then(|state| state.flight.as_ref());
+        flight.is_some_and(|(_, mutations)| mutations.iter().any(|mutation| mutation.key == *key))
+    }
+
+    /// The revision that a change of this record would be written as, unless another member is first.
+    pub(crate) fn expected_page_revision(&self, key: &RecordKey) -> Revision {
+        match self.topology.pages.get(&key.page(self.pages())) {
+            Some(state) if state.writer.is_busy() => state.writer.next_revision().next(),
+            Some(state) => state.writer.next_revision(),
+            None => Revision(1),
+        }
+    }
+
+    /// Whether a key's page has room for small bodies alone.
+    pub(crate) fn is_crowded(&self, key: &RecordKey) -> bool {
+        self.topology.pages.get(&key.page(self.pages())).is_some_and(|state| state.crowded || is_crowded(state.bytes))
     }
 
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
@@ -255,18 +288,33 @@ impl Operator {
         let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
         let member = self.config.member.clone();
         let state = self.page_state(number);
-        let mut page = state.page.clone();
         let revision = state.writer.next_revision();
         let queue = std::mem::take(&mut state.queue);
-        let (written, skipped): (Vec<_>, Vec<_>) =
-            queue.into_iter().partition(|mutation| mutation::apply(&mut page, revision, mutation).is_ok());
-        if !written.is_empty() {
-            let request = state.writer.begin(Pen { league, era, member: &member, operation, nonce }, &page.to_vec());
-            state.flight = Some((page, written));
-            self.topo(TopoCall::Page(number), request);
+        let draft = Draft::of(&state.page, revision, queue);
+        if !draft.crowding.is_empty() {
+            state.crowded = true;
         }
-        for mutation in skipped {
-            self.mutation_skipped(&mutation.key);
+        if !draft.written.is_empty() && draft.fits() {
+            state.bytes = draft.body.len();
+            let request = state.writer.begin(Pen { league, era, member: &member, operation, nonce }, &draft.body);
+            state.flight = Some((draft.page, draft.written));
+            self.topo(TopoCall::Page(number), request);
+        } else if !draft.written.is_empty() {
+            let records = draft.page.records.len();
+            self.log(
+                Level::Error,
+                None,
+                format!(
+                    "{} is full with {records} records: nothing more is agreed in it; found a league with more pages",
+                    keys::page(number)
+                ),
+            );
+        }
+        for mutation in draft.crowding {
+            self.touch(&mutation.key);
+        }
+        for (mutation, why) in draft.skipped {
+            self.mutation_skipped(&mutation.key, &why);
         }
     }
 
@@ -380,6 +428,8 @@ impl Operator {
                     self.read_again(keys::CONTROL.to_owned());
                 }
             }
+            (TopoCall::Blob(hash), TopoAnswer::Swapped(swap)) => self.blob_swapped(hash, swap),
+            (TopoCall::ReadBlob(hash), TopoAnswer::Values(mut values)) => self.blob_read(hash, values.pop().flatten()),
             (call, answer) => {
                 let message = format!("the topology server answered {answer:?} to {call:?}");
                 self.log(Level::Error, None, message);
@@ -429,6 +479,11 @@ impl Operator {
             },
             TopoCall::Cell if self.topology.cell.writer.is_busy() => self.topology.cell.writer.send(),
             TopoCall::Control if self.topology.control.is_busy() => self.topology.control.send(),
+            TopoCall::Blob(hash) => match self.repeat_blob(hash) {
+                Some(request) => request,
+                None => return,
+            },
+            TopoCall::ReadBlob(hash) => crate::blobs::read_blob(hash),
             TopoCall::Cell | TopoCall::Control => return,
         };
         self.topo(call, request);
@@ -516,7 +571,10 @@ impl Operator {
 
     fn page_seen(&mut self, number: u32, body: &[u8]) {
         match Page::from_slice(body) {
-            Ok(page) => self.turn_page(number, page),
+            Ok(page) => {
+                self.page_state(number).bytes = body.len();
+                self.turn_page(number, page);
+            }
             Err(error) => self.unreadable(&keys::page(number), &error.to_string()),
         }
     }
@@ -586,6 +644,7 @@ impl Operator {
             }
             return;
         }
+        self.topology.last_status_ms = now;
         let known = self.topology.others.entry((member, page)).or_insert_with(|| Other {
             writer: Writer::new(key.to_owned()),
             value: StatusCell::empty(),
