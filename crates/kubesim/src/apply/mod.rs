@@ -184,15 +184,14 @@ fn is_reset(object: &Value) -> bool {
     }
 }
 
-/// The live object's entries when nothing but times would differ, so that nothing is written.
+/// The live object when nothing but times would differ, so that nothing is written. Where a new time gives an entry
+/// another place in the list, the real server sees a difference, and writes.
 fn keep_times_of_no_change(live: &Value, mut result: Value) -> Value {
     let entries = |object: &Value| {
         let mut entries = value::list(object, &["metadata", "managedFields"]).to_vec();
         for entry in &mut entries {
             value::remove(entry, &["time"]);
         }
-        // Times order the entries.
-        entries.sort_by_key(Value::to_string);
         entries
     };
     if entries(live) == entries(&result) && update::same_but_managers(live, &result) {

@@ -107,9 +107,7 @@ fn malformed_text(format: &str, text: &str) -> Option<String> {
         "date-time" if !text.is_empty() && canonical_time(text, 0).is_none() => {
             Some(bad_time(text, "2006-01-02T15:04:05Z07:00"))
         }
-        "micro-time" if !text.is_empty() && canonical_time(text, 6).is_none() => {
-            Some(bad_time(text, "2006-01-02T15:04:05.000000Z07:00"))
-        }
+        "micro-time" if !text.is_empty() => bad_micro_time(text),
         "byte" => bad_base64(text).map(|at| format!("illegal base64 data at input byte {at}")),
         _ => None,
     }
@@ -117,6 +115,23 @@ fn malformed_text(format: &str, text: &str) -> Option<String> {
 
 fn bad_time(text: &str, layout: &str) -> String {
     format!("parsing time {0} as \"{layout}\": cannot parse {0} as \"2006\"", quote(text))
+}
+
+/// A time with a fraction must have all six digits of it.
+fn bad_micro_time(text: &str) -> Option<String> {
+    let layout = "2006-01-02T15:04:05.000000Z07:00";
+    if canonical_time(text, 6).is_none() {
+        return Some(bad_time(text, layout));
+    }
+    let rest = text.get(19..)?;
+    let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let (found, wanted) = match digits {
+        6 => return None,
+        ..6 => (rest, ".000000"),
+        _ => (&rest[7..], "Z07:00"),
+    };
+    let (text, found, wanted) = (quote(text), quote(found), quote(wanted));
+    Some(format!("parsing time {text} as \"{layout}\": cannot parse {found} as {wanted}"))
 }
 
 /// The first byte that Go's decoder stumbles on.
