@@ -132,6 +132,16 @@ impl DataFile {
         Ok(())
     }
 
+    /// The token of a user as it was before.
+    pub fn token(&self, user: &str) -> rusqlite::Result<Option<String>> {
+        self.meta(&format!("token/{user}"))
+    }
+
+    /// Keeps a user's token: clients that have it go on with it.
+    pub fn remember_token(&self, user: &str, token: &str) -> rusqlite::Result<()> {
+        set_meta(&self.connection, &format!("token/{user}"), token)
+    }
+
     /// Writes records in one transaction, with one `fsync`.
     pub fn write(&mut self, records: &[Record]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;

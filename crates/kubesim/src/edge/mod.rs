@@ -24,7 +24,7 @@ mod server;
 mod stream;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -189,7 +189,7 @@ pub async fn serve(options: Options) -> Result<Running, EdgeError> {
     config.access.add_token(&admin_token, User::admin());
     let mut users = vec![("admin".to_string(), admin_token.clone())];
     for account in &options.accounts {
-        let token = account.token.clone().unwrap_or_else(random_token);
+        let token = token_of(account, file.as_ref(), options.data.as_deref())?;
         let mut user = User::named(&account.name);
         match &account.rules {
             Some(rules) => config.access.set(&account.name, rules.clone()),
@@ -216,6 +216,17 @@ pub async fn serve(options: Options) -> Result<Running, EdgeError> {
         kubeconfig::write(path, &kubeconfig).map_err(|source| EdgeError::Kubeconfig { path: path.clone(), source })?;
     }
     Ok(Running { address, kubeconfig, certificate_authority: authority.pem, admin_token, hub, stop, tasks })
+}
+
+/// The token that was given, or that the user's clients know from before, or a new one.
+fn token_of(account: &Account, file: Option<&DataFile>, path: Option<&Path>) -> Result<String, EdgeError> {
+    let of_data = |source| EdgeError::Data { path: path.map(PathBuf::from).unwrap_or_default(), source };
+    let known = file.map_or(Ok(None), |file| file.token(&account.name)).map_err(of_data)?;
+    let token = account.token.clone().or(known).unwrap_or_else(random_token);
+    if let Some(file) = file {
+        file.remember_token(&account.name, &token).map_err(of_data)?;
+    }
+    Ok(token)
 }
 
 /// Listens on the wished port, or on the one that clients know from before, or on any.
