@@ -1,6 +1,8 @@
 //! What a user wrote, by the API server's own record.
 
 use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One write request.
@@ -102,4 +104,35 @@ pub fn read_log(text: &str) -> Vec<Write> {
         })
     };
     text.lines().filter_map(read).collect()
+}
+
+/// How many writes each user asked for, by kubesim's record.
+pub fn totals(record: &Value) -> BTreeMap<String, u64> {
+    let is_write = |verb: &str| !matches!(verb, "get" | "list" | "watch");
+    let users = record["users"].as_object().into_iter().flatten();
+    users
+        .map(|(user, of_user)| {
+            let verbs = of_user["requests"].as_object().into_iter().flatten();
+            let counts = verbs.filter(|(verb, _)| is_write(verb)).flat_map(|(_, counts)| counts.as_object());
+            (user.clone(), counts.flat_map(|counts| counts.values()).filter_map(Value::as_u64).sum())
+        })
+        .collect()
+}
+
+/// The writes of a user that kubesim's record still holds, oldest first.
+pub fn read_record(record: &Value, user: &str) -> Vec<Write> {
+    let read = |entry: &Value| {
+        let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+        Write {
+            user: user.to_owned(),
+            // A kube-apiserver's log does not tell an apply from another patch.
+            verb: if entry["verb"] == "apply" { "patch".to_owned() } else { text("verb") },
+            resource: text("resource"),
+            namespace: text("namespace"),
+            name: text("name"),
+            code: entry["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0),
+            dry_run: entry["dryRun"] == true,
+        }
+    };
+    record["users"][user]["recent"].as_array().into_iter().flatten().map(read).collect()
 }

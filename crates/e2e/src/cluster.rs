@@ -1,13 +1,16 @@
 //! An API server of either kind, as processes of its own.
 
 mod real;
+mod sim;
 
-use crate::audit::Write;
+use crate::audit::{Write, read_log, read_record, totals};
 use crate::client::Api;
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use real::Real;
+pub use sim::Sim;
 
 /// Who comes with a token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -83,13 +86,20 @@ impl Kind {
 }
 
 /// A point in an API server's audit record.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark(usize);
+#[derive(Clone, Debug)]
+pub enum Mark {
+    /// In the audit log of a kube-apiserver: how long it was.
+    Length(usize),
+    /// In kubesim's record: how many writes each user had asked for.
+    Totals(BTreeMap<String, u64>),
+}
 
 /// An API server.
 pub enum Cluster {
     /// kube-apiserver.
     Real(Real),
+    /// kubesim.
+    Sim(Sim),
 }
 
 impl Cluster {
@@ -101,6 +111,7 @@ impl Cluster {
     fn folder(&self) -> &Path {
         match self {
             Cluster::Real(real) => real.folder(),
+            Cluster::Sim(sim) => sim.folder(),
         }
     }
 
@@ -119,6 +130,7 @@ impl Cluster {
     pub async fn ready(&mut self) -> Result<()> {
         match self {
             Cluster::Real(real) => real.ready().await,
+            Cluster::Sim(sim) => sim.ready().await,
         }
     }
 
@@ -126,6 +138,7 @@ impl Cluster {
     pub fn kill(&mut self) {
         match self {
             Cluster::Real(real) => real.kill(),
+            Cluster::Sim(sim) => sim.kill(),
         }
     }
 
@@ -136,6 +149,7 @@ impl Cluster {
     pub fn start_again(&mut self) -> Result<()> {
         match self {
             Cluster::Real(real) => real.start_again(),
+            Cluster::Sim(sim) => sim.start_again(),
         }
     }
 
@@ -143,9 +157,10 @@ impl Cluster {
     ///
     /// # Errors
     /// When the copy fails.
-    pub async fn back_up(&mut self) -> Result<()> {
+    pub fn back_up(&mut self) -> Result<()> {
         match self {
             Cluster::Real(real) => real.back_up(),
+            Cluster::Sim(sim) => sim.back_up(),
         }
     }
 
@@ -156,6 +171,7 @@ impl Cluster {
     pub async fn restore(&mut self) -> Result<()> {
         match self {
             Cluster::Real(real) => real.restore()?,
+            Cluster::Sim(sim) => sim.restore()?,
         }
         self.ready().await
     }
@@ -166,26 +182,43 @@ impl Cluster {
     /// When the record cannot be read.
     pub async fn mark(&self) -> Result<Mark> {
         match self {
-            Cluster::Real(real) => Ok(Mark(real.audit()?.len())),
+            Cluster::Real(real) => Ok(Mark::Length(real.audit()?.len())),
+            Cluster::Sim(sim) => Ok(Mark::Totals(totals(&sim.audit().await?))),
         }
     }
 
-    /// What a user wrote since, Leases apart.
+    /// What a user wrote since, Leases apart; questions that are asked by a POST are no writes.
     ///
     /// # Errors
-    /// When the record cannot be read.
-    pub async fn writes(&self, user: User, since: Mark) -> Result<Vec<Write>> {
-        let all = match self {
-            Cluster::Real(real) => crate::audit::read_log(real.audit()?.get(since.0..).unwrap_or_default()),
+    /// When the record cannot be read, or does not reach so far back.
+    pub async fn writes(&self, user: User, since: &Mark) -> Result<Vec<Write>> {
+        let mut writes = match (self, since) {
+            (Cluster::Real(real), Mark::Length(length)) => read_log(real.audit()?.get(*length..).unwrap_or_default()),
+            (Cluster::Sim(sim), Mark::Totals(before)) => {
+                let record = sim.audit().await?;
+                let of = |totals: &BTreeMap<String, u64>| totals.get(user.name()).copied().unwrap_or(0);
+                let count = usize::try_from(of(&totals(&record)).saturating_sub(of(before)))?;
+                let all = read_record(&record, user.name());
+                let first = all.len().checked_sub(count).context("the audit record does not reach so far back")?;
+                all[first..].to_vec()
+            }
+            _ => anyhow::bail!("the mark is one of another kind of API server"),
         };
-        let wanted = |write: &Write| write.user == user.name() && write.resource != "leases.coordination.k8s.io";
-        Ok(all.into_iter().filter(wanted).collect())
+        let is_meant = |write: &Write| {
+            write.user == user.name()
+                && write.resource != "leases.coordination.k8s.io"
+                && !write.resource.contains("reviews.auth")
+        };
+        writes.retain(is_meant);
+        ensure!(writes.iter().all(|write| !write.verb.is_empty()), "the audit record names every verb");
+        Ok(writes)
     }
 
     /// The last words of its processes.
     pub fn last_words(&self) -> String {
         match self {
             Cluster::Real(real) => real.last_words(),
+            Cluster::Sim(sim) => sim.last_words(),
         }
     }
 }

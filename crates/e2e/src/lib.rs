@@ -14,6 +14,7 @@
 //! | [`kubelet`] | makes pods ready where no kubelet runs |
 //! | [`client`] | requests to an API server |
 //! | [`audit`] | what a user wrote, by the API server's record |
+//! | [`files`] | copies of what stopped processes wrote |
 //! | [`wait`] | waiting for states |
 //! | [`objects`] | the objects that scenarios are about |
 //! | [`scenarios`] | the scenarios |
@@ -24,6 +25,7 @@
 pub mod audit;
 pub mod client;
 pub mod cluster;
+pub mod files;
 pub mod kubelet;
 pub mod objects;
 pub mod operator;

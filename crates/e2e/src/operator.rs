@@ -1,7 +1,7 @@
 //! An operator as a process of its own.
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -95,9 +95,7 @@ impl Operator {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let child = self.child.as_ref().context("the operator runs")?;
-        let id = Pid::from_raw(child.id().cast_signed()).context("a process has an id")?;
-        Ok(kill_process(id, signal)?)
+        crate::files::signal(self.child.as_ref().context("the operator runs")?.id(), signal)
     }
 
     /// Whether it was started and not ended by a scenario.

@@ -2,7 +2,7 @@
 
 use crate::audit::{Write, told};
 use crate::client::Api;
-use crate::cluster::{Cluster, Kind, Mark, Real, User};
+use crate::cluster::{Cluster, Kind, Mark, Real, Sim, User};
 use crate::objects::FEDERATIONS;
 use crate::operator::{Operator, Settings};
 use crate::wait::{PATIENCE, Seen, eventually, within};
@@ -106,7 +106,7 @@ impl World {
         for name in MEMBERS {
             clusters.push(match kind {
                 Kind::Real => Cluster::Real(Real::start(root.join(name))?),
-                Kind::Sim => bail!("there is no kubesim in this binary yet"),
+                Kind::Sim => Cluster::Sim(Sim::start(binary, root.join(name))?),
             });
         }
         try_join_all(clusters.iter_mut().map(Cluster::ready)).await?;
@@ -298,7 +298,7 @@ impl World {
     /// # Errors
     /// When the record cannot be read.
     pub async fn writes(&self, index: usize, marks: &[Mark]) -> Result<Vec<Write>> {
-        self.members[index].cluster.read().await.writes(User::Operator, marks[index]).await
+        self.members[index].cluster.read().await.writes(User::Operator, &marks[index]).await
     }
 
     /// Proves that no operator wrote anything to its API server since.

@@ -2,12 +2,12 @@
 
 use super::User;
 use crate::client::Api;
+use crate::files::{copy, while_stopped};
 use crate::kubelet::Kubelet;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hansa_controlplane::{Etcd, Process, binaries, free_ports};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -161,15 +161,10 @@ impl Real {
         self.api_server = None;
     }
 
-    /// Takes the state that etcd has on disk. A stopped process writes nothing, and a copy of what it
-    /// had written is what a crash leaves behind.
+    /// Takes the state that etcd has on disk.
     pub(super) fn back_up(&mut self) -> Result<()> {
         let etcd = self.etcd.as_ref().context("etcd runs")?;
-        let id = Pid::from_raw(etcd.process.id().cast_signed()).context("a process has an id")?;
-        kill_process(id, Signal::STOP)?;
-        let copied = copy(&self.folder.join("etcd"), &self.folder.join("backup"));
-        kill_process(id, Signal::CONT)?;
-        copied
+        while_stopped(etcd.process.id(), || copy(&self.folder.join("etcd"), &self.folder.join("backup")))
     }
 
     /// Starts with the state of the last backup. The controllers start with it, as they would when a
@@ -179,9 +174,7 @@ impl Real {
         self.controllers = None;
         self.api_server = None;
         self.etcd = None;
-        let data = self.folder.join("etcd");
-        std::fs::remove_dir_all(&data)?;
-        copy(&self.folder.join("backup"), &data)?;
+        copy(&self.folder.join("backup"), &self.folder.join("etcd"))?;
         self.start_again()
     }
 
@@ -204,21 +197,4 @@ impl Drop for Real {
         self.api_server = None;
         self.etcd = None;
     }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        std::fs::remove_dir_all(to)?;
-    }
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
 }

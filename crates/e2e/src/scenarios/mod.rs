@@ -7,7 +7,7 @@ use crate::cluster::Kind;
 use crate::runner::{Manner, Scenario};
 
 /// The kinds of league, in the order in which they run.
-pub const KINDS: &[Kind] = &[Kind::Real];
+pub const KINDS: &[Kind] = &[Kind::Sim, Kind::Real];
 
 const BOTH: &[Kind] = &[Kind::Real, Kind::Sim];
 

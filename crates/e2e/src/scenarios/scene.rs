@@ -255,7 +255,8 @@ impl Scene {
                 }
                 let outputs = member.admin.list(&resource.collection(&self.namespace)).await;
                 for output in outputs.unwrap_or_default().iter().take(5) {
-                    text.push_str(&format!("{}: {}\n", member.name, told_without_managers(output)));
+                    let told: String = told_without_managers(output).chars().take(600).collect();
+                    text.push_str(&format!("{}: {told}\n", member.name));
                 }
             }
             let lines = self.log(index).await;
