@@ -127,7 +127,7 @@ impl Operator {
         answer["author"] = json!(record.intent.author);
         answer["tombstone"] = json!(record.tombstone);
         if let Some(sealed) = &record.sealed {
-            answer["sealedTo"] = sealed.wraps.keys().collect();
+            answer["sealedTo"] = json!(sealed.wraps.keys().collect::<Vec<_>>());
         }
         if record.is_homeless() {
             answer["why"] = json!(

@@ -1,5 +1,6 @@
 //! Federated objects of this member: ingesting them, letting them go, telling their users.
 
+use crate::blobs::Placing;
 use crate::classify::{Refusal, classify};
 use crate::feed::ObjectName;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
@@ -12,9 +13,10 @@ use hansa_ledger::Record;
 use hansa_ledger::breaker::Pending;
 use hansa_ledger::cell::{RecordStatus, Stamped};
 use hansa_ledger::lives::{self, Departure, HomeObject, Standing};
-use hansa_ledger::mutation::Change;
-use hansa_ledger::record::{Body, Intent};
-use hansa_model::{FederatedSpec, Hash, MemberName, RecordKey, Takeover, TypeName};
+use hansa_ledger::mutation::{Change, Skipped};
+use hansa_ledger::record::Body;
+use hansa_model::{DeletionPolicy, FederatedSpec, Hash, MemberName, RecordKey, Takeover, TypeName};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,15 +75,15 @@ impl HomeWork {
 impl Operator {
     pub(crate) fn home_seen(&mut self, type_name: &TypeName, object: &Value) {
         let key = Self::key_of(type_name, &crate::feed::object_name(object));
-        let mut home = HomeState::reduce(type_name, object, &self.config.member);
+        let home = HomeState::reduce(type_name, object, &self.config.member);
+        if home.source.is_none() {
+            self.forget_source(&key);
+        }
         let state = self.objects.entry(key.clone()).or_default();
         if state.home.as_ref().is_some_and(|known| known.object.uid != home.object.uid) {
             state.home_work = HomeWork::default();
         }
         state.home_work.vanished = false;
-        if home.source.is_none() {
-            self.forget_source(&key);
-        }
         state.home = Some(home);
         self.touch(&key);
     }

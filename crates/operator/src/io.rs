@@ -9,6 +9,7 @@ use hansa_ledger::{Swap, Version, Versioned};
 use hansa_model::{FederatedType, RecordKey};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Times and randomness of one step; the machine has no other.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ pub enum Act {
 }
 
 /// What happened.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub enum Event {
     /// The process started.
     Start,
@@ -130,6 +131,31 @@ pub enum Event {
     },
 }
 
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Start => f.write_str("Start"),
+            Event::Wake => f.write_str("Wake"),
+            Event::Api { id, answer } => f.debug_struct("Api").field("id", id).field("answer", answer).finish(),
+            // Not the line, for the object in it may be a Secret.
+            Event::WatchLine { id, line } => write!(f, "WatchLine {{ id: {id:?}, line: {} bytes }}", line.len()),
+            Event::WatchClosed { id, status, reason } => f
+                .debug_struct("WatchClosed")
+                .field("id", id)
+                .field("status", status)
+                .field("reason", reason)
+                .finish(),
+            Event::Topo { id, answer } => f.debug_struct("Topo").field("id", id).field("answer", answer).finish(),
+            Event::TypeInstalled { id, answer } => {
+                f.debug_struct("TypeInstalled").field("id", id).field("answer", answer).finish()
+            }
+            Event::Query { query, question } => {
+                f.debug_struct("Query").field("query", query).field("question", question).finish()
+            }
+        }
+    }
+}
+
 /// The verb of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
@@ -168,8 +194,8 @@ impl ContentType {
     }
 }
 
-/// A request to the member's own API server.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A request to the member's own API server. Its `Debug` shows no body, for that may be a Secret's.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ApiRequest {
     /// The verb.
     pub method: Method,
@@ -202,13 +228,28 @@ impl ApiRequest {
     }
 }
 
-/// What the API server answered.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What the API server answered. Its `Debug` shows no body, for that may be a Secret's.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ApiAnswer {
     /// The HTTP status.
     pub status: u16,
     /// The body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.metadata_only { " (metadata)" } else { "" };
+        let (body, media_type) = (self.body.len(), self.content_type.media_type());
+        write!(f, "{:?} {}{kind}", self.method, self.path)?;
+        if body > 0 { write!(f, ", {body} bytes of {media_type}") } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for ApiAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}, {} bytes", self.status, self.body.len())
+    }
 }
 
 /// A call of the topology server.

@@ -68,13 +68,23 @@ pub(crate) struct OutputWork {
 }
 
 /// What stands where an output is to be.
-#[derive(Debug)]
 enum Look {
     Nothing,
     /// An object that Hansa did not make, whole.
     Foreign(Box<Value>),
     /// It may be adopted.
     Adoptable,
+}
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not what stands in it: it may be a Secret.
+        f.write_str(match self {
+            Look::Nothing => "Nothing",
+            Look::Foreign(_) => "Foreign",
+            Look::Adoptable => "Adoptable",
+        })
+    }
 }
 
 impl OutputWork {
@@ -94,7 +104,7 @@ impl Operator {
             return;
         };
         let key = Self::key_of(type_name, &crate::feed::object_name(object));
-        let live = Live::reduce(type_name, &kind, object);
+        let live = self.reduce_live(type_name, &kind, object);
         let state = self.objects.entry(key.clone()).or_default();
         if state.live.as_ref() != Some(&live) {
             state.live = Some(live);
@@ -133,22 +143,34 @@ impl Operator {
         spec: &FederatedSpec,
         member: &MemberName,
     ) -> Result<hansa_render::Output, String> {
+        let template = self.template(key, context, record, spec)?;
+        self.render_template(key, context, record, spec, &template, member)
+    }
+
+    /// The concrete object that a template gives for a member.
+    fn render_template(
+        &self,
+        key: &RecordKey,
+        context: &Context,
+        record: &Record,
+        spec: &FederatedSpec,
+        template: &Value,
+        member: &MemberName,
+    ) -> Result<hansa_render::Output, String> {
         let group = key.type_name.group();
         let version = &context.federated_type.version;
         let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
         let identity =
             Identity { api_version: api_version.clone(), kind: context.installed.kind.clone(), key: key.clone() };
-        let template = spec
-            .template
-            .as_ref()
-            .ok_or("spec.templateFrom: sealed templates are opened by the operator of a placed member")?;
         let member = context.spec.member(member).ok_or_else(|| format!("{member} is no member of the league"))?;
         let marks = Marks { league: context.league, incarnation: record.incarnation, revision: record.revision };
         let built_in = BuiltInKeys::of(&api_version, &context.installed.kind);
         let schema = SchemaKeys(context.installed.list_keys.clone());
         let keys: &dyn ListKeys = if context.installed.list_keys.is_empty() { &built_in } else { &schema };
-        hansa_render::output(&identity, template, &spec.overrides, member, &marks, keys)
-            .map_err(|error| error.to_string())
+        let mut output = hansa_render::output(&identity, template, &spec.overrides, member, &marks, keys)
+            .map_err(|error| error.to_string())?;
+        output.hash = self.remembered_hash(&key.type_name, output.hash);
+        Ok(output)
     }
 
     pub(crate) fn process_output(
@@ -185,19 +207,25 @@ impl Operator {
             }
             Duty::Keep => self.process_keep(key, context, object, record),
             Duty::Remove => {
-                let spec = Self::intent_spec(record);
-                let policy = match (&record.tombstone, spec) {
-                    (Some(tombstone), _) => tombstone.policy,
-                    (None, Ok(spec)) => spec.deletion_policy,
-                    (None, Err(_)) => DeletionPolicy::Orphan,
-                };
+                let policy = self.removal_policy(key, record);
                 self.process_remove(key, object, record, policy);
             }
         }
     }
 
+    /// What becomes of this member's output when it is to go.
+    fn removal_policy(&self, key: &RecordKey, record: &Record) -> DeletionPolicy {
+        match (&record.tombstone, self.intent_spec(record)) {
+            (Some(tombstone), _) => tombstone.policy,
+            // What users keep here as the source of the object's content is not taken from them.
+            (None, Ok(spec)) if self.is_source(key, record, &spec) => DeletionPolicy::Orphan,
+            (None, Ok(spec)) => spec.deletion_policy,
+            (None, Err(_)) => DeletionPolicy::Orphan,
+        }
+    }
+
     /// What this member said last about a record, brought to its present life.
-    fn base_status(&self, key: &RecordKey, record: &Record) -> RecordStatus {
+    pub(crate) fn base_status(&self, key: &RecordKey, record: &Record) -> RecordStatus {
         match self.status_of(&self.config.member, key) {
             Some(status) if status.incarnation == record.incarnation => status.clone(),
             Some(status) => RecordStatus { stamped: status.stamped.clone(), ..fresh(record) },
@@ -215,11 +243,20 @@ impl Operator {
 
     fn process_keep(&mut self, key: &RecordKey, context: &Context, object: &mut Object, record: &Record) {
         self.removals_unwanted(key, object, record);
-        let spec = match Self::intent_spec(record) {
+        let spec = match self.intent_spec(record) {
             Ok(spec) => spec,
             Err(error) => return self.say(key, record, State::Refused, error),
         };
-        let rendered = match self.render(key, context, record, &spec) {
+        if self.is_source(key, record, &spec) {
+            return self.say(key, record, State::Applied, crate::sealing::THE_SOURCE);
+        }
+        let template = match self.template(key, context, record, &spec) {
+            Ok(template) => template,
+            // What is sealed and does not open may open yet; what stands here is left as it is.
+            Err(error) if record.sealed.is_some() => return self.say(key, record, State::Waiting, error),
+            Err(error) => return self.say(key, record, State::Refused, error),
+        };
+        let rendered = match self.render_template(key, context, record, &spec, &template, &self.config.member) {
             Ok(rendered) => rendered,
             Err(error) => return self.say(key, record, State::Refused, error),
         };
@@ -415,7 +452,7 @@ impl Operator {
     /// Sends what an output needs next, if it still needs anything.
     pub(crate) fn start_output_work(&mut self, key: &RecordKey) {
         let Some(context) = self.context(key) else { return };
-        let Some(record) = self.record_in_page(key) else { return };
+        let Some(record) = self.record_in_page(key).filter(|record| self.has_bodies(key, record)) else { return };
         let mut object = self.objects.remove(key).unwrap_or_default();
         if !object.output_work.busy
             && let Some((call, request)) = self.next_output_call(key, &context, &mut object, &record)
@@ -434,7 +471,7 @@ impl Operator {
         record: &Record,
     ) -> Option<(OutputCall, ApiRequest)> {
         let path = self.output_path(key, context);
-        let spec = Self::intent_spec(record).ok();
+        let spec = self.intent_spec(record).ok();
         match duty(record, &self.config.member) {
             Duty::Keep => {
                 let spec = spec?;
@@ -457,19 +494,14 @@ impl Operator {
                 Some(live) => {
                     let fenced = self.is_fenced(&object.output_work, record);
                     object.output_work.fenced = None;
-                    let policy = record
-                        .tombstone
-                        .as_ref()
-                        .map(|tombstone| tombstone.policy)
-                        .or(spec.map(|spec| spec.deletion_policy));
                     if !fenced {
                         self.fence(key);
                         return None;
                     }
-                    match policy {
-                        Some(DeletionPolicy::Delete) => Some((OutputCall::Delete, delete(&path, live))),
+                    match self.removal_policy(key, record) {
+                        DeletionPolicy::Delete => Some((OutputCall::Delete, delete(&path, live))),
                         // The whole object is needed to take the marks and the ownership off.
-                        Some(DeletionPolicy::Orphan) | None => Some((OutputCall::Orphan, ApiRequest::get(path))),
+                        DeletionPolicy::Orphan => Some((OutputCall::Orphan, ApiRequest::get(path))),
                     }
                 }
             },
@@ -486,6 +518,9 @@ impl Operator {
         spec: &FederatedSpec,
         path: &str,
     ) -> Option<(OutputCall, ApiRequest)> {
+        if self.is_source(key, record, spec) {
+            return None;
+        }
         let rendered = self.render(key, context, record, spec).ok()?;
         let work = &mut object.output_work;
         if work.migrate && object.live.is_some() {
@@ -567,7 +602,7 @@ impl Operator {
                 let ours = body["metadata"]["labels"][hansa_render::LEAGUE_LABEL].as_str() == label.as_deref();
                 if ours {
                     // The feed will show it; until then it is known from here.
-                    object.live = Some(Live::reduce(&key.type_name, kind, body));
+                    object.live = Some(self.reduce_live(&key.type_name, kind, body));
                     work.look = None;
                 } else {
                     work.look = Some(Look::Foreign(Box::new(body.clone())));
@@ -605,7 +640,7 @@ impl Operator {
             }
             OutputCall::Apply { output, incarnation, .. } => {
                 self.metrics.applies += 1;
-                let live = Live::reduce(&key.type_name, kind, body);
+                let live = self.reduce_live(&key.type_name, kind, body);
                 work.look = None;
                 work.refused = None;
                 let owned = live.owned.unwrap_or_else(|| Hash::of(&Value::Null));
@@ -641,7 +676,7 @@ impl Operator {
                     // Nothing is left with the earlier tools (the answer to the patch ends here too).
                     None => {
                         work.migrate = false;
-                        object.live = Some(Live::reduce(&key.type_name, kind, body));
+                        object.live = Some(self.reduce_live(&key.type_name, kind, body));
                         self.relearn(key, object, record);
                     }
                 }

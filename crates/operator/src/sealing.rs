@@ -30,6 +30,7 @@ use serde_json::Value;
 use source::Sources;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+pub(crate) use wraps::Untrusted;
 
 /// What the status of a home says of its own copy.
 pub(crate) const THE_SOURCE: &str = "the source: the Secret that users keep here is left as it is";

@@ -6,6 +6,7 @@ use crate::classify::classify;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{FeedId, Operator, Purpose};
 use crate::observed::{MANAGER, status_hash};
+use crate::sealing::Untrusted;
 use hansa_model::{Hash, MemberName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -66,6 +67,9 @@ impl Operator {
         own.spec = Some(Hash::of(&object["spec"]));
         own.status = Some(status_hash(&object["status"]));
         own.conditions = object["status"]["conditions"].clone();
+        if plural == "members" {
+            self.pins_seen(object);
+        }
         self.continue_upkeep(&name);
     }
 
@@ -171,7 +175,10 @@ impl Operator {
         let Some(league) = self.league.clone() else { return };
         for member in &league.spec.members {
             let spec = serde_json::to_value(member).expect("a member always encodes");
-            let status = self.member_status(&member.name);
+            let mut status = self.member_status(&member.name);
+            if let Some(keys) = self.pin_keys(&member.name) {
+                status["publicKeys"] = json!(keys);
+            }
             self.keep_own(OwnName::new("members", member.name.as_str()), Some(spec), Some(status));
         }
     }
@@ -216,7 +223,10 @@ impl Operator {
                 "TopologyServerAway",
                 "the topology server cannot be used: what was last agreed is kept up".to_owned(),
             ),
-            Some(_) => ("True", "Heartbeat", "its operator lives".to_owned()),
+            Some(_) => match self.trusted_key(member) {
+                Err(Untrusted::Differs(why)) => ("False", "KeyDiffers", why),
+                _ => ("True", "Heartbeat", "its operator lives".to_owned()),
+            },
         };
         let mut status = json!({
             "ready": ready == "True",

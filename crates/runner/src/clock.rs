@@ -13,6 +13,13 @@ pub fn now() -> Now {
     Now { monotonic_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX), entropy: entropy() }
 }
 
+/// Fresh randomness for keys, from the operating system.
+pub fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+    bytes
+}
+
 /// Fresh randomness from the operating system.
 pub fn entropy() -> u64 {
     getrandom::u64().expect("the operating system gives randomness")

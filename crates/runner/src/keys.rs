@@ -1,11 +1,11 @@
 //! The operator's keys: made on its first start, kept in a Secret of its own cluster, never logged.
 
 use crate::api_server::call;
-use crate::clock::entropy;
+use crate::clock::random_bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
-use hansa_operator::{ApiRequest, ContentType, Method};
+use hansa_operator::{ApiRequest, ContentType, Method, PrivateKeys};
 use kube::Client;
 use serde_json::{Value, json};
 use std::fmt;
@@ -32,12 +32,7 @@ impl fmt::Debug for Keys {
 impl Keys {
     /// New keys from the operating system's randomness.
     pub fn generate() -> Self {
-        let seed = || {
-            let mut bytes = [0u8; 32];
-            bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&entropy().to_le_bytes()));
-            bytes
-        };
-        Keys { signing: SigningKey::from_bytes(&seed()), sealing: StaticSecret::from(seed()) }
+        Keys { signing: SigningKey::from_bytes(&random_bytes()), sealing: StaticSecret::from(random_bytes()) }
     }
 
     /// The public halves, as they stand in a spec's `publicKeys`.
@@ -46,6 +41,11 @@ impl Keys {
             format!("ed25519:{}", STANDARD.encode(self.signing.verifying_key().as_bytes())),
             format!("x25519:{}", STANDARD.encode(PublicKey::from(&self.sealing).as_bytes())),
         ]
+    }
+
+    /// The private halves that the operator itself uses, with fresh randomness for what it seals.
+    pub fn private(&self) -> PrivateKeys {
+        PrivateKeys::new(self.sealing.to_bytes(), random_bytes())
     }
 
     fn to_secret(&self, namespace: &str) -> Value {
@@ -120,6 +120,7 @@ mod tests {
         assert_eq!(again.public(), keys.public());
         let secret = STANDARD.encode(keys.signing.to_bytes());
         assert!(!format!("{keys:?}").contains(&secret));
+        assert_eq!(keys.public()[1], keys.private().public());
         assert!(Keys::from_secret(&json!({"data": {"ed25519": "AA=="}})).unwrap_err().contains("data.ed25519"));
     }
 }

@@ -207,6 +207,7 @@ async fn operate(
         // Unique to this start: the time, and enough randomness for two starts in one millisecond.
         incarnation: Incarnation((now.wall_ms << 12) | (now.entropy & 0xfff)),
         public_keys: keys.public(),
+        keys: keys.private(),
         observe: options.observe,
         max_in_flight: options.max_in_flight,
         heartbeat_ms: options.heartbeat.as_millis() as u64,
