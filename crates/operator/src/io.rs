@@ -139,12 +139,9 @@ impl fmt::Debug for Event {
             Event::Api { id, answer } => f.debug_struct("Api").field("id", id).field("answer", answer).finish(),
             // Not the line, for the object in it may be a Secret.
             Event::WatchLine { id, line } => write!(f, "WatchLine {{ id: {id:?}, line: {} bytes }}", line.len()),
-            Event::WatchClosed { id, status, reason } => f
-                .debug_struct("WatchClosed")
-                .field("id", id)
-                .field("status", status)
-                .field("reason", reason)
-                .finish(),
+            Event::WatchClosed { id, status, reason } => {
+                f.debug_struct("WatchClosed").field("id", id).field("status", status).field("reason", reason).finish()
+            }
             Event::Topo { id, answer } => f.debug_struct("Topo").field("id", id).field("answer", answer).finish(),
             Event::TypeInstalled { id, answer } => {
                 f.debug_struct("TypeInstalled").field("id", id).field("answer", answer).finish()
