@@ -100,12 +100,19 @@ fn invite(stage: &Stage, screen: &mut Screen) {
 
 async fn tell(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     opening(stage, screen).await?;
+    screen.let_read().await;
     application(stage, screen).await?;
+    screen.let_read().await;
     image_change(stage, screen).await?;
+    screen.let_read().await;
     let before = crash(stage, screen).await?;
+    screen.let_read().await;
     comeback(stage, screen, &before).await?;
+    screen.let_read().await;
     accident(stage, screen).await?;
+    screen.let_read().await;
     without_topo(stage, screen).await?;
+    screen.let_read().await;
     silent_restart(stage, screen).await?;
     screen.step("Done");
     screen.say("Three clusters, no hub: every one of them could be written to, and none was needed.");
@@ -293,7 +300,15 @@ async fn image_change(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
 /// c. The home dies; another member takes the object over and edits it.
 async fn crash(stage: &mut Stage, screen: &mut Screen) -> Result<BTreeMap<String, String>> {
     screen.step("c. The home's API server and operator are killed; the league goes on");
-    let pods = uids(&stage.members[0].client, PODS).await;
+    let aws = stage.members[0].client.clone();
+    // The pods that the rollout replaced are still ending for a moment.
+    eventually("aws has its four pods and no others", async || {
+        let list = try_get(&aws, PODS).await.unwrap_or_default();
+        let stays = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_null();
+        Ok(list["items"].as_array().is_some_and(|pods| pods.len() == 4 && pods.iter().all(stays)))
+    })
+    .await?;
+    let pods = uids(&aws, PODS).await;
     for process in [stage.members[0].operator.take(), stage.members[0].api_server.take()] {
         let mut process = process.context("the home runs")?;
         screen.command(&format!("kill -9 {}", process.id()));
@@ -488,7 +503,7 @@ async fn silent_restart(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     }
     for index in 0..MEMBERS.len() {
         let mut old = stage.members[index].operator.take().context("the operator runs")?;
-        screen.command(&format!("kill {} && hansa operator --member {} …", old.id(), MEMBERS[index].0));
+        screen.command(&format!("kill -9 {} && hansa operator --member {} …", old.id(), MEMBERS[index].0));
         old.kill();
         stage.start_operator(index)?;
     }

@@ -1,7 +1,10 @@
 //! What the demo prints: the same lines with and without a terminal, colours only on one.
 
 use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a step is left to be read.
+const READING: Duration = Duration::from_secs(5);
 
 /// Prints the story.
 #[derive(Debug)]
@@ -59,6 +62,13 @@ impl Screen {
         } else {
             self.line(&format!("   {} {text}", self.paint("1;31", "✗")));
             self.failures.push(format!("{}: {text}", self.step));
+        }
+    }
+
+    /// Leaves people the time to read a step; nobody reads along in a pipe.
+    pub async fn let_read(&self) {
+        if self.colours {
+            tokio::time::sleep(READING).await;
         }
     }
 
