@@ -337,6 +337,16 @@ mod tests {
     }
 
     #[test]
+    fn of_metadata_no_contents_are_asked_for() {
+        let mut feed = Feed::of_metadata("/api/v1/secrets".into());
+        let FeedRequest::List(list) = feed.next(NOW) else { panic!("lists first") };
+        feed.listed(Ok((200, &page(&[], "7", ""))), NOW).unwrap();
+        let FeedRequest::Watch(watch) = feed.next(NOW) else { panic!("then watches") };
+        assert!(list.accept().starts_with("application/json;as=PartialObjectMetadataList;"), "{}", list.accept());
+        assert!(watch.accept().starts_with("application/json;as=PartialObjectMetadata;"), "{}", watch.accept());
+    }
+
+    #[test]
     fn a_watch_that_timed_out_goes_on_from_where_it_was() {
         let mut feed = Feed::new("/api/v1/configmaps".into(), None);
         feed.next(NOW);

@@ -218,6 +218,17 @@ impl ApiRequest {
         }
     }
 
+    /// The media types that are wanted in the answer. A page of a list and a single object (or the
+    /// objects of a watch) go by different names.
+    pub fn accept(&self) -> &'static str {
+        let is_list = self.path.contains("?limit=") || self.path.contains("&limit=");
+        match (self.metadata_only, is_list) {
+            (false, _) => "application/json",
+            (true, false) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+            (true, true) => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        }
+    }
+
     /// A write.
     pub fn write(method: Method, path: impl Into<String>, content_type: ContentType, body: &Value) -> Self {
         let body = serde_json::to_vec(body).expect("JSON always encodes into memory").into();

@@ -32,12 +32,7 @@ pub fn http_request(request: &ApiRequest) -> Result<Request<Body>, http::Error> 
         Method::Patch => http::Method::PATCH,
         Method::Delete => http::Method::DELETE,
     };
-    let accept = if request.metadata_only {
-        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-    } else {
-        "application/json"
-    };
-    let mut builder = Request::builder().method(method).uri(&request.path).header(ACCEPT, accept);
+    let mut builder = Request::builder().method(method).uri(&request.path).header(ACCEPT, request.accept());
     if !request.body.is_empty() {
         builder = builder.header(CONTENT_TYPE, request.content_type.media_type());
     }
