@@ -12,6 +12,7 @@
 //! | [`cluster`] | an API server of either kind |
 //! | [`operator`] | an operator as a process |
 //! | [`kubelet`] | makes pods ready where no kubelet runs |
+//! | [`kubectl`] | the real kubectl |
 //! | [`client`] | requests to an API server |
 //! | [`audit`] | what a user wrote, by the API server's record |
 //! | [`files`] | copies of what stopped processes wrote |
@@ -26,6 +27,7 @@ pub mod audit;
 pub mod client;
 pub mod cluster;
 pub mod files;
+pub mod kubectl;
 pub mod kubelet;
 pub mod objects;
 pub mod operator;

@@ -1,6 +1,9 @@
 //! The scenarios.
 
+pub mod adoption;
 pub mod basics;
+pub mod drift;
+pub mod homes;
 pub mod scene;
 
 use crate::cluster::Kind;
@@ -23,6 +26,17 @@ pub fn all() -> Vec<Scenario> {
         scenario!("create-edit-delete", Beside, BOTH, basics::create_edit_delete),
         scenario!("override", Beside, BOTH, basics::overrides),
         scenario!("move", Beside, BOTH, basics::placement_moves),
+        scenario!("two-homes", Beside, BOTH, homes::two_homes),
+        scenario!("conflict", Beside, BOTH, homes::conflict),
+        scenario!("stranger", Beside, BOTH, homes::stranger),
+        scenario!("drift-repaired", Beside, BOTH, drift::repaired),
+        scenario!("others-fields", Beside, BOTH, drift::others_fields),
+        scenario!("fight", Beside, BOTH, drift::fight),
+        scenario!("strays", Beside, BOTH, drift::strays),
+        scenario!("adoption", Beside, BOTH, adoption::running_deployment),
+        scenario!("adoption-differing", Beside, BOTH, adoption::differing),
+        scenario!("adoption-never", Beside, BOTH, adoption::never_and_orphan),
         scenario!("restart-writes-nothing", Alone, BOTH, basics::restart_writes_nothing),
+        scenario!("restored-home", Alone, BOTH, homes::restored_home),
     ]
 }
