@@ -68,7 +68,10 @@ impl Core {
 
     /// Stores a value as it is: for the parts of an object that only the system writes, such as
     /// finalizers of its own and owner references.
-    pub(crate) fn overwrite(&mut self, resource: &ResourceId, value: Value, revision: u64) {
+    pub(crate) fn overwrite(&mut self, resource: &ResourceId, mut value: Value, revision: u64) {
+        if let Some(found) = self.registry.by_id(resource) {
+            found.storage_schema.normalize(&mut value);
+        }
         self.store.put(resource, value, revision);
     }
 }

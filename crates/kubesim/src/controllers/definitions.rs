@@ -29,7 +29,17 @@ impl Core {
         if live.deleting {
             self.empty_definition(&live, definition);
         } else if let Some(next) = self.establish(&definition) {
-            self.overwrite(&ID.into(), next, 0);
+            self.write_definition_status(key, &next);
+        }
+    }
+
+    fn write_definition_status(&mut self, key: &str, next: &Value) {
+        let status = next["status"].clone();
+        let written = self.alter(ID, key, Some("status"), "kube-apiserver", |definition| {
+            value::set(definition, &["status"], status);
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, definition = key, "a status was refused");
         }
     }
 
@@ -69,7 +79,7 @@ impl Core {
         if value::list(&definition, &["metadata", "finalizers"]).is_empty() {
             self.store.remove(&ID.into(), &live.key());
         } else if before != definition {
-            self.overwrite(&ID.into(), definition, 0);
+            self.write_definition_status(&live.key(), &definition);
         }
     }
 }

@@ -172,7 +172,7 @@ impl Core {
                 let message = format!("Created new replica set {name:?}");
                 let now = self.now;
                 self.set_status(ID, &live.key(), |deployment| {
-                    set_updated_condition(deployment, "Progressing", true, "NewReplicaSetCreated", &message, now);
+                    set_updated_condition(deployment, "Progressing", "True", "NewReplicaSetCreated", &message, now);
                     value::set(deployment, &["metadata", "annotations", REVISION], json!(revision.to_string()));
                 });
                 if replicas > 0 {
@@ -190,7 +190,7 @@ impl Core {
                 let message = format!("Failed to create new replica set {name:?}: {error}");
                 let now = self.now;
                 self.set_status(ID, &live.key(), |deployment| {
-                    set_updated_condition(deployment, "Progressing", false, "ReplicaSetCreateError", &message, now);
+                    set_updated_condition(deployment, "Progressing", "False", "ReplicaSetCreateError", &message, now);
                 });
                 self.event(ID, &live.key(), "Warning", "ReplicaSetCreateError", &message, COMPONENT);
                 self.controllers.add_at(self.now + 5000, Task::Deployment(live.key()));
@@ -235,7 +235,7 @@ impl Core {
                 set_updated_condition(
                     deployment,
                     "Progressing",
-                    true,
+                    "True",
                     "FoundNewReplicaSet",
                     &format!("Found new replica set {name:?}"),
                     now,
@@ -357,18 +357,18 @@ impl Core {
         self.set_status(ID, key, |deployment| {
             set_counts(deployment, &[("terminatingReplicas", terminating)], &counts);
             value::set(deployment, &["status", "observedGeneration"], json!(generation));
-            if let Progress::Condition(holds, reason, message) = &progress {
-                set_updated_condition(deployment, "Progressing", *holds, reason, message, now);
+            if let Progress::Condition(status, reason, message) = &progress {
+                set_updated_condition(deployment, "Progressing", status, reason, message, now);
             }
             let (reason, message) = match enough {
                 true => ("MinimumReplicasAvailable", "Deployment has minimum availability."),
                 false => ("MinimumReplicasUnavailable", "Deployment does not have minimum availability."),
             };
-            set_updated_condition(deployment, "Available", enough, reason, message, now);
+            set_updated_condition(deployment, "Available", if enough { "True" } else { "False" }, reason, message, now);
             match failure {
                 Some(failure) => {
                     let message = failure["message"].as_str().unwrap_or_default();
-                    set_updated_condition(deployment, "ReplicaFailure", true, "FailedCreate", message, now);
+                    set_updated_condition(deployment, "ReplicaFailure", "True", "FailedCreate", message, now);
                 }
                 None => {
                     if let Some(list) =
@@ -426,7 +426,7 @@ fn copied_annotations(deployment: &Value, revision: i64, plan: &Plan) -> Value {
 
 enum Progress {
     /// The condition is to be this.
-    Condition(bool, &'static str, String),
+    Condition(&'static str, &'static str, String),
     /// The condition stays; it may time out then.
     Waiting(time::Millis),
     /// The condition stays.
@@ -446,22 +446,25 @@ fn progress_of(
     if paused {
         return match reason {
             "DeploymentPaused" => Progress::Settled,
-            _ => Progress::Condition(true, "DeploymentPaused", "Deployment is paused".to_string()),
+            _ => Progress::Condition("Unknown", "DeploymentPaused", "Deployment is paused".to_string()),
         };
     }
     if reason == "DeploymentPaused" {
-        return Progress::Condition(true, "DeploymentResumed", "Deployment is resumed".to_string());
+        return Progress::Condition("Unknown", "DeploymentResumed", "Deployment is resumed".to_string());
     }
     if complete {
         let message = format!("ReplicaSet {set:?} has successfully progressed.");
         let same = current.is_some_and(|current| current["message"] == message.as_str());
         return match reason {
             "NewReplicaSetAvailable" if same => Progress::Settled,
-            _ => Progress::Condition(true, "NewReplicaSetAvailable", message),
+            _ => Progress::Condition("True", "NewReplicaSetAvailable", message),
         };
     }
     if moved || reason == "NewReplicaSetAvailable" && set.is_empty() {
-        return Progress::Condition(true, "ReplicaSetUpdated", format!("ReplicaSet {set:?} is progressing."));
+        return Progress::Condition("True", "ReplicaSetUpdated", format!("ReplicaSet {set:?} is progressing."));
+    }
+    if reason == "DeploymentResumed" {
+        return Progress::Condition("True", "ReplicaSetUpdated", format!("ReplicaSet {set:?} is progressing."));
     }
     if matches!(reason, "NewReplicaSetAvailable" | "ProgressDeadlineExceeded" | "") {
         return Progress::Settled;
@@ -474,7 +477,7 @@ fn progress_of(
     let until = updated + deadline * 1000;
     if now >= until {
         return Progress::Condition(
-            false,
+            "False",
             "ProgressDeadlineExceeded",
             format!("ReplicaSet {set:?} has timed out progressing."),
         );

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::api::MANAGER;
 use super::queue::{Controllers, Task};
 use crate::core::Core;
 use crate::core::store::{Change, Key};
@@ -58,14 +59,15 @@ impl Core {
             regarding["namespace"] = json!(namespace);
         }
         let event: Value = json!({
-            "metadata": { "name": name, "namespace": namespace, "uid": self.random.uuid(), "creationTimestamp": now },
+            "metadata": { "name": name, "namespace": namespace },
             "involvedObject": regarding,
             "reason": reason, "message": message, "type": kind, "count": 1,
             "firstTimestamp": now, "lastTimestamp": now, "eventTime": null,
             "source": { "component": component }, "reportingComponent": component, "reportingInstance": "",
         });
-        if self.store.get("namespaces", &namespace).is_some_and(|live| !live.deleting) {
-            self.overwrite(&"events".into(), event, 0);
+        // Where the namespace is going, nothing is recorded any more.
+        if let Err(error) = self.make("events", MANAGER, event) {
+            tracing::trace!(%error, "an event is not recorded");
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::api::MANAGER;
 use super::queue::{Controllers, Task};
 use crate::core::Core;
 use crate::core::delete::{DeleteOptions, Propagation};
@@ -106,7 +107,7 @@ impl Core {
         let live = self.store.by_uid(&owner.uid).and_then(|(resource, key)| self.store.get(resource, key));
         match live {
             Some(live) if live.namespace.is_none() || live.namespace == object.namespace => {
-                let waits = live.deleting && owner.block_owner_deletion && has_finalizer(&live.value(), FOREGROUND);
+                let waits = live.deleting && has_finalizer(&live.value(), FOREGROUND);
                 if waits { OwnerState::Waiting } else { OwnerState::There }
             }
             _ => OwnerState::Gone,
@@ -115,20 +116,25 @@ impl Core {
 
     fn drop_owners(&mut self, resource: &ResourceId, key: &Key, gone: impl Fn(&Owner) -> bool) {
         let Some(object) = self.store.get(resource, key).cloned() else { return };
-        let mut value = object.value();
-        let kept: Vec<Value> = value::list(&value, &["metadata", "ownerReferences"])
+        let kept: Vec<Value> = value::list(&object.value(), &["metadata", "ownerReferences"])
             .iter()
             .zip(&object.owners)
             .filter(|(_, owner)| !gone(owner))
             .map(|(reference, _)| reference.clone())
             .collect();
-        let metadata = value::object_at(&mut value, &["metadata"]);
-        if kept.is_empty() {
-            metadata.remove("ownerReferences");
-        } else {
-            metadata.insert("ownerReferences".into(), json!(kept));
+        let set = |value: &mut Value| {
+            if kept.is_empty() {
+                value::remove(value, &["metadata", "ownerReferences"]);
+            } else {
+                value::set(value, &["metadata", "ownerReferences"], json!(kept));
+            }
+        };
+        if self.alter(resource, key, None, MANAGER, set).is_err() {
+            // An object that its own rules refuse by now loses its owner all the same.
+            let mut value = object.value();
+            set(&mut value);
+            self.overwrite(resource, value, object.revision);
         }
-        self.overwrite(resource, value, object.revision);
     }
 
     /// Takes a finalizer away, and the object with it when it was the last.

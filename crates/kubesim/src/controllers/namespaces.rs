@@ -64,7 +64,7 @@ impl Core {
                     tracing::debug!(%error, "no root certificate");
                 }
             }
-            Some(live) if value::string(&live, &["data", "ca.crt"]) != Some(authority.as_str()) => {
+            Some(live) if live["data"] != json!({ "ca.crt": authority }) => {
                 let altered = self.alter("configmaps", &place, None, MANAGER, |map| {
                     value::set(map, &["data"], json!({ "ca.crt": authority }));
                 });
@@ -102,16 +102,25 @@ impl Core {
         let mut namespace = live.value();
         let before = namespace.clone();
         self.describe_emptying(&mut namespace, &left, &finalizers);
-        if left.is_empty()
-            && let Some(list) = value::get_mut(&mut namespace, &["spec", "finalizers"]).and_then(Value::as_array_mut)
-        {
-            list.retain(|finalizer| finalizer != "kubernetes");
+        if before != namespace {
+            let status = namespace["status"].clone();
+            self.set_status("namespaces", name, |namespace| value::set(namespace, &["status"], status));
         }
-        let kept = !value::list(&namespace, &["spec", "finalizers"]).is_empty()
-            || !value::list(&namespace, &["metadata", "finalizers"]).is_empty();
+        if !left.is_empty() {
+            return;
+        }
+        let Some(live) = self.store.get("namespaces", name).cloned() else { return };
+        let mut namespace = live.value();
+        let mut finalizers = value::list(&namespace, &["spec", "finalizers"]).to_vec();
+        finalizers.retain(|finalizer| finalizer != "kubernetes");
+        let kept = !value::list(&namespace, &["metadata", "finalizers"]).is_empty() || !finalizers.is_empty();
+        match finalizers.is_empty() {
+            true => drop(value::remove(&mut namespace, &["spec", "finalizers"])),
+            false => value::set(&mut namespace, &["spec", "finalizers"], json!(finalizers)),
+        }
         if !kept {
             self.store.remove(&"namespaces".into(), &live.key());
-        } else if before != namespace {
+        } else if namespace != live.value() {
             self.overwrite(&"namespaces".into(), namespace, 0);
         }
     }

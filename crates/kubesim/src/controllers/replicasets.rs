@@ -26,6 +26,7 @@ impl Core {
         if !live.deleting && self.pods_of(&live).is_empty() {
             self.adopt("pods", &live, &selector, &reference);
         }
+        self.release(&live, &selector);
         let pods = self.pods_of(&live);
         let (active, rest): (Vec<Pod>, Vec<Pod>) = pods.into_iter().partition(Pod::is_active);
         let wanted = usize::try_from(value::integer(&set, &["spec", "replicas"]).unwrap_or(1)).unwrap_or(0);

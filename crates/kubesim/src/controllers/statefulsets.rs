@@ -9,6 +9,7 @@ use super::queue::Task;
 use super::revisions::Keeper;
 use super::workload::{Pod, controller_reference, pod_of, set_counts};
 use crate::core::Core;
+use crate::core::selector::LabelSelector;
 use crate::core::store::{Key, Object};
 use crate::value;
 
@@ -27,6 +28,8 @@ impl Core {
             .filter(|current| revisions.iter().any(|known| known == current))
             .unwrap_or(&update)
             .to_string();
+        let selector = LabelSelector::from_object(value::get(&set, &["spec", "selector"]));
+        self.release(&live, &selector);
         let mut pods: BTreeMap<i64, Pod> =
             self.pods_of(&live).into_iter().filter_map(|pod| Some((ordinal(&pod.object.name)?, pod))).collect();
         let first = value::integer(&set, &["spec", "ordinals", "start"]).unwrap_or(0);

@@ -12,7 +12,7 @@ use super::workload::{Pod, scaled};
 use crate::core::selector::LabelSelector;
 use crate::core::store::{Change, Key, Store};
 use crate::core::strategy::set_condition;
-use crate::core::{Core, time};
+use crate::core::{ApiError, Core, time};
 use crate::value;
 
 const BUDGETS: &str = "poddisruptionbudgets.policy";
@@ -170,26 +170,28 @@ impl Core {
             value::string(&autoscaler, &["spec", "scaleTargetRef", field]).unwrap_or_default().to_string()
         };
         let resource = self.registry.by_kind(&reference("apiVersion"), &reference("kind")).cloned();
+        let missing = match &resource {
+            Some(resource) => ApiError::not_found(&resource.group, &resource.plural, &reference("name")).message,
+            None => format!("no matches for kind {:?} in group {:?}", reference("kind"), reference("apiVersion")),
+        };
         let place = format!("{}/{}", live.namespace.as_deref().unwrap_or_default(), reference("name"));
         let target =
             resource.and_then(|resource| self.store.get(&resource.id, &place).cloned()).map(|target| target.value());
         let now = self.now;
         let generation = value::integer(&autoscaler, &["metadata", "generation"]).unwrap_or(0);
-        self.set_status(AUTOSCALERS, key, |autoscaler| {
-            value::set(autoscaler, &["status", "observedGeneration"], json!(generation));
-            match target {
-                Some(target) => {
-                    let replicas = value::integer(&target, &["spec", "replicas"]).unwrap_or(1);
-                    value::set(autoscaler, &["status", "currentReplicas"], json!(replicas));
-                    let message = "the HPA controller was able to get the target's current scale";
-                    set_condition(autoscaler, "AbleToScale", true, "SucceededGetScale", message, now);
-                    let message = "kubesim measures nothing, so it does not scale";
-                    set_condition(autoscaler, "ScalingActive", false, "FailedGetResourceMetric", message, now);
-                }
-                None => {
-                    let message = "the HPA controller was unable to get the target's current scale";
-                    set_condition(autoscaler, "AbleToScale", false, "FailedGetScale", message, now);
-                }
+        self.set_status(AUTOSCALERS, key, |autoscaler| match target {
+            Some(target) => {
+                value::set(autoscaler, &["status", "observedGeneration"], json!(generation));
+                let replicas = value::integer(&target, &["spec", "replicas"]).unwrap_or(1);
+                value::set(autoscaler, &["status", "currentReplicas"], json!(replicas));
+                let message = "the HPA controller was able to get the target's current scale";
+                set_condition(autoscaler, "AbleToScale", true, "SucceededGetScale", message, now);
+                let message = "kubesim measures nothing, so it does not scale";
+                set_condition(autoscaler, "ScalingActive", false, "FailedGetResourceMetric", message, now);
+            }
+            None => {
+                let message = format!("the HPA controller was unable to get the target's current scale: {missing}");
+                set_condition(autoscaler, "AbleToScale", false, "FailedGetScale", &message, now);
             }
         });
     }

@@ -9,7 +9,7 @@ use super::queue::{Controllers, Task};
 use crate::core::random::safe_encode;
 use crate::core::selector::LabelSelector;
 use crate::core::store::{Change, Key, Object};
-use crate::core::strategy::{condition, is_finished, is_ready};
+use crate::core::strategy::{condition, is_finished, is_ready, set_condition_status};
 use crate::core::time::{self, Millis};
 use crate::core::{ApiError, Core};
 use crate::value;
@@ -126,16 +126,15 @@ pub(super) fn pod_of(template: &Value, namespace: &str, owner: &Value) -> Value 
 pub(super) fn set_updated_condition(
     object: &mut Value,
     name: &str,
-    holds: bool,
+    status: &str,
     reason: &str,
     message: &str,
     now: Millis,
 ) {
     let old = condition(object, name).cloned();
-    crate::core::strategy::set_condition(object, name, holds, reason, message, now);
-    let unchanged = old.as_ref().is_some_and(|old| {
-        old["reason"] == reason && old["message"] == message && old["status"] == if holds { "True" } else { "False" }
-    });
+    set_condition_status(object, name, status, reason, message, now);
+    let unchanged =
+        old.as_ref().is_some_and(|old| old["reason"] == reason && old["message"] == message && old["status"] == status);
     let at = match (&old, unchanged) {
         (Some(old), true) => old["lastUpdateTime"].clone(),
         _ => json!(time::seconds(now)),
@@ -176,6 +175,26 @@ impl Core {
             .filter_map(|(of, key)| self.store.get(&of, &key).cloned())
             .filter(|object| object.controller().is_some_and(|controller| controller.uid == owner.uid))
             .collect()
+    }
+
+    /// Lets pods go whose labels an owner does not select any more.
+    pub(super) fn release(&mut self, owner: &Object, selector: &LabelSelector) {
+        for pod in self.owned("pods", owner) {
+            if selector.matches(&pod.labels) || pod.deleting {
+                continue;
+            }
+            let released = self.alter("pods", &pod.key(), None, MANAGER, |pod| {
+                let mut owners = value::list(pod, &["metadata", "ownerReferences"]).to_vec();
+                owners.retain(|reference| reference["uid"] != owner.uid.as_str());
+                match owners.is_empty() {
+                    true => drop(value::remove(pod, &["metadata", "ownerReferences"])),
+                    false => value::set(pod, &["metadata", "ownerReferences"], json!(owners)),
+                }
+            });
+            if let Err(error) = released {
+                tracing::warn!(%error, pod = pod.name, "a pod is not released");
+            }
+        }
     }
 
     /// Takes over objects that match and have no controller, as after an orphaning deletion.

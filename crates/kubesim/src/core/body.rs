@@ -10,6 +10,8 @@ use super::error::ApiError;
 use super::http::Request;
 use super::options::{FieldValidation, WriteOptions, media_type};
 use super::route::Target;
+use crate::schema::FieldError;
+use crate::value;
 
 /// Objects above this size are refused, as kube-apiserver does.
 const LIMIT: usize = 3 * 1024 * 1024;
@@ -43,16 +45,25 @@ pub fn json(bytes: &[u8], kind: &str) -> Result<Body, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let seed = Node { path: String::new(), duplicates: &mut duplicates };
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value)).map_err(|error| {
-        let mut start: String = String::from_utf8_lossy(bytes).chars().take(29).collect();
-        if bytes.len() > 29 {
-            start.push_str(" ...");
-        }
+        let start = shown(bytes);
         let why = if error.is_eof() { "unexpected end of JSON input".to_string() } else { error.to_string() };
         ApiError::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({start})"
         ))
     })?;
     Ok(Body { value, duplicates })
+}
+
+/// The start of a body in a message: as text if it looks like JSON, else in hexadecimal digits.
+fn shown(bytes: &[u8]) -> String {
+    const LENGTH: usize = 30;
+    let more = if bytes.len() > LENGTH { " ..." } else { "" };
+    let start = &bytes[..bytes.len().min(LENGTH)];
+    match bytes.first() {
+        None => "<empty>".to_string(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
+        Some(_) => format!("{}{more}", start.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
 }
 
 /// Decodes YAML (which JSON is, too).
@@ -80,20 +91,19 @@ impl Body {
             )));
         }
         fill_type(&mut object, target)?;
-        let unknown = target.version.schema.prune(&mut object);
+        let mut unknown = target.version.schema.prune(&mut object);
+        if resource.custom {
+            unknown.sort();
+        }
         let mut problems: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
         problems.extend(self.duplicates.iter().map(|path| format!("duplicate field {path:?}")));
         match options.validation {
             FieldValidation::Strict if !problems.is_empty() => {
                 let strict = format!("strict decoding error: {}", problems.join(", "));
-                let message = match resource.custom {
-                    true => strict,
-                    false => format!(
-                        "{} in version {:?} cannot be handled as a {}: {strict}",
-                        resource.kind, target.version.name, resource.kind
-                    ),
-                };
-                return Err(ApiError::bad_request(message));
+                return Err(ApiError::bad_request(format!(
+                    "{} in version {:?} cannot be handled as a {}: {strict}",
+                    resource.kind, target.version.name, resource.kind
+                )));
             }
             FieldValidation::Warn => problems.into_iter().for_each(|problem| options.warn(problem)),
             _ => {}
@@ -113,13 +123,15 @@ pub fn fill_type(object: &mut Value, target: &Target) -> Result<(), ApiError> {
         let version = api_version.rsplit('/').next().unwrap_or_default();
         let group = target.resource.group.split('.').next().unwrap_or_default();
         let internal = if group.is_empty() { "core" } else { group };
-        return Err(ApiError::bad_request(match resource.custom {
-            true => format!("the kind in the data ({kind}) does not match the expected kind ({})", resource.kind),
-            false => format!(
-                "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({internal}.{}): unknown conversion",
-                resource.kind, resource.kind
-            ),
-        }));
+        if resource.custom {
+            let name = value::string(object, &["metadata", "name"]).unwrap_or_default();
+            let error = FieldError::invalid("kind", &Value::String(kind), &format!("must be {}", resource.kind));
+            return Err(ApiError::invalid(&resource.group, &resource.kind, name, vec![error]));
+        }
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({internal}.{}): unknown conversion",
+            resource.kind, resource.kind
+        )));
     }
     if !api_version.is_empty() && api_version != expected {
         return Err(ApiError::bad_request(format!(
@@ -193,7 +205,12 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+        // Whole numbers are integers, however they are written.
+        Ok(if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
+            (value as i64).into()
+        } else {
+            value.into()
+        })
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -35,6 +35,7 @@ impl Core {
         let established = super::strategy::condition(&definition, "Established")
             .is_some_and(|found| found["status"] == json!("True"));
         if established && let Some(resource) = resource_of(&definition) {
+            self.store.begin(&resource.id);
             self.registry.set_custom(resource);
         }
     }
@@ -47,40 +48,54 @@ impl Core {
         let group = text(&["spec", "group"]);
         let own = text(&["metadata", "name"]);
         let names = &definition["spec"]["names"];
-        let mut problem = None;
+        let mut taken: Vec<Value> = Vec::new();
+        let mut kinds: Vec<Value> = Vec::new();
         for other in self.store.list(ID, None).filter(|other| other.name != own) {
             let other = other.value();
             let accepted = &other["status"]["acceptedNames"];
             if value::string(&other, &["spec", "group"]) != Some(group) {
                 continue;
             }
-            if accepted["kind"] == names["kind"] || accepted["listKind"] == names["listKind"] {
-                problem = Some(("KindConflict", format!("{} is already in use", names["kind"])));
-            }
-            let taken: Vec<&Value> = value::list(accepted, &["shortNames"])
-                .iter()
-                .chain([&accepted["plural"], &accepted["singular"]])
-                .collect();
-            if let Some(short) = value::list(names, &["shortNames"]).iter().find(|short| taken.contains(short)) {
-                problem = Some(("ShortNamesConflict", format!("{short} is already in use")));
+            taken.extend(value::list(accepted, &["shortNames"]).iter().cloned());
+            taken.extend([accepted["plural"].clone(), accepted["singular"].clone()]);
+            kinds.extend([accepted["kind"].clone(), accepted["listKind"].clone()]);
+        }
+        // Each name is accepted by itself; the last that is not gives the reason.
+        let mut problem = None;
+        let mut accepted = definition["status"]["acceptedNames"].clone();
+        for (field, used, reason) in [
+            ("plural", &taken, "PluralConflict"),
+            ("singular", &taken, "SingularConflict"),
+            ("shortNames", &taken, "ShortNamesConflict"),
+            ("kind", &kinds, "KindConflict"),
+            ("listKind", &kinds, "ListKindConflict"),
+        ] {
+            let wish = &names[field];
+            let clash = match wish {
+                Value::Array(list) => list.iter().find(|name| used.contains(name)),
+                name => Some(name).filter(|name| !name.is_null() && used.contains(name)),
+            };
+            match clash {
+                Some(name) => problem = Some((reason, format!("{name} is already in use"))),
+                None if wish.is_null() => drop(value::remove(&mut accepted, &[field])),
+                None => value::set(&mut accepted, &[field], wish.clone()),
             }
         }
+        match &names["categories"] {
+            Value::Null => drop(value::remove(&mut accepted, &["categories"])),
+            categories => value::set(&mut accepted, &["categories"], categories.clone()),
+        }
+        value::set(&mut next, &["status", "acceptedNames"], accepted);
         match problem {
             Some((reason, message)) => {
                 set_condition(&mut next, "NamesAccepted", false, reason, &message, self.now);
-                set_condition(&mut next, "Established", false, "NotAccepted", "not all names are accepted", self.now);
+                let message = "not all names are accepted";
+                set_condition(&mut next, "Established", false, "NotAccepted", message, self.now);
             }
             None => {
-                value::set(&mut next, &["status", "acceptedNames"], names.clone());
                 set_condition(&mut next, "NamesAccepted", true, "NoConflicts", "no conflicts found", self.now);
-                set_condition(
-                    &mut next,
-                    "Established",
-                    true,
-                    "InitialNamesAccepted",
-                    "the initial names have been accepted",
-                    self.now,
-                );
+                let message = "the initial names have been accepted";
+                set_condition(&mut next, "Established", true, "InitialNamesAccepted", message, self.now);
             }
         }
         let stored =
@@ -134,7 +149,8 @@ fn resource_of(definition: &Value) -> Option<Resource> {
             versions.push(Arc::new(version));
         }
     }
-    versions.sort_by_key(|version| priority(&version.name));
+    versions.sort_by_key(|version: &Arc<Version>| priority(&version.name));
+    advise(&mut versions, &group, &kind);
     let (storage, storage_schema) = storage?;
     let plural = text(&["names", "plural"]);
     Some(Resource {
@@ -156,6 +172,21 @@ fn resource_of(definition: &Value) -> Option<Resource> {
         plural,
         kind,
     })
+}
+
+/// The warning of a deprecated version that brings none of its own: use the best one that is not
+/// deprecated.
+fn advise(versions: &mut [Arc<Version>], group: &str, kind: &str) {
+    let deprecated = |version: &Version| version.custom.as_ref().is_some_and(|custom| custom.deprecation.is_some());
+    let best = versions.iter().find(|version| !deprecated(version)).map(|version| version.name.clone());
+    for version in versions.iter_mut() {
+        let version = Arc::make_mut(version);
+        let Some(custom) = version.custom.as_mut() else { continue };
+        if custom.deprecation.as_deref() == Some("") {
+            let advice = best.as_ref().map(|best| format!("; use {group}/{best} {kind}")).unwrap_or_default();
+            custom.deprecation = Some(format!("{group}/{} {kind} is deprecated{advice}", version.name));
+        }
+    }
 }
 
 fn version_of(group: &str, kind: &str, entry: &Value, preserve: bool) -> Option<Version> {
@@ -192,10 +223,8 @@ fn version_of(group: &str, kind: &str, entry: &Value, preserve: bool) -> Option<
             verbs: verbs(),
         });
     }
-    let deprecated = (entry["deprecated"] == json!(true)).then(|| {
-        let given = entry["deprecationWarning"].as_str().map(String::from);
-        given.unwrap_or_else(|| format!("{group}/{name} {kind} is deprecated"))
-    });
+    let deprecated = (entry["deprecated"] == json!(true))
+        .then(|| entry["deprecationWarning"].as_str().unwrap_or_default().to_string());
     let selectable = value::list(entry, &["selectableFields"])
         .iter()
         .filter_map(|field| Some(field["jsonPath"].as_str()?.trim_start_matches('.').to_string()))

@@ -14,7 +14,7 @@ use super::options::{WriteOptions, media_type};
 use super::read::{Query, matches};
 use super::registry::Resource;
 use super::route::Target;
-use super::store::{Key, Object};
+use super::store::Object;
 use super::{crd, strategy, time};
 use crate::schema::FieldError;
 use crate::value;
@@ -66,8 +66,9 @@ impl DeleteOptions {
                     given[field] = json!(text);
                 }
             }
-            if let Some(seconds) = request.parameter("gracePeriodSeconds").and_then(|text| text.parse::<i64>().ok()) {
-                given["gracePeriodSeconds"] = json!(seconds);
+            if let Some(text) = request.parameter("gracePeriodSeconds") {
+                let wrong = |_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+                given["gracePeriodSeconds"] = json!(text.parse::<i64>().map_err(wrong)?);
             }
             if request.parameter("orphanDependents").is_some() {
                 given["orphanDependents"] = json!(request.flag("orphanDependents"));
@@ -222,6 +223,10 @@ impl Core {
             if dry_run {
                 return Ok(Deleted::Gone(live.clone()));
             }
+            if before != object {
+                // Pods are marked before they go, and watchers see it.
+                self.store.put(&resource.id, object, live.revision);
+            }
             let gone = self.store.remove(&resource.id, &live.key()).unwrap_or_else(|| live.clone());
             return Ok(Deleted::Gone(gone));
         }
@@ -232,10 +237,7 @@ impl Core {
         if dry_run {
             return Ok(Deleted::Waiting(Arc::new(Object::new(object, live.version, live.revision))));
         }
-        let key: Key = live.key();
-        let stored = self.store.put(&resource.id, object, live.revision);
-        debug_assert_eq!(stored.key(), key);
-        Ok(Deleted::Waiting(stored))
+        Ok(Deleted::Waiting(self.store.put(&resource.id, object, live.revision)))
     }
 }
 
@@ -317,20 +319,14 @@ fn pod_grace(object: &mut Value, how: &DeleteOptions, now: time::Millis) -> Grac
             return Grace::Over;
         }
         let Some(wish) = how.grace.filter(|wish| *wish < left) else { return Grace::Unchanged };
-        if wish == 0 {
-            return Grace::Over;
-        }
         set_grace(object, wish, now);
-        return Grace::Started;
+        return if wish == 0 { Grace::Over } else { Grace::Started };
     }
     let wish = how.grace.unwrap_or_else(|| strategy::grace_period(object));
     let wish = if strategy::grace_period(object) == 0 { 0 } else { wish };
-    if wish == 0 {
-        return Grace::Over;
-    }
     set_grace(object, wish, now);
     bump_generation(object);
-    Grace::Started
+    if wish == 0 { Grace::Over } else { Grace::Started }
 }
 
 fn set_grace(object: &mut Value, seconds: i64, now: time::Millis) {

@@ -95,13 +95,18 @@ impl Output {
     }
 
     /// Reads `includeObject` of a table request.
-    pub fn including(mut self, parameter: Option<&str>) -> Self {
-        self.include = match parameter {
-            Some("Object") => Include::Object,
-            Some("None") => Include::None,
+    pub fn including(mut self, parameter: Option<&str>) -> Result<Self, ApiError> {
+        self.include = match (self.form, parameter) {
+            (Form::Table, Some("Object")) => Include::Object,
+            (Form::Table, Some("None")) => Include::None,
+            (Form::Table, Some(other)) if other != "Metadata" => {
+                return Err(ApiError::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+                )));
+            }
             _ => Include::Metadata,
         };
-        self
+        Ok(self)
     }
 
     /// An answer of this JSON.
@@ -138,8 +143,10 @@ impl Encoder<'_> {
             convert::from_storage(&self.resource.id, &self.version.name, &mut value);
             return Bytes::from(value.to_string());
         }
-        if self.resource.custom && object.revision != self.resource.revision {
-            return Bytes::from(self.resource.refresh(object).to_string());
+        if self.resource.custom
+            && (object.revision != self.resource.revision || self.version.name != self.resource.storage)
+        {
+            return Bytes::from(self.resource.refresh(object, self.version).to_string());
         }
         object.body().clone()
     }

@@ -152,6 +152,8 @@ pub struct Response {
     pub warnings: Vec<String>,
     /// `ETag`, on discovery and OpenAPI documents.
     pub etag: Option<String>,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
     /// The body.
     pub body: Bytes,
 }
@@ -164,7 +166,14 @@ impl Response {
 
     /// An answer of ready bytes.
     pub fn bytes(status: u16, content_type: &str, body: Bytes) -> Self {
-        Response { status, content_type: content_type.to_string(), warnings: Vec::new(), etag: None, body }
+        Response {
+            status,
+            content_type: content_type.to_string(),
+            warnings: Vec::new(),
+            etag: None,
+            retry_after: None,
+            body,
+        }
     }
 
     /// A plain-text answer.

@@ -41,6 +41,29 @@ fn is_qualified_part(text: &str) -> bool {
         && ends(text.chars().last())
 }
 
+/// What is wrong with the key of a label, if anything.
+pub fn label_key_problem(key: &str) -> Option<String> {
+    let problems = qualified_problems(key);
+    (!problems.is_empty()).then(|| problems.join("; "))
+}
+
+/// What is wrong with the value of a label, if anything.
+pub fn label_value_problem(label: &str) -> Option<String> {
+    if label.len() > 63 {
+        return Some("must be no more than 63 bytes".to_string());
+    }
+    (!label.is_empty() && !is_qualified_part(label)).then(|| LABEL_VALUE.to_string())
+}
+
+/// What is wrong with the key of an annotation, if anything: one text for all.
+fn annotation_problem(key: &str) -> Option<String> {
+    if qualified_problems(key).is_empty() {
+        return None;
+    }
+    let detail = NAME_PART.replace("name part must consist", "a valid label key must consist");
+    Some(format!("{detail} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"))
+}
+
 /// What is wrong with a name, if anything.
 pub fn name_problem(name: &str, names: Names) -> Option<String> {
     let longest = match names {
@@ -52,6 +75,7 @@ pub fn name_problem(name: &str, names: Names) -> Option<String> {
         return Some(format!("must be no more than {longest} bytes"));
     }
     match names {
+        Names::Label if name.contains('.') => Some("must not contain dots".to_string()),
         Names::Subdomain => (!is_subdomain(name)).then(|| SUBDOMAIN.to_string()),
         Names::Label => (!is_label(name)).then(|| LABEL.to_string()),
         Names::Segment => segment_problem(name),
@@ -93,7 +117,7 @@ fn qualified_problems(name: &str) -> Vec<String> {
 /// Fills in what the system sets on a new object.
 pub fn start(object: &mut Value, now: &str, uid: String) {
     let metadata = value::object_at(object, &["metadata"]);
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "resourceVersion"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         metadata.remove(field);
     }
     metadata.insert("creationTimestamp".into(), json!(now));
@@ -139,16 +163,25 @@ pub fn carry_over(old: &Value, new: &mut Value) -> Vec<FieldError> {
             }
         }
     }
-    for field in ["creationTimestamp", "generation", "deletionTimestamp", "resourceVersion", "selfLink"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if let Some(is) = metadata.get(field).filter(|is| !is.is_null() && before.get(field).is_none()) {
+            errors.push(FieldError::invalid(format!("metadata.{field}"), is, "field is immutable"));
+        }
+    }
+    let kept = [
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+        "selfLink",
+    ];
+    for field in kept {
         match before.get(field) {
             Some(was) => metadata.insert(field.into(), was.clone()),
             None => metadata.remove(field),
         };
     }
-    match before.get("deletionGracePeriodSeconds") {
-        Some(was) => metadata.insert("deletionGracePeriodSeconds".into(), was.clone()),
-        None => metadata.remove("deletionGracePeriodSeconds"),
-    };
     errors.extend(new_finalizers(old, new));
     errors
 }
@@ -198,7 +231,7 @@ pub fn validate(object: &Value, names: Names) -> Vec<FieldError> {
     }
     let mut size = 0;
     for (key, annotation) in map("annotations") {
-        for problem in qualified_problems(&key.to_lowercase()) {
+        if let Some(problem) = annotation_problem(&key.to_lowercase()) {
             errors.push(FieldError::invalid("metadata.annotations", &json!(key), &problem));
         }
         size += key.len() + annotation.as_str().map_or(0, str::len);
@@ -207,14 +240,15 @@ pub fn validate(object: &Value, names: Names) -> Vec<FieldError> {
         errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS));
     }
     errors.extend(owner_errors(object));
-    for finalizer in value::list(object, &["metadata", "finalizers"]).iter().filter_map(Value::as_str) {
+    for (index, finalizer) in value::list(object, &["metadata", "finalizers"]).iter().enumerate() {
+        let Some(finalizer) = finalizer.as_str() else { continue };
         for problem in qualified_problems(finalizer) {
             errors.push(FieldError::invalid("metadata.finalizers", &json!(finalizer), &problem));
         }
         let known = matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes");
         if !finalizer.contains('/') && !known {
             errors.push(FieldError::invalid(
-                "metadata.finalizers",
+                format!("metadata.finalizers[{index}]"),
                 &json!(finalizer),
                 "name is neither a standard finalizer name nor is it fully qualified",
             ));
@@ -239,7 +273,7 @@ fn owner_errors(object: &Value) -> Vec<FieldError> {
         }
         for field in ["kind", "name", "uid"] {
             if text(field).is_empty() {
-                errors.push(FieldError::invalid(format!("{path}.{field}"), &json!(""), "must not be empty"));
+                errors.push(FieldError::required(format!("{path}.{field}"), "must not be empty"));
             }
         }
         if owner["controller"] == json!(true) {
@@ -309,7 +343,7 @@ mod tests {
     use super::*;
 
     fn texts(errors: &[FieldError]) -> Vec<String> {
-        errors.iter().map(|error| error.to_string().chars().take(90).collect()).collect()
+        errors.iter().map(|error| error.to_string().chars().take(57).collect()).collect()
     }
 
     #[test]
@@ -323,12 +357,12 @@ mod tests {
         assert_eq!(
             texts(&validate(&bad, Names::Subdomain)),
             [
-                "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lowe",
-                "metadata.labels: Invalid value: \"x/\": name part must be non-empty",
-                "metadata.labels: Invalid value: \"x/\": name part must consist of alphanumeric characters",
-                "metadata.labels: Invalid value: \"-\": a valid label must be an empty string or consist o",
-                "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty",
-                "metadata.finalizers: Invalid value: \"thing\": name is neither a standard finalizer name n",
+                "metadata.name: Invalid value: \"A\": a lowercase RFC 1123",
+                "metadata.labels: Invalid value: \"x/\": name part must be n",
+                "metadata.labels: Invalid value: \"x/\": name part must cons",
+                "metadata.labels: Invalid value: \"-\": a valid label must b",
+                "metadata.ownerReferences[0].uid: Required value: must not",
+                "metadata.finalizers[0]: Invalid value: \"thing\": name is n",
             ]
         );
         assert!(name_problem("system:node", Names::Segment).is_none());

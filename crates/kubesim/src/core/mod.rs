@@ -212,13 +212,17 @@ impl Core {
     fn dispatch(&mut self, request: &Request) -> Result<Reply, ApiError> {
         let target = match route::route(&self.registry, request) {
             Ok(Route::Resource(target)) => target,
+            Ok(Route::OldWatch(target)) => return self.old_watch(request, &target),
             Ok(_) if request.method != "GET" => return Err(ApiError::method_not_allowed()),
             Ok(other) => return self.document(request, other).map(Reply::Response),
             Err(error) => {
                 // Who may not is not told what there is.
-                if let Some(parts) = route::wanted(request) {
-                    let verb = plain_verb(request, parts.name.is_some()).unwrap_or_default();
-                    self.config.access.check(&request.user, &parts.attributes(verb))?;
+                match route::wanted(request) {
+                    Some(parts) => {
+                        let verb = plain_verb(request, parts.name.is_some()).unwrap_or_default();
+                        self.config.access.check(&request.user, &parts.attributes(verb))?;
+                    }
+                    None => self.check_path(request)?,
                 }
                 return Err(error);
             }
@@ -287,6 +291,33 @@ impl Core {
         Ok(response)
     }
 
+    /// Paths that are no resources are for those who may do everything, discovery aside.
+    fn check_path(&self, request: &Request) -> Result<(), ApiError> {
+        if self.config.access.rules(&request.user).is_none() {
+            return Ok(());
+        }
+        let verb = request.method.to_lowercase();
+        let why = format!("User {:?} cannot {verb} path {:?}", request.user.name, request.path);
+        Err(ApiError::forbidden("", "", "", &why))
+    }
+
+    /// `/api/v1/watch/...`, as watches were asked for before the parameter.
+    fn old_watch(&mut self, request: &Request, target: &Target) -> Result<Reply, ApiError> {
+        let wish = Attributes {
+            verb: "watch",
+            group: &target.resource.group,
+            resource: &target.resource.plural,
+            subresource: "",
+            namespace: target.namespace.as_deref().unwrap_or_default(),
+            name: target.name(),
+        };
+        self.config.access.check(&request.user, &wish)?;
+        self.audit.count(&request.user.name, "watch", &target.resource.name());
+        let mut request = request.clone();
+        request.query.push(("watch".to_string(), "true".to_string()));
+        self.watch(&request, target)
+    }
+
     fn document(&mut self, request: &Request, route: Route) -> Result<Response, ApiError> {
         match route {
             Route::Discovery(which) => self.discover(request, &which),
@@ -294,13 +325,10 @@ impl Core {
             Route::Health => Ok(Response::text(200, "ok")),
             Route::Version => Ok(Response::json(200, &discovery::version())),
             Route::Audit => {
-                if self.config.access.rules(&request.user).is_some() {
-                    let why = format!("User {:?} cannot get path {:?}", request.user.name, request.path);
-                    return Err(ApiError::forbidden("", "", "", &why));
-                }
+                self.check_path(request)?;
                 Ok(Response::json(200, &json!(self.audit)))
             }
-            Route::Resource(_) => Err(ApiError::no_page()),
+            Route::Resource(_) | Route::OldWatch(_) => Err(ApiError::no_page()),
         }
     }
 
@@ -351,7 +379,6 @@ impl Core {
 /// The verb that a request's method and target make.
 fn verb(request: &Request, target: &Target) -> Result<&'static str, ApiError> {
     let verb = match plain_verb(request, target.name.is_some()) {
-        Some("watch") if target.subresource.is_some() => "get",
         Some(verb) => verb,
         None => return Err(ApiError::method_not_allowed()),
     };
@@ -377,8 +404,9 @@ fn verb(request: &Request, target: &Target) -> Result<&'static str, ApiError> {
 fn plain_verb(request: &Request, named: bool) -> Option<&'static str> {
     let watching = request.flag("watch") && request.query.iter().any(|(key, _)| key == "watch");
     Some(match (request.method.as_str(), named) {
-        ("GET", _) if watching => "watch",
+        // A watch of one name is asked for by a field selector; on a path with a name the parameter means nothing.
         ("GET", true) => "get",
+        ("GET", false) if watching => "watch",
         ("GET", false) => "list",
         ("POST", _) => "create",
         ("PUT", true) => "update",
@@ -401,5 +429,7 @@ fn refusal(request: &Request, error: &ApiError) -> Response {
         message = error.message,
         "refused"
     );
-    Response::json(error.code, &error.status())
+    let status = error.status();
+    let retry_after = status["details"]["retryAfterSeconds"].as_u64();
+    Response { retry_after, ..Response::json(error.code, &status) }
 }

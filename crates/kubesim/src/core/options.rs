@@ -65,9 +65,12 @@ impl WriteOptions {
             }
         };
         let given = request.parameter("fieldManager");
-        if let Some(manager) = given.filter(|manager| manager.len() > 128) {
+        if given.is_some_and(|manager| manager.len() > 128) {
             errors.push(FieldError::too_long("fieldManager", 128));
-            tracing::debug!(manager, "field manager too long");
+        }
+        if let Some((at, bad)) = given.and_then(|manager| manager.char_indices().find(|(_, c)| c.is_control())) {
+            let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(bad));
+            errors.push(FieldError::invalid("fieldManager", &json!(given), &detail));
         }
         let apply = is_apply(request);
         let forced = request.query.iter().any(|(key, _)| key == "force");

@@ -32,7 +32,7 @@ impl Kind {
             "application/strategic-merge-patch+json" if !custom => Ok(Kind::Strategic),
             "application/apply-patch+yaml" => Ok(Kind::Apply),
             _ if custom => Err(ApiError::unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor",
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
             _ => {
                 let mut error = ApiError::unsupported_media_type("415: Unsupported Media Type");
@@ -153,9 +153,9 @@ fn named_as_the_path(target: &Target, mut object: Value) -> Result<Value, ApiErr
         if given.is_empty() {
             value::set(&mut object, &["metadata", "namespace"], json!(namespace));
         } else if given != namespace {
-            return Err(ApiError::bad_request(format!(
-                "the namespace of the object ({given}) does not match the namespace on the request ({namespace})"
-            )));
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
     }
     Ok(object)

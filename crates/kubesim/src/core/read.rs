@@ -154,9 +154,9 @@ impl Continue {
 impl Core {
     /// `GET` of one object.
     pub(super) fn get(&mut self, request: &Request, target: &Target) -> Result<Response, ApiError> {
-        let output = Output::negotiate(request.accept.as_deref())?.including(request.parameter("includeObject"));
+        let output = Output::negotiate(request.accept.as_deref())?.including(request.parameter("includeObject"))?;
         if let Some(text) = request.parameter("resourceVersion") {
-            let version = parse_version(text).map_err(ApiError::bad_request)?;
+            let version = parse_version(text).map_err(ApiError::unclassified)?;
             if version > self.store.version() {
                 return Err(ApiError::version_too_large(version, self.store.version()));
             }
@@ -181,11 +181,15 @@ impl Core {
 
     /// `GET` of a collection.
     pub(super) fn list(&mut self, request: &Request, target: &Target) -> Result<Response, ApiError> {
-        let output = Output::negotiate(request.accept.as_deref())?.including(request.parameter("includeObject"));
+        let output = Output::negotiate(request.accept.as_deref())?.including(request.parameter("includeObject"))?;
         let query = Query::read(request, target)?;
         let page = self.page(request, target, &query)?;
         let selects = !query.labels.is_empty() || !query.fields.is_empty();
         let mut metadata = json!({ "resourceVersion": page.version.to_string() });
+        if target.resource.custom {
+            // Lists without Go types of their own do not leave empty fields out.
+            metadata["continue"] = json!("");
+        }
         let mut objects: Vec<&Object> = Vec::new();
         let mut rest = 0;
         let mut last = None;

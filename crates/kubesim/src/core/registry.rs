@@ -107,11 +107,13 @@ impl Resource {
         !self.custom && convert::converts(&self.group, &self.plural, version)
     }
 
-    /// An object that was stored under an older schema, as the schema of now would have it.
-    pub fn refresh(&self, object: &Object) -> Value {
+    /// An object that was stored under an older schema or another version, as a version of now
+    /// would have it.
+    pub fn refresh(&self, object: &Object, version: &Version) -> Value {
+        let schema = if version.name == self.storage { &self.storage_schema } else { &version.schema };
         let mut value = object.value();
-        self.storage_schema.prune(&mut value);
-        self.storage_schema.apply_defaults(&mut value);
+        schema.prune(&mut value);
+        schema.apply_defaults(&mut value);
         value
     }
 }

@@ -39,6 +39,8 @@ impl Target {
 pub enum Route {
     /// Something of a resource.
     Resource(Target),
+    /// A watch by its path.
+    OldWatch(Target),
     /// `/api`, `/apis`.
     Discovery(Discovery),
     /// `/openapi/v3` and below: what follows it.
@@ -149,11 +151,12 @@ pub fn route(registry: &Registry, request: &Request) -> Result<Route, ApiError> 
         return Ok(Route::Discovery(Discovery::Version(group.to_string(), version.to_string())));
     }
     if !registry.has_version(group, version) {
-        return Err(ApiError::no_page());
+        return Err(if registry.is_builtin_group(group) { ApiError::no_resource() } else { ApiError::no_page() });
     }
-    if rest[0] == "watch" {
-        return Err(ApiError::not_implemented("watch paths, deprecated since Kubernetes 1.11; use ?watch=true"));
-    }
+    let (old_watch, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() && request.method == "GET" => (true, rest),
+        rest => (false, rest),
+    };
     let missing = || if registry.is_builtin_group(group) { ApiError::no_resource() } else { ApiError::no_page() };
     let parts = parts(group, version, rest).ok_or_else(missing)?;
     let (resource, version) = registry.find(group, version, &parts.plural).ok_or_else(missing)?;
@@ -163,10 +166,11 @@ pub fn route(registry: &Registry, request: &Request) -> Result<Route, ApiError> 
         (false, Some(_)) => false,
     };
     if !scoped {
-        return Err(ApiError::no_resource());
+        return Err(missing());
     }
     let Parts { namespace, name, subresource, .. } = parts;
-    Ok(Route::Resource(Target { resource, version, namespace, name, subresource }))
+    let target = Target { resource, version, namespace, name, subresource };
+    Ok(if old_watch { Route::OldWatch(target) } else { Route::Resource(target) })
 }
 
 #[cfg(test)]

@@ -117,12 +117,29 @@ impl Core {
         if !applied {
             apply::track_update(&schema, Some(&before), &mut wished, &context);
         }
+        let name = value::string(&wished, &["metadata", "name"]).unwrap_or_default();
+        if name != target.name() {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                target.name()
+            )));
+        }
         let uid = value::string(&wished, &["metadata", "uid"]).filter(|uid| !uid.is_empty()).map(String::from);
         precondition(target, Some(&parent), uid.as_deref())?;
         let replicas = value::integer(&wished, &["spec", "replicas"]).unwrap_or(0);
         if replicas < 0 {
-            let error = FieldError::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
-            return Err(ApiError::invalid("autoscaling", "Scale", target.name(), vec![error]));
+            let resource = &target.resource;
+            let (group, kind, error) = match resource.custom {
+                true => {
+                    let error = FieldError::invalid(path, &json!(replicas), "should be a non-negative integer");
+                    (resource.group.as_str(), resource.kind.as_str(), error)
+                }
+                false => {
+                    let detail = "must be greater than or equal to 0";
+                    ("autoscaling", "Scale", FieldError::invalid("spec.replicas", &json!(replicas), detail))
+                }
+            };
+            return Err(ApiError::invalid(group, kind, target.name(), vec![error]));
         }
         let version = value::string(&wished, &["metadata", "resourceVersion"]).unwrap_or_default().to_string();
         let entries =
@@ -201,8 +218,13 @@ fn to_parent(parent: &[Value], scale: &[Value], path: &str, api_version: &str) -
         entry["apiVersion"] = json!(api_version);
         let set = field_path(path).iter().rev().fold(json!({}), |inner, part| json!({ part: inner }));
         entry["fieldsV1"] = set;
+        value::remove(&mut entry, &["time"]);
         entries.push(entry);
     }
+    entries.sort_by_cached_key(|entry| {
+        let text = |field: &str| entry[field].as_str().unwrap_or_default().to_string();
+        (text("operation"), text("time"), text("manager"), text("apiVersion"), text("subresource"))
+    });
     entries
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::error::ApiError;
+use super::metadata::{label_key_problem, label_value_problem};
 
 /// An object's labels.
 pub type Labels = BTreeMap<String, String>;
@@ -47,9 +48,7 @@ impl LabelSelector {
     /// Reads the `labelSelector` parameter.
     pub fn parse(text: &str) -> Result<Self, ApiError> {
         let mut parser = Parser { tokens: lex(text), at: 0 };
-        let requirements = parser
-            .requirements()
-            .map_err(|why| ApiError::bad_request(format!("unable to parse requirement: {why}")))?;
+        let requirements = parser.requirements().map_err(ApiError::bad_request)?;
         Ok(LabelSelector { requirements, nothing: false })
     }
 
@@ -116,6 +115,23 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 impl Requirement {
+    /// Keys and values that no label can have are refused.
+    fn check(&self) -> Result<(), String> {
+        let refuse = |field: String, value: &str, problem: &str| {
+            Err(format!("unable to parse requirement: {field}: Invalid value: {value:?}: {problem}"))
+        };
+        if let Some(problem) = label_key_problem(&self.key) {
+            return refuse("<nil>".to_string(), &self.key, &problem);
+        }
+        let (Operator::In(values) | Operator::NotIn(values)) = &self.operator else { return Ok(()) };
+        for (index, value) in values.iter().enumerate() {
+            if let Some(problem) = label_value_problem(value) {
+                return refuse(format!("values[{index}][{}]", self.key), value, &problem);
+            }
+        }
+        Ok(())
+    }
+
     fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
         let number = || value.and_then(|text| text.parse::<i64>().ok());
@@ -188,7 +204,12 @@ impl Parser {
             return Ok(requirements);
         }
         loop {
-            requirements.push(self.requirement()?);
+            if !matches!(self.peek(), Token::Word(_) | Token::Sign("!")) {
+                return Err(format!("found '{}', expected: !, identifier, or 'end of string'", self.peek().shown()));
+            }
+            let requirement = self.requirement().map_err(|why| format!("unable to parse requirement: {why}"))?;
+            requirement.check()?;
+            requirements.push(requirement);
             match self.next() {
                 Token::End => return Ok(requirements),
                 Token::Sign(",") => {
@@ -393,7 +414,7 @@ mod tests {
         for (text, message) in [
             ("a b c", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
             ("a in b", "unable to parse requirement: found 'b' expected: '('"),
-            ("a,", "unable to parse requirement: found '', expected: identifier after ','"),
+            ("a,", "found '', expected: identifier after ','"),
         ] {
             assert_eq!(LabelSelector::parse(text).expect_err(text).message, message);
         }

@@ -239,6 +239,12 @@ impl Store {
         self.collections.get(resource)?.objects.get(key)
     }
 
+    /// Begins the history of a resource here, if it has none: watches from before are gone.
+    pub fn begin(&mut self, resource: &ResourceId) {
+        let floor = self.version;
+        self.collections.entry(resource.clone()).or_insert_with(|| Collection { floor, ..Collection::default() });
+    }
+
     /// Which object has this uid.
     pub fn by_uid(&self, uid: &str) -> Option<&(ResourceId, Key)> {
         self.uids.get(uid)

@@ -44,6 +44,8 @@ pub(super) struct Watcher {
     ready: Vec<Bytes>,
     bookmarks: Option<Millis>,
     deadline: Millis,
+    /// Whether the next bookmark is the first after the initial events.
+    initial_bookmark: bool,
     /// Whether a table's column definitions have been sent.
     columns_sent: bool,
     closed: bool,
@@ -52,11 +54,12 @@ pub(super) struct Watcher {
 impl Core {
     /// Opens a watch.
     pub(super) fn watch(&mut self, request: &Request, target: &Target) -> Result<Reply, ApiError> {
-        let output = Output::negotiate(request.accept.as_deref())?.including(request.parameter("includeObject"));
+        let output = Output::negotiate(request.accept.as_deref())?.including(request.parameter("includeObject"))?;
         let query = Query::read(request, target)?;
         let bookmarks = request.flag("allowWatchBookmarks");
         let asked = query.version;
         let current = self.store.version();
+        let timeout = self.watch_timeout(request)?;
         let initial = match request.parameter("sendInitialEvents") {
             Some(_) => request.flag("sendInitialEvents"),
             None => asked.is_none_or(|version| version == 0),
@@ -67,7 +70,8 @@ impl Core {
             cursor: current,
             ready: Vec::new(),
             bookmarks: bookmarks.then_some(self.now + BOOKMARK_EVERY),
-            deadline: self.now + self.watch_timeout(request),
+            deadline: self.now + timeout,
+            initial_bookmark: initial && !marked,
             columns_sent: false,
             closed: false,
             query,
@@ -103,12 +107,16 @@ impl Core {
         Ok(Reply::Watch { id, content_type: content_type.to_string(), warnings: Vec::new() })
     }
 
-    fn watch_timeout(&mut self, request: &Request) -> Millis {
-        match request.parameter("timeoutSeconds").and_then(|text| text.parse::<u64>().ok()) {
-            Some(seconds) if seconds > 0 => seconds * 1000,
+    fn watch_timeout(&mut self, request: &Request) -> Result<Millis, ApiError> {
+        let text = request.parameter("timeoutSeconds").unwrap_or("0");
+        let seconds: i64 = text
+            .parse()
+            .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
+        Ok(match u64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => seconds * 1000,
             // kube-apiserver ends watches after 30 to 60 minutes, so that not all end at once.
             _ => 1_800_000 + self.random.below(1_800_000),
-        }
+        })
     }
 
     /// The events of a watch since the last poll, up to and with the version `through`.
@@ -152,7 +160,8 @@ impl Core {
             && !watcher.closed
             && (now >= due || ending)
         {
-            lines.push(watcher.bookmark(watcher.cursor, false));
+            let initial = std::mem::take(&mut watcher.initial_bookmark);
+            lines.push(watcher.bookmark(watcher.cursor, initial));
             watcher.bookmarks = Some(now + BOOKMARK_EVERY);
         }
         let wake = Some(watcher.bookmarks.map_or(watcher.deadline, |due| due.min(watcher.deadline)));

@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::http::{Request, Response};
 use super::metadata;
 use super::options::{WriteOptions, stamp};
+use super::registry::Resource;
 use super::route::Target;
 use super::store::{self, Object};
 use super::strategy::{self, Context};
@@ -92,18 +93,21 @@ impl Core {
     ) -> Result<Arc<Object>, ApiError> {
         let resource = target.resource.clone();
         if resource.custom && resource.terminating {
-            return Err(ApiError::method_not_allowed());
+            let name = value::string(&object, &["metadata", "name"]).unwrap_or_default();
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(ApiError::forbidden(&resource.group, &resource.plural, name, why));
         }
         let schema = &target.version.schema;
         if value::string(&object, &["metadata", "resourceVersion"]).is_some_and(|version| !matches!(version, "" | "0"))
         {
             return Err(ApiError::unclassified("resourceVersion should not be set on objects to be created"));
         }
-        let generated = self.name_object(&mut object);
-        schema.normalize(&mut object);
+        // What defaults follow from the name comes before a name is generated.
+        decodable(target, made, &object)?;
         schema.apply_defaults(&mut object);
         strategy::decode(&resource, &mut object);
-        let mut errors = structural_errors(target, made, &object)?;
+        self.name_object(&mut object);
+        let structural = schema.validate(&object);
         metadata::start(&mut object, &time::seconds(self.now), self.random.uuid());
         if matches!(made, Made::ByUpdate | Made::ByPatch) {
             let time = stamp(self.now);
@@ -112,11 +116,14 @@ impl Core {
         let name = value::string(&object, &["metadata", "name"]).unwrap_or_default().to_string();
         self.admit_create(target, &mut object, &name)?;
         let mut context = Context { core: self, target };
-        errors.extend(strategy::prepare_create(&mut context, &mut object));
-        errors.splice(0..0, strategy::validate(&context, None, &object));
+        let allocation = strategy::prepare_create(&mut context, &mut object);
+        let mut errors = strategy::validate(&context, None, &object);
+        add_structural(&mut errors, structural, &resource);
+        if errors.is_empty() {
+            errors = allocation;
+        }
         if !errors.is_empty() {
-            let shown = if generated && name.is_empty() { String::new() } else { name };
-            return Err(ApiError::invalid(&resource.group, &resource.kind, &shown, errors));
+            return Err(ApiError::invalid(&resource.group, &resource.kind, &name, errors));
         }
         let key = store::key(target.namespace.as_deref(), &name);
         if let Some(existing) = self.store.get(&resource.id, &key) {
@@ -134,18 +141,17 @@ impl Core {
         Ok(self.store.put(&resource.id, object, resource.revision))
     }
 
-    /// Gives an object with `generateName` alone its name; says whether it did.
-    fn name_object(&mut self, object: &mut Value) -> bool {
+    /// Gives an object with `generateName` alone its name.
+    fn name_object(&mut self, object: &mut Value) {
         let text =
             |object: &Value, field: &str| value::string(object, &["metadata", field]).unwrap_or_default().to_string();
         let base = text(object, "generateName");
         if base.is_empty() || !text(object, "name").is_empty() {
-            return false;
+            return;
         }
         // Five characters follow, and the whole stays a label's length.
         let base: String = base.chars().take(58).collect();
         value::set(object, &["metadata", "name"], json!(format!("{base}{}", self.random.suffix())));
-        true
     }
 
     /// Changes an object. `transform` makes the new object out of the live one, both with kind
@@ -182,10 +188,10 @@ impl Core {
         let old = encoder.value(&live);
         let mut new = transform(Some(&old))?;
         self.check_version(target, &live, &new)?;
-        schema.normalize(&mut new);
+        decodable(target, made, &new)?;
         schema.apply_defaults(&mut new);
         strategy::decode(&resource, &mut new);
-        let structural = structural_errors(target, made, &new)?;
+        let structural = schema.validate(&new);
         if matches!(made, Made::ByUpdate | Made::ByPatch) {
             let time = stamp(self.now);
             apply::track_update(schema, Some(&old), &mut new, &manager_context(target, options, &time));
@@ -194,7 +200,7 @@ impl Core {
         let mut context = Context { core: self, target };
         strategy::prepare_update(&mut context, &old, &mut new);
         errors.extend(strategy::validate(&context, Some(&old), &new));
-        errors.extend(structural);
+        add_structural(&mut errors, structural, &resource);
         if !errors.is_empty() {
             return Err(ApiError::invalid(&resource.group, &resource.kind, target.name(), errors));
         }
@@ -212,7 +218,7 @@ impl Core {
         if finished {
             // The last finalizer went: the answer is the object as it was written last.
             self.store.remove(&resource.id, &live.key());
-            let last = Arc::new(Object::new(new, self.store.version(), resource.revision));
+            let last = Arc::new(Object::new(new, live.version, resource.revision));
             return Ok(Written { object: last, created: false });
         }
         let object = self.store.put(&resource.id, new, resource.revision);
@@ -227,7 +233,7 @@ impl Core {
             "" | "0" => {
                 let error =
                     FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-                Err(ApiError::invalid(&resource.group, &resource.kind, target.name(), vec![error]))
+                Err(ApiError::invalid(&resource.group, &resource.plural, target.name(), vec![error]))
             }
             version if version == live.version.to_string() => Ok(()),
             _ => Err(ApiError::modified(&resource.group, &resource.plural, target.name())),
@@ -263,21 +269,28 @@ fn manager_context<'a>(target: &'a Target, options: &'a WriteOptions, time: &'a 
     ManagerContext { manager: &options.manager, api_version: &target.version.api_version, subresource, time }
 }
 
-/// The schema's errors. Built-in kinds pass through typed structures: a value of the wrong type is
-/// no object of the kind at all, which is refused before anything else is looked at.
-fn structural_errors(target: &Target, made: Made, object: &Value) -> Result<Vec<FieldError>, ApiError> {
-    let resource = &target.resource;
-    let errors = target.version.schema.validate(object);
-    let of_type = |error: &&FieldError| error.reason == Reason::FieldValueTypeInvalid;
-    match errors.iter().find(of_type) {
-        Some(error) if !resource.custom => Err(match made {
-            Made::ByPatch => undecodable(object, &error.to_string()),
-            _ => ApiError::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: {error}",
-                resource.kind, target.version.name, resource.kind
-            )),
-        }),
-        _ => Ok(errors),
+/// Built-in kinds pass through typed structures: a value of the wrong type is no object of the
+/// kind at all, which is refused before anything else is looked at.
+fn decodable(target: &Target, made: Made, object: &Value) -> Result<(), ApiError> {
+    let kind = &target.resource.kind;
+    match target.version.schema.decode_error(object) {
+        None => Ok(()),
+        Some(why) if made == Made::ByPatch => Err(undecodable(object, &why)),
+        Some(why) => Err(ApiError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: {why}",
+            target.version.name
+        ))),
+    }
+}
+
+/// Adds the schema's errors to those of the kind's rules, which know better of a field that both
+/// complain of. Types of built-in kinds have been looked at before.
+fn add_structural(errors: &mut Vec<FieldError>, structural: Vec<FieldError>, resource: &Resource) {
+    for error in structural {
+        let of_type = !resource.custom && error.reason == Reason::FieldValueTypeInvalid;
+        if !of_type && !errors.iter().any(|known| known.field == error.field) {
+            errors.push(error);
+        }
     }
 }
 

@@ -162,6 +162,9 @@ fn head(response: &Response) -> hyper::http::response::Parts {
         }
         None => set(header::CACHE_CONTROL, "no-cache, private"),
     }
+    if let Some(seconds) = response.retry_after {
+        set(header::RETRY_AFTER, &seconds.to_string());
+    }
     for warning in &response.warnings {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
         set(header::WARNING, &format!("299 - \"{quoted}\""));

@@ -66,7 +66,8 @@ fn mount_token(context: &mut Context, object: &mut Value) {
     }
 }
 
-fn tolerate(object: &mut Value) {
+/// `DefaultTolerationSeconds`, which looks at updates, too.
+pub fn tolerate(object: &mut Value) {
     let tolerations = value::object_at(object, &["spec"]).entry("tolerations").or_insert_with(|| json!([]));
     let Some(tolerations) = tolerations.as_array_mut() else { return };
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {

@@ -31,8 +31,14 @@ pub fn validate_config_map(object: &Value) -> Vec<FieldError> {
     let (mut errors, plain) = key_errors(object, "data");
     let (more, binary) = key_errors(object, "binaryData");
     errors.extend(more);
+    for key in object.get("binaryData").and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key) {
+        if value::get(object, &["data", key]).is_some() {
+            let detail = "duplicate of key present in binaryData";
+            errors.push(FieldError::invalid(format!("data[{key}]"), &json!(key), detail));
+        }
+    }
     if plain + binary * 3 / 4 > ONE_MEBIBYTE {
-        errors.push(FieldError::too_long("", ONE_MEBIBYTE));
+        errors.push(FieldError::too_long("[]", ONE_MEBIBYTE));
     }
     errors
 }
@@ -123,7 +129,7 @@ pub fn validate_ingress(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let rules = value::list(object, &["spec", "rules"]);
     if rules.is_empty() && value::get(object, &["spec", "defaultBackend"]).is_none() {
-        errors.push(FieldError::invalid("spec", &json!([]), "either `defaultBackend` or `rules` must be specified"));
+        errors.push(FieldError::invalid("spec", &Value::Null, "either `defaultBackend` or `rules` must be specified"));
     }
     for (at, rule) in rules.iter().enumerate() {
         for (number, path) in value::list(rule, &["http", "paths"]).iter().enumerate() {
@@ -170,6 +176,11 @@ pub fn validate_autoscaler(object: &Value) -> Vec<FieldError> {
             "must be greater than or equal to `minReplicas`",
         ));
     }
+    let version = value::string(object, &["spec", "scaleTargetRef", "apiVersion"]).unwrap_or_default();
+    if version.is_empty() {
+        let detail = "apiVersion must specify API group";
+        errors.push(FieldError::invalid("spec.scaleTargetRef.apiVersion", &json!(""), detail));
+    }
     for field in ["kind", "name"] {
         if value::string(object, &["spec", "scaleTargetRef", field]).unwrap_or_default().is_empty() {
             errors.push(FieldError::required(format!("spec.scaleTargetRef.{field}"), ""));
@@ -195,7 +206,7 @@ pub fn role_changes(old: &Value, new: &Value) -> Vec<FieldError> {
     if old["roleRef"] == new["roleRef"] {
         return Vec::new();
     }
-    vec![FieldError::invalid("roleRef", &new["roleRef"], "cannot change roleRef")]
+    vec![FieldError::invalid("roleRef", &new["roleRef"], "field is immutable")]
 }
 
 /// What an update of a StorageClass may not do.
@@ -204,6 +215,65 @@ pub fn storage_class_changes(old: &Value, new: &Value) -> Vec<FieldError> {
     for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
         if old.get(field) != new.get(field) {
             errors.push(FieldError::forbidden(field, &format!("updates to {field} are forbidden.")));
+        }
+    }
+    errors
+}
+
+/// What an update of a PriorityClass may not do.
+pub fn priority_class_changes(old: &Value, new: &Value) -> Vec<FieldError> {
+    ["value", "preemptionPolicy"]
+        .into_iter()
+        .filter(|field| old.get(field) != new.get(field))
+        .map(|field| FieldError::forbidden(field, "may not be changed in an update."))
+        .collect()
+}
+
+/// Events are where what they are about is.
+pub fn validate_event(object: &Value) -> Vec<FieldError> {
+    let namespace = value::string(object, &["metadata", "namespace"]).unwrap_or_default();
+    for field in ["involvedObject", "regarding"] {
+        let of = value::string(object, &[field, "namespace"]).unwrap_or_default();
+        let cluster = of.is_empty() && matches!(namespace, "default" | "kube-system");
+        if object.get(field).is_some() && of != namespace && !cluster {
+            return vec![FieldError::invalid("involvedObject.namespace", &json!(of), "does not match event.namespace")];
+        }
+    }
+    Vec::new()
+}
+
+/// Leases.
+pub fn validate_lease(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if let Some(seconds) = value::integer(object, &["spec", "leaseDurationSeconds"]).filter(|seconds| *seconds <= 0) {
+        errors.push(FieldError::invalid("spec.leaseDurationSeconds", &json!(seconds), "must be greater than 0"));
+    }
+    if let Some(count) = value::integer(object, &["spec", "leaseTransitions"]).filter(|count| *count < 0) {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("spec.leaseTransitions", &json!(count), detail));
+    }
+    errors
+}
+
+/// Roles name verbs, and groups with resources or paths.
+pub fn validate_role(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, rule) in value::list(object, &["rules"]).iter().enumerate() {
+        let empty = |field: &str| value::list(rule, &[field]).is_empty();
+        let path = format!("rules[{index}]");
+        if empty("verbs") {
+            errors.push(FieldError::required(format!("{path}.verbs"), "verbs must contain at least one value"));
+        }
+        if !empty("nonResourceURLs") {
+            continue;
+        }
+        if empty("apiGroups") {
+            let detail = "resource rules must supply at least one api group";
+            errors.push(FieldError::required(format!("{path}.apiGroups"), detail));
+        }
+        if empty("resources") {
+            let detail = "resource rules must supply at least one resource";
+            errors.push(FieldError::required(format!("{path}.resources"), detail));
         }
     }
     errors

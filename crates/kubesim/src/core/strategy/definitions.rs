@@ -70,8 +70,15 @@ fn version_errors(object: &Value) -> Vec<FieldError> {
         let detail = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid("spec.versions", &json!(versions), detail));
     }
+    if value::list(object, &["status", "storedVersions"]).is_empty() {
+        let detail = "must have at least one stored version";
+        errors.push(FieldError::invalid("status.storedVersions", &Value::Null, detail));
+    }
+    // A schema that all versions have counts as that of the whole definition.
+    let shared = versions.windows(2).all(|pair| pair[0]["schema"] == pair[1]["schema"]);
     for (index, version) in versions.iter().enumerate() {
         let field = format!("spec.versions[{index}]");
+        let within = format!("{field}.schema");
         let name = version["name"].as_str().unwrap_or_default();
         if !metadata::is_label(name) {
             let problem = metadata::name_problem(name, Names::Label).unwrap_or_default();
@@ -81,13 +88,13 @@ fn version_errors(object: &Value) -> Vec<FieldError> {
             errors.push(FieldError::duplicate(format!("{field}.name"), &json!(name)));
         }
         match value::get(version, &["schema", "openAPIV3Schema"]) {
-            None => {
-                errors.push(FieldError::required(format!("{field}.schema.openAPIV3Schema"), "schemas are required"))
-            }
+            None => errors.push(FieldError::required(format!("{field}.schema.openAPIV3Schema"), "")),
             Some(schema) => {
                 for mut error in Schema::from_crd(schema).err().unwrap_or_default() {
-                    error.field = format!("{field}.schema.{}", error.field);
-                    errors.push(error);
+                    error.field = format!("{}.{}", if shared { "spec.validation" } else { &within }, error.field);
+                    if !errors.contains(&error) {
+                        errors.push(error);
+                    }
                 }
             }
         }

@@ -22,7 +22,7 @@ use super::route::Target;
 use crate::schema::FieldError;
 use crate::value;
 
-pub use pods::{condition, grace_period, is_finished, is_ready, milli, set_condition};
+pub use pods::{condition, grace_period, is_finished, is_ready, milli, set_condition, set_condition_status};
 pub use services::Allocated;
 
 /// What a strategy may look at.
@@ -138,6 +138,8 @@ pub fn prepare_create(context: &mut Context, object: &mut Value) -> Vec<FieldErr
     }
     match resource.name().as_str() {
         "namespaces" => {
+            let name = object["metadata"]["name"].clone();
+            value::set(object, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
             let finalizers = value::object_at(object, &["spec"]).entry("finalizers").or_insert_with(|| json!([]));
             if let Some(list) = finalizers.as_array_mut()
                 && !list.contains(&json!("kubernetes"))
@@ -169,6 +171,9 @@ fn rules(resource: &Resource, object: &Value) -> Vec<FieldError> {
         "ingresses.networking.k8s.io" => data::validate_ingress(object),
         "horizontalpodautoscalers.autoscaling" => data::validate_autoscaler(object),
         "poddisruptionbudgets.policy" => data::validate_budget(object),
+        "events" | "events.events.k8s.io" => data::validate_event(object),
+        "leases.coordination.k8s.io" => data::validate_lease(object),
+        "roles.rbac.authorization.k8s.io" | "clusterroles.rbac.authorization.k8s.io" => data::validate_role(object),
         "customresourcedefinitions.apiextensions.k8s.io" => definitions::validate(object),
         _ => Vec::new(),
     }
@@ -212,6 +217,7 @@ pub fn prepare_update(context: &mut Context, old: &Value, new: &mut Value) {
             let _ = services::allocate(context, Some(old), new);
         }
         "daemonsets.apps" => workloads::move_template_generation(old, new),
+        "pods" => admission::tolerate(new),
         _ => {}
     }
     if has_generation(&resource) && generation_moves(&name, old, new) {
@@ -307,7 +313,11 @@ fn generation_moves(name: &str, old: &Value, new: &Value) -> bool {
 pub fn validate(context: &Context, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
     let resource = &context.target.resource;
     let mut errors = metadata::validate(new, names(resource));
-    if resource.custom || context.status_write() {
+    if resource.custom {
+        return errors;
+    }
+    if context.status_write() {
+        errors.extend(status::validate(resource, new));
         return errors;
     }
     errors.extend(rules(resource, new));
@@ -325,6 +335,7 @@ pub fn validate(context: &Context, old: Option<&Value>, new: &Value) -> Vec<Fiel
             data::role_changes(old, new)
         }
         "storageclasses.storage.k8s.io" => data::storage_class_changes(old, new),
+        "priorityclasses.scheduling.k8s.io" => data::priority_class_changes(old, new),
         "customresourcedefinitions.apiextensions.k8s.io" => definitions::changes(old, new),
         _ => Vec::new(),
     });

@@ -35,7 +35,7 @@ pub fn quality_of_service(object: &Value) -> &'static str {
 
 /// The rules for pods.
 pub fn validate(object: &Value) -> Vec<FieldError> {
-    templates::validate(&object["spec"], "spec")
+    templates::validate(&object["spec"], "spec", &[])
 }
 
 const CHANGES: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -87,9 +87,14 @@ pub fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     value::list(object, &["status", "conditions"]).iter().find(|condition| condition["type"] == json!(name))
 }
 
-/// Sets a condition; its transition time moves only with its status. Empty texts are left out.
+/// Sets a condition to true or false; its transition time moves only with its status. Empty
+/// texts are left out.
 pub fn set_condition(object: &mut Value, name: &str, holds: bool, reason: &str, message: &str, now: Millis) {
-    let status = if holds { "True" } else { "False" };
+    set_condition_status(object, name, if holds { "True" } else { "False" }, reason, message, now);
+}
+
+/// The same with any status.
+pub fn set_condition_status(object: &mut Value, name: &str, status: &str, reason: &str, message: &str, now: Millis) {
     let before = condition(object, name).filter(|before| before["status"] == json!(status));
     let since = before.map_or_else(|| json!(time::seconds(now)), |before| before["lastTransitionTime"].clone());
     let mut next = json!({ "type": name, "status": status, "lastTransitionTime": since });

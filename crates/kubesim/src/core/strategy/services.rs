@@ -13,6 +13,9 @@ use crate::value;
 /// The ports that `NodePort` Services get.
 const NODE_PORTS: RangeInclusive<i64> = 30_000..=32_767;
 
+/// The network of Services, 10.96.0.0/16.
+const NETWORK: &str = "10.96.";
+
 /// What Services have been given.
 #[derive(Debug, Default)]
 pub struct Allocated {
@@ -64,6 +67,17 @@ pub fn allocate(context: &mut Context, old: Option<&Value>, object: &mut Value) 
     let wants_ports = kind == "NodePort"
         || kind == "LoadBalancer" && value::boolean(object, &["spec", "allocateLoadBalancerNodePorts"]).unwrap_or(true);
     allocate_ports(context, old, object, wants_ports, &mut errors);
+    let local = value::string(object, &["spec", "externalTrafficPolicy"]) == Some("Local");
+    if kind == "LoadBalancer" && local {
+        let checked = value::integer(object, &["spec", "healthCheckNodePort"]).unwrap_or(0);
+        let before = old.and_then(|old| value::integer(old, &["spec", "healthCheckNodePort"]));
+        if checked == 0 {
+            let port = before.unwrap_or_else(|| free_port(context, &BTreeMap::new()));
+            value::set(object, &["spec", "healthCheckNodePort"], json!(port));
+        }
+    } else {
+        value::remove(object, &["spec", "healthCheckNodePort"]);
+    }
     if kind == "ClusterIP" {
         for field in ["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"] {
             value::remove(object, &["spec", field]);
@@ -83,6 +97,10 @@ fn allocate_address(context: &mut Context, old: Option<&Value>, object: &mut Val
             if given.parse::<IpAddr>().is_err() {
                 let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
                 errors.push(FieldError::invalid("spec.clusterIPs[0]", &json!(given), detail));
+            } else if given != before && !given.starts_with(NETWORK) {
+                let why = "the provided network does not match the current range";
+                let detail = format!("failed to allocate IP {given}: {why}");
+                errors.push(FieldError::invalid("spec.clusterIPs", &json!([given]), &detail));
             } else if given != before && context.core.services.addresses.contains(given) {
                 let detail = "failed to allocate IP ".to_string() + given + ": provided IP is already allocated";
                 errors.push(FieldError::invalid("spec.clusterIPs", &json!([given]), &detail));
@@ -206,6 +224,10 @@ pub fn validate(object: &Value) -> Vec<FieldError> {
                 &json!(number),
                 "must be between 1 and 65535, inclusive",
             ));
+        }
+        if let Some(target) = port["targetPort"].as_i64().filter(|target| !(1..=65_535).contains(target)) {
+            let field = format!("{field}.targetPort");
+            errors.push(FieldError::invalid(field, &json!(target), "must be between 1 and 65535, inclusive"));
         }
         let protocol = port["protocol"].as_str().unwrap_or("TCP");
         if !matches!(protocol, "TCP" | "UDP" | "SCTP") {

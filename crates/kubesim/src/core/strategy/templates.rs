@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::metadata::{self, Names};
+use super::pods::milli;
 use crate::schema::FieldError;
 use crate::value;
 
-/// Checks a pod specification at `path`.
-pub fn validate(spec: &Value, path: &str) -> Vec<FieldError> {
+/// Checks a pod specification at `path`. `claims` are volumes that come from elsewhere, as those of
+/// a StatefulSet's claim templates do.
+pub fn validate(spec: &Value, path: &str, claims: &[&str]) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let volumes = volumes(spec, path, &mut errors);
+    let mut volumes = volumes(spec, path, &mut errors);
+    volumes.extend(claims.iter().map(|name| name.to_string()));
     if value::list(spec, &["containers"]).is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
     }
@@ -27,9 +30,9 @@ pub fn validate(spec: &Value, path: &str) -> Vec<FieldError> {
         }
     }
     let restart = spec["restartPolicy"].as_str().unwrap_or("Always");
-    if !matches!(restart, "Always" | "OnFailure" | "Never") {
-        let supported = ["Always", "OnFailure", "Never"];
-        errors.push(FieldError::not_supported(format!("{path}.restartPolicy"), &json!(restart), &supported));
+    let policies = ["Always", "OnFailure", "Never"];
+    if !policies.contains(&restart) {
+        errors.push(FieldError::not_supported(format!("{path}.restartPolicy"), &json!(restart), &policies));
     }
     errors
 }
@@ -90,6 +93,19 @@ fn check_container(container: &Value, path: &str, volumes: &BTreeSet<String>, er
         }
         if mount["mountPath"].as_str().unwrap_or_default().is_empty() {
             errors.push(FieldError::required(format!("{field}.mountPath"), ""));
+        }
+    }
+    for (name, limit) in
+        value::get(container, &["resources", "limits"]).and_then(Value::as_object).into_iter().flatten()
+    {
+        let request = value::get(container, &["resources", "requests", name]);
+        if let (Some(request), Some(most)) = (request.and_then(milli), milli(limit))
+            && request > most
+        {
+            let shown = value::get(container, &["resources", "requests", name]).cloned().unwrap_or_default();
+            let detail =
+                format!("must be less than or equal to {name} limit of {}", limit.as_str().unwrap_or_default());
+            errors.push(FieldError::invalid(format!("{path}.resources.requests"), &shown, &detail));
         }
     }
     for (index, variable) in value::list(container, &["env"]).iter().enumerate() {

@@ -33,6 +33,7 @@ pub fn validate(resource: &Resource, object: &Value) -> Vec<FieldError> {
         };
         if map_selector { fields.is_empty() } else { none("matchLabels") && none("matchExpressions") }
     });
+    let selector = selector.filter(|selector| !selector.is_null());
     match selector {
         None => errors.push(FieldError::required("spec.selector", "")),
         Some(selector) if empty => {
@@ -44,17 +45,24 @@ pub fn validate(resource: &Resource, object: &Value) -> Vec<FieldError> {
         }
         Some(_) => {}
     }
-    if !empty {
-        let selects =
-            if map_selector { LabelSelector::from_map(selector) } else { LabelSelector::from_object(selector) };
-        let labels = template_labels(object);
-        if !selects.matches(&labels) {
-            let shown = json!(labels);
-            let detail = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid("spec.template.metadata.labels", &shown, detail));
-        }
+    let labels = template_labels(object);
+    let matches = match selector {
+        // Selects nothing, so not the template either.
+        None => false,
+        Some(_) if empty => true,
+        Some(_) if map_selector => LabelSelector::from_map(selector).matches(&labels),
+        Some(_) => LabelSelector::from_object(selector).matches(&labels),
+    };
+    if !matches {
+        let shown = if labels.is_empty() { Value::Null } else { json!(labels) };
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", &shown, detail));
     }
-    errors.extend(templates::validate(&object["spec"]["template"]["spec"], "spec.template.spec"));
+    let claims: Vec<&str> = value::list(object, &["spec", "volumeClaimTemplates"])
+        .iter()
+        .filter_map(|claim| value::string(claim, &["metadata", "name"]))
+        .collect();
+    errors.extend(templates::validate(&object["spec"]["template"]["spec"], "spec.template.spec", &claims));
     let restart = value::string(object, &["spec", "template", "spec", "restartPolicy"]).unwrap_or("Always");
     if matches!(restart, "OnFailure" | "Never") {
         errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", &json!(restart), &["Always"]));
@@ -118,10 +126,14 @@ pub fn stateful_set_changes(old: &Value, new: &Value) -> Vec<FieldError> {
         }
         spec
     };
-    match value::equal(&fixed(old), &fixed(new)) {
-        true => Vec::new(),
-        false => vec![FieldError::forbidden("spec", STATEFUL_SET)],
+    let named: Vec<FieldError> = ["serviceName", "podManagementPolicy", "selector", "volumeClaimTemplates"]
+        .iter()
+        .filter_map(|field| immutable(old, new, &["spec", field]))
+        .collect();
+    if named.is_empty() && !value::equal(&fixed(old), &fixed(new)) {
+        return vec![FieldError::forbidden("spec", STATEFUL_SET)];
     }
+    named
 }
 
 /// Jobs.
@@ -140,9 +152,12 @@ fn job_errors(spec: &Value, path: &str) -> Vec<FieldError> {
             ));
         }
     }
-    errors.extend(templates::validate(&spec["template"]["spec"], &format!("{path}.template.spec")));
+    errors.extend(templates::validate(&spec["template"]["spec"], &format!("{path}.template.spec"), &[]));
     let restart = value::string(spec, &["template", "spec", "restartPolicy"]).unwrap_or("Always");
-    if !matches!(restart, "OnFailure" | "Never") {
+    if restart == "Always" {
+        let field = format!("{path}.template.spec.restartPolicy");
+        errors.push(FieldError::required(field, "valid values: \"OnFailure\", \"Never\""));
+    } else if !matches!(restart, "OnFailure" | "Never") {
         let detail = json!(restart);
         errors.push(FieldError::not_supported(
             format!("{path}.template.spec.restartPolicy"),
@@ -156,8 +171,13 @@ fn job_errors(spec: &Value, path: &str) -> Vec<FieldError> {
 /// CronJobs.
 pub fn validate_cron_job(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if value::string(object, &["spec", "schedule"]).unwrap_or_default().is_empty() {
+    let schedule = value::string(object, &["spec", "schedule"]).unwrap_or_default();
+    let fields: Vec<&str> = schedule.split_whitespace().collect();
+    if schedule.is_empty() {
         errors.push(FieldError::required("spec.schedule", ""));
+    } else if !schedule.starts_with('@') && fields.len() != 5 {
+        let detail = format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" "));
+        errors.push(FieldError::invalid("spec.schedule", &json!(schedule), &detail));
     }
     errors.extend(job_errors(&object["spec"]["jobTemplate"]["spec"], "spec.jobTemplate.spec"));
     errors

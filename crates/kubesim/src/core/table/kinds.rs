@@ -162,12 +162,19 @@ pub fn columns(resource: &Resource) -> Vec<Column> {
         "validatingadmissionpolicybindings.admissionregistration.k8s.io" => {
             vec![NAME, t("PolicyName"), t("ParamRef"), AGE]
         }
-        "customresourcedefinitions.apiextensions.k8s.io"
-        | "roles.rbac.authorization.k8s.io"
-        | "clusterroles.rbac.authorization.k8s.io" => {
-            vec![NAME, ("Created At", "date", "", 0)]
-        }
-        _ => vec![NAME, AGE],
+        "customresourcedefinitions.apiextensions.k8s.io" => vec![
+            NAME,
+            t("Scope"),
+            t("Versions"),
+            ("Age", "date", "", 0),
+            wide("Group"),
+            wide("Kind"),
+            wide("ShortNames"),
+            ("Established", "boolean", "", 1),
+        ],
+        "serviceaccounts" | "resourcequotas" => vec![NAME, AGE],
+        // What has no columns of its own tells its creation as it is written.
+        _ => vec![NAME, ("Created At", "date", "", 0)],
     }
 }
 
@@ -243,7 +250,7 @@ pub fn cells(resource: &Resource, it: &Subject) -> Value {
                 name,
                 it.text(&["spec", "schedule"]),
                 it.or_none(&["spec", "timeZone"]),
-                value::boolean(it.object, &["spec", "suspend"]).unwrap_or(false),
+                if value::boolean(it.object, &["spec", "suspend"]) == Some(true) { "True" } else { "False" },
                 length(&["status", "active"]),
                 last,
                 age,
@@ -350,8 +357,9 @@ pub fn cells(resource: &Resource, it: &Subject) -> Value {
             let subjects = |kind: &str| {
                 let of_kind = value::list(it.object, &["subjects"]).iter().filter(|subject| subject["kind"] == kind);
                 let texts: Vec<String> = of_kind
-                    .map(|subject| match subject["namespace"].as_str() {
-                        Some(namespace) if kind == "ServiceAccount" => {
+                    .map(|subject| match kind {
+                        "ServiceAccount" => {
+                            let namespace = subject["namespace"].as_str().unwrap_or_default();
                             format!("{namespace}/{}", text::plain(subject.get("name")))
                         }
                         _ => text::plain(subject.get("name")),
@@ -416,13 +424,36 @@ pub fn cells(resource: &Resource, it: &Subject) -> Value {
                 age
             ])
         }
-        "customresourcedefinitions.apiextensions.k8s.io"
-        | "roles.rbac.authorization.k8s.io"
-        | "clusterroles.rbac.authorization.k8s.io" => {
-            json!([name, it.text(&["metadata", "creationTimestamp"])])
-        }
-        _ => json!([name, age]),
+        "customresourcedefinitions.apiextensions.k8s.io" => definition(it, name),
+        "serviceaccounts" | "resourcequotas" => json!([name, age]),
+        _ => json!([name, it.text(&["metadata", "creationTimestamp"])]),
     }
+}
+
+fn definition(it: &Subject, name: &str) -> Value {
+    let versions: Vec<String> = value::list(it.object, &["spec", "versions"])
+        .iter()
+        .filter(|version| version["served"] == json!(true))
+        .map(|version| {
+            let storage = if version["storage"] == json!(true) { "(storage)" } else { "" };
+            format!("{}{storage}", version["name"].as_str().unwrap_or_default())
+        })
+        .collect();
+    let short: Vec<&str> =
+        value::list(it.object, &["spec", "names", "shortNames"]).iter().filter_map(Value::as_str).collect();
+    let established = value::list(it.object, &["status", "conditions"])
+        .iter()
+        .any(|condition| condition["type"] == "Established" && condition["status"] == "True");
+    json!([
+        name,
+        it.text(&["spec", "scope"]),
+        versions.join(","),
+        it.text(&["metadata", "creationTimestamp"]),
+        it.text(&["spec", "group"]),
+        it.text(&["spec", "names", "kind"]),
+        short.join(","),
+        established,
+    ])
 }
 
 fn entries(object: &Value, path: &[&str]) -> usize {
