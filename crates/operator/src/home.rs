@@ -392,12 +392,16 @@ impl Operator {
                 if let Some(home) = &mut object.home {
                     home.status = hash;
                     home.conditions = body["status"]["conditions"].clone();
+                    home.was_written(&body);
                     home.object.stamp = body["status"]["agreed"]["revision"].as_u64().map(hansa_model::Revision);
                     stamped = home.object.stamp.map(|revision| Stamped { uid: home.object.uid.clone(), revision });
                 }
                 None
             }
-            (HomeCall::Finalize { .. } | HomeCall::Delete | HomeCall::Create, Ok(_)) => {
+            (call @ (HomeCall::Finalize { .. } | HomeCall::Delete | HomeCall::Create), Ok(body)) => {
+                if let (HomeCall::Finalize { .. }, Some(home)) = (call, &mut object.home) {
+                    home.was_written(&body);
+                }
                 // The watch tells; until then the same is not sent again.
                 work.retry_ms = now + 1_000;
                 None

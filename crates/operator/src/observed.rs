@@ -96,13 +96,7 @@ impl HomeState {
                 .and_then(|text| text.parse().ok())
                 .map(Revision),
             resource_version: text(&metadata["resourceVersion"]),
-            finalizers: metadata["finalizers"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
+            finalizers: finalizers(object),
             deleting: metadata["deletionTimestamp"].is_string(),
             intent: kept,
             invalid,
@@ -112,10 +106,24 @@ impl HomeState {
         }
     }
 
+    /// Takes note of the answer to a write of this member's own: the next write must not conflict with
+    /// it while the watch is still on its way.
+    pub fn was_written(&mut self, answer: &Value) {
+        if let Some(version) = answer["metadata"]["resourceVersion"].as_str() {
+            version.clone_into(&mut self.resource_version);
+            self.finalizers = finalizers(answer);
+        }
+    }
+
     /// Whether Hansa's finalizer is on it.
     pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|name| name == FINALIZER)
     }
+}
+
+fn finalizers(object: &Value) -> Vec<String> {
+    let names = object["metadata"]["finalizers"].as_array().into_iter().flatten();
+    names.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// Reads and checks a spec beyond its schema.

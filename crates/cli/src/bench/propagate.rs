@@ -182,6 +182,15 @@ pub async fn run(scale: f64, wanted: Wanted) -> Result<Vec<Row>> {
             floor: Some(floor.as_secs_f64()),
             how,
         });
+    }
+    if wanted.footprint {
+        rows.extend(footprint(&lab, objects).await?);
+    }
+    if wanted.restart {
+        rows.extend(restart(&mut lab, objects).await?);
+    }
+    if wanted.propagate {
+        // Last, for it changes the objects.
         tell("floor: as many writes as Hansa made");
         let same = as_many_writes(&clients, each, concurrency).await?;
         let how = format!(
@@ -195,12 +204,6 @@ pub async fn run(scale: f64, wanted: Wanted) -> Result<Vec<Row>> {
             floor: Some(same.as_secs_f64() * written as f64 / (objects * 4) as f64),
             how,
         });
-    }
-    if wanted.footprint {
-        rows.extend(footprint(&lab, objects).await?);
-    }
-    if wanted.restart {
-        rows.extend(restart(&mut lab, objects).await?);
     }
     Ok(rows)
 }
