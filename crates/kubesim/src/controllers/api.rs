@@ -40,7 +40,7 @@ impl Core {
         };
         let target = self.target(resource, &key, None).ok_or_else(ApiError::no_resource)?;
         let mut options = WriteOptions::of_controller(manager);
-        self.create_object(&target, object, &mut options, Made::ByUpdate)
+        self.create_object(&target, object, &mut options, Made::Update)
     }
 
     /// Changes an object as a controller; `change` edits the live value. Objects that are gone
@@ -58,7 +58,7 @@ impl Core {
             return Ok(None);
         }
         let mut options = WriteOptions::of_controller(manager);
-        let written = self.update_object(&target, &mut options, Made::ByUpdate, false, |live| {
+        let written = self.update_object(&target, &mut options, Made::Update, false, |live| {
             let mut object = live.cloned().unwrap_or_default();
             change(&mut object);
             Ok(object)

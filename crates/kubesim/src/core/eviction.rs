@@ -110,7 +110,7 @@ impl Core {
         if !options.dry_run {
             value::set(&mut pod, &["spec", "nodeName"], json!(node));
             strategy::set_condition(&mut pod, "PodScheduled", true, "", "", self.now);
-            self.store.put(&target.resource.id, pod, live.revision);
+            self.overwrite(&target.resource.id, pod, live.revision);
         }
         let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
         Ok(output.respond(201, Bytes::from(status.to_string())))

@@ -298,7 +298,7 @@ pub fn is_finished(old: &Value, new: &Value) -> bool {
         && value::integer(old, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
         && value::list(new, &["metadata", "finalizers"]).is_empty()
         // Namespaces have finalizers of their own kind beside the common ones.
-        && !(new["kind"] == json!("Namespace") && !value::list(new, &["spec", "finalizers"]).is_empty())
+        && (new["kind"] != json!("Namespace") || value::list(new, &["spec", "finalizers"]).is_empty())
 }
 
 /// Managed fields that differ in their times alone do not make a write.
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     fn texts(errors: &[FieldError]) -> Vec<String> {
-        errors.iter().map(|error| error.to_string().chars().take(57).collect()).collect()
+        errors.iter().map(|error| error.to_string().chars().take(55).collect()).collect()
     }
 
     #[test]
@@ -358,11 +358,11 @@ mod tests {
             texts(&validate(&bad, Names::Subdomain)),
             [
                 "metadata.name: Invalid value: \"A\": a lowercase RFC 1123",
-                "metadata.labels: Invalid value: \"x/\": name part must be n",
-                "metadata.labels: Invalid value: \"x/\": name part must cons",
-                "metadata.labels: Invalid value: \"-\": a valid label must b",
-                "metadata.ownerReferences[0].uid: Required value: must not",
-                "metadata.finalizers[0]: Invalid value: \"thing\": name is n",
+                "metadata.labels: Invalid value: \"x/\": name part must be",
+                "metadata.labels: Invalid value: \"x/\": name part must co",
+                "metadata.labels: Invalid value: \"-\": a valid label must",
+                "metadata.ownerReferences[0].uid: Required value: must n",
+                "metadata.finalizers[0]: Invalid value: \"thing\": name is",
             ]
         );
         assert!(name_problem("system:node", Names::Segment).is_none());

@@ -65,7 +65,7 @@ impl Core {
                     time: &time,
                 };
                 let force = options.force;
-                self.update_object(target, options, Made::ByApply, may_create, |live| {
+                self.update_object(target, options, Made::Apply, may_create, |live| {
                     let merged = apply::server_side_apply(&target.version.schema, live, &applied, force, &context)
                         .map_err(refused)?;
                     named_as_the_path(target, merged)
@@ -77,7 +77,7 @@ impl Core {
                     body.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
                 let validation = options.validation;
                 let mut warnings = Vec::new();
-                let written = self.update_object(target, options, Made::ByPatch, false, |live| {
+                let written = self.update_object(target, options, Made::Patch, false, |live| {
                     let live = live.unwrap_or(&Value::Null);
                     let mut patched = match kind {
                         Kind::Json => patch::json(live, &body.value),

@@ -19,7 +19,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,13 +29,13 @@ impl Random {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.bits() % bound.max(1)
     }
 
     /// A version 4 UUID (RFC 9562), as `metadata.uid` has it.
     pub fn uuid(&mut self) -> String {
-        let high = self.next() & 0xffff_ffff_ffff_0fff | 0x4000;
-        let low = self.next() & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
+        let high = self.bits() & 0xffff_ffff_ffff_0fff | 0x4000;
+        let low = self.bits() & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
         format!(
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
             high >> 32,

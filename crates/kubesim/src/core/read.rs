@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Core;
-use super::encode::{Encoder, Output};
+use super::encode::{Encoder, Form, Output};
 use super::error::ApiError;
 use super::fields;
 use super::http::{Request, Response};
@@ -186,7 +186,7 @@ impl Core {
         let page = self.page(request, target, &query)?;
         let selects = !query.labels.is_empty() || !query.fields.is_empty();
         let mut metadata = json!({ "resourceVersion": page.version.to_string() });
-        if target.resource.custom {
+        if target.resource.custom && output.form != Form::Table {
             // Lists without Go types of their own do not leave empty fields out.
             metadata["continue"] = json!("");
         }

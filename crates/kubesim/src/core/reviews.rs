@@ -12,6 +12,7 @@ use super::options::WriteOptions;
 use super::route::Target;
 use super::time;
 use crate::apply;
+use crate::schema::FieldError;
 use crate::value;
 
 /// Whether objects of this resource are answered and not kept.
@@ -36,6 +37,12 @@ impl Core {
         let output = Output::negotiate(request.accept.as_deref())?;
         let mut review = body::decode(request, &target.resource.kind)?.into_object(target, options)?;
         let spec = review.get("spec").cloned().unwrap_or_default();
+        let asked = ["resourceAttributes", "nonResourceAttributes"].iter().filter(|field| spec.get(**field).is_some());
+        if target.resource.plural.ends_with("accessreviews") && asked.count() != 1 {
+            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let error = FieldError::invalid("spec", &Value::Null, detail);
+            return Err(ApiError::invalid(&target.resource.group, "", "", vec![error]));
+        }
         let status = match target.resource.plural.as_str() {
             "selfsubjectaccessreviews" => self.access_status(&request.user, &spec),
             "subjectaccessreviews" | "localsubjectaccessreviews" => {

@@ -146,7 +146,7 @@ impl Core {
             to_parent(owners, value::list(&wished, &["metadata", "managedFields"]), &path, &target.version.api_version);
         // The object that is written is the whole one.
         let whole = Target { subresource: None, ..target.clone() };
-        let written = self.update_object(&whole, options, Made::ByApply, false, |live| {
+        let written = self.update_object(&whole, options, Made::Apply, false, |live| {
             let mut object = live.cloned().unwrap_or_default();
             value::set(&mut object, &dotted(&path), json!(replicas));
             if !version.is_empty() {

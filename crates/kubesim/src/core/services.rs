@@ -50,7 +50,7 @@ impl Core {
         let ports = value::list(&service, &["spec", "ports"]);
         let wished = ports.iter().find(|entry| match port {
             "" => ports.len() == 1,
-            port => entry["name"] == port || entry["port"].to_string() == port,
+            port => entry["name"] == port || entry["port"].as_u64().is_some_and(|number| number.to_string() == port),
         });
         let Some(wished) = wished else {
             return Err(ApiError::unavailable(format!("no service port {port:?} found for service {name:?}")));

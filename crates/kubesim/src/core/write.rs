@@ -33,11 +33,11 @@ pub struct Written {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
     /// By creating or replacing: the manager owns what it changed.
-    ByUpdate,
+    Update,
     /// By a patch, which differs in how an object that is none is refused.
-    ByPatch,
+    Patch,
     /// By server-side apply, or through `scale`, which have set the managed fields themselves.
-    ByApply,
+    Apply,
 }
 
 impl Core {
@@ -50,7 +50,7 @@ impl Core {
     ) -> Result<Response, ApiError> {
         let output = Output::negotiate(request.accept.as_deref())?;
         let object = body::decode(request, &target.resource.kind)?.into_object(target, options)?;
-        let created = self.create_object(target, object, options, Made::ByUpdate)?;
+        let created = self.create_object(target, object, options, Made::Update)?;
         Ok(self.respond(target, output, 201, &created))
     }
 
@@ -76,7 +76,7 @@ impl Core {
         }
         let may_create = target.subresource.is_none() && strategy::creates_on_update(&target.resource);
         let uid = value::string(&object, &["metadata", "uid"]).filter(|uid| !uid.is_empty()).map(String::from);
-        let written = self.update_object(target, options, Made::ByUpdate, may_create, |live| {
+        let written = self.update_object(target, options, Made::Update, may_create, |live| {
             precondition(target, live, uid.as_deref())?;
             Ok(object)
         })?;
@@ -109,7 +109,7 @@ impl Core {
         self.name_object(&mut object);
         let structural = schema.validate(&object);
         metadata::start(&mut object, &time::seconds(self.now), self.random.uuid());
-        if matches!(made, Made::ByUpdate | Made::ByPatch) {
+        if matches!(made, Made::Update | Made::Patch) {
             let time = stamp(self.now);
             apply::track_update(schema, None, &mut object, &manager_context(target, options, &time));
         }
@@ -192,7 +192,7 @@ impl Core {
         schema.apply_defaults(&mut new);
         strategy::decode(&resource, &mut new);
         let structural = schema.validate(&new);
-        if matches!(made, Made::ByUpdate | Made::ByPatch) {
+        if matches!(made, Made::Update | Made::Patch) {
             let time = stamp(self.now);
             apply::track_update(schema, Some(&old), &mut new, &manager_context(target, options, &time));
         }
@@ -275,7 +275,7 @@ fn decodable(target: &Target, made: Made, object: &Value) -> Result<(), ApiError
     let kind = &target.resource.kind;
     match target.version.schema.decode_error(object) {
         None => Ok(()),
-        Some(why) if made == Made::ByPatch => Err(undecodable(object, &why)),
+        Some(why) if made == Made::Patch => Err(undecodable(object, &why)),
         Some(why) => Err(ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {kind}: {why}",
             target.version.name

@@ -1,6 +1,6 @@
 //! Where requests, watches, controllers and the data file meet.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@ struct Batch {
 /// The versions up to which everything is on disk, and who waits for them.
 struct Durable {
     version: watch::Sender<u64>,
-    topics: Mutex<HashMap<ResourceId, watch::Sender<u64>>>,
+    topics: Mutex<BTreeMap<ResourceId, watch::Sender<u64>>>,
 }
 
 /// The data file cannot be written any more.

@@ -166,7 +166,7 @@ pub fn columns(resource: &Resource) -> Vec<Column> {
             NAME,
             t("Scope"),
             t("Versions"),
-            ("Age", "date", "", 0),
+            ("Created At", "date", "", 0),
             wide("Group"),
             wide("Kind"),
             wide("ShortNames"),
