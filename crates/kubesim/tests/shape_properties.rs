@@ -61,11 +61,14 @@ fn difference(from: &Value, to: &Value) -> Value {
     Value::Object(removed.chain(changed).collect())
 }
 
+/// An image, environment variables and arguments.
+type Container = (String, BTreeMap<String, String>, Vec<String>);
+
 /// The fields that one applier may name; the prefix keeps the names of two appliers apart.
 #[derive(Clone, Debug)]
 struct Wish {
     labels: BTreeMap<String, String>,
-    containers: BTreeMap<String, (String, BTreeMap<String, String>, Vec<String>)>,
+    containers: BTreeMap<String, Container>,
     finalizers: Vec<String>,
 }
 

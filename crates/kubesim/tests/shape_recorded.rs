@@ -20,7 +20,9 @@ fn kind_of(object: &Value) -> &'static Kind {
 /// What admission and the kinds' strategies fill in, beyond defaults.
 fn filled_in_by_others(kind: &str) -> &'static [&'static str] {
     match kind {
-        "Pod" => &["/spec/preemptionPolicy", "/spec/priority", "/spec/tolerations", "/status/phase", "/status/qosClass"],
+        "Pod" => {
+            &["/spec/preemptionPolicy", "/spec/priority", "/spec/tolerations", "/status/phase", "/status/qosClass"]
+        }
         "DaemonSet" => &["/metadata/annotations"],
         "Job" => &["/metadata/labels", "/spec/selector", "/spec/template/metadata/labels"],
         "Service" => &[

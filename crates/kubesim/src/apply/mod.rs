@@ -7,6 +7,7 @@
 mod element;
 mod fieldset;
 mod managed;
+mod misfits;
 mod typed;
 mod update;
 

@@ -11,11 +11,11 @@ use super::element::PathElement;
 use super::fieldset::FieldSet;
 use crate::schema::Schema;
 use crate::schema::node::{DEDUCED, ListType, NodeId, Type};
-use crate::value::{equal, go_value};
+use crate::value::equal;
 
 /// How a value is walked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     Scalar,
     List,
     Map,
@@ -60,7 +60,7 @@ enum Change {
 /// A schema with the walks over it.
 #[derive(Clone, Copy)]
 pub(crate) struct Typed<'a> {
-    schema: &'a Schema,
+    pub(super) schema: &'a Schema,
     /// `metadata`, within which managedFields is left out of everything here.
     meta: Option<NodeId>,
 }
@@ -75,7 +75,7 @@ impl<'a> Typed<'a> {
         name == "managedFields" && Some(id) == self.meta
     }
 
-    fn shape(&self, id: NodeId, value: Option<&Value>) -> Shape {
+    pub(super) fn shape(&self, id: NodeId, value: Option<&Value>) -> Shape {
         let node = self.schema.arena.node(id);
         // A custom resource's int-or-string has no type that server-side apply would know.
         let any = node.r#type == Type::Any
@@ -428,82 +428,6 @@ impl<'a> Typed<'a> {
             }
         }
     }
-
-    /// Why an applied object does not fit the schema, in the words of the real server; each with its path.
-    pub(crate) fn misfits(&self, object: &Value) -> Vec<String> {
-        let mut found = Vec::new();
-        self.misfits_at(self.schema.root, object, "", &mut found);
-        found
-    }
-
-    fn misfits_at(&self, id: NodeId, value: &Value, path: &str, found: &mut Vec<String>) {
-        if value.is_null() {
-            return;
-        }
-        let node = self.schema.arena.node(id);
-        let mut wrong = |text: String| {
-            found.push(if path.is_empty() { text } else { format!("{path}: {text}") });
-        };
-        match (self.shape(id, Some(value)), value) {
-            (Shape::Map, Value::Object(map)) => {
-                for (name, child) in map {
-                    let below = format!("{path}.{name}");
-                    match self.schema.arena.child(id, name) {
-                        Some(node) => self.misfits_at(node, child, &below, found),
-                        None => {
-                            found.push(format!("{below}: field not declared in schema"));
-                            return;
-                        }
-                    }
-                }
-            }
-            (Shape::Map, other) => wrong(format!("expected map, got &{{{}}}", go_value(other))),
-            (Shape::List, Value::Array(items)) => {
-                let granular = node.list != ListType::Atomic;
-                let mut seen: Vec<PathElement> = Vec::new();
-                let each = self.schema.arena.item(id);
-                for (index, item) in items.iter().enumerate() {
-                    let mut element = PathElement::Index(index);
-                    if granular {
-                        match PathElement::of_item(&self.schema.arena, id, item) {
-                            Ok(one) => element = one,
-                            Err(why) => {
-                                found.push(format!("{path}: element {index}: {why}"));
-                                return;
-                            }
-                        }
-                        if seen.contains(&element) {
-                            found.push(format!("{path}: duplicate entries for key {element}"));
-                        }
-                        seen.push(element.clone());
-                    }
-                    self.misfits_at(each, item, &format!("{path}{element}"), found);
-                }
-            }
-            (Shape::List, other) => wrong(format!("expected list, got &{{{}}}", go_value(other))),
-            (Shape::Scalar, value) => match (node.r#type, value) {
-                (Type::Integer | Type::Number, Value::Number(_)) | (Type::Boolean, Value::Bool(_)) => {}
-                (Type::String, value) if has_format(node) && !value.is_array() && !value.is_object() => {}
-                (Type::String, Value::String(_)) => {}
-                (Type::Integer | Type::Number, other) => {
-                    wrong(format!("expected numeric (int or float), got {}", go_type(other)));
-                }
-                (Type::Boolean, other) => wrong(format!("expected boolean, got &{{{}}}", go_value(other))),
-                (Type::String, other) if !has_format(node) => {
-                    wrong(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_value(other)));
-                }
-                (_, Value::Array(_) | Value::Object(_)) => {
-                    wrong(format!("expected any scalar, got &{{{}}}", go_value(value)));
-                }
-                _ => {}
-            },
-        }
-    }
-}
-
-/// Strings with a format (but `byte`) are any scalar to the typed form.
-fn has_format(node: &crate::schema::node::Node) -> bool {
-    node.checks.as_ref().and_then(|checks| checks.format.as_deref()).is_some_and(|format| format != "byte")
 }
 
 fn items_of(value: Option<&Value>) -> &[Value] {
@@ -515,17 +439,5 @@ fn is_empty(shape: Shape, value: Option<&Value>) -> bool {
         Shape::Map => value.and_then(Value::as_object).is_none_or(Map::is_empty),
         Shape::List => value.and_then(Value::as_array).is_none_or(Vec::is_empty),
         Shape::Scalar => true,
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }

@@ -59,7 +59,8 @@ impl Schema {
             }
             // Empty managedFields ask for the entries to be cleared (see `apply::track_update`).
             let asks = name == "managedFields" && child.is_array();
-            !child.is_null() && !(field.wire == Wire::OmitEmpty && is_zero(child) && !asks)
+            let vanishes = field.wire == Wire::OmitEmpty && is_zero(child) && !asks;
+            !(child.is_null() || vanishes)
         });
         for (name, zero) in &node.always {
             match map.get(&**name) {
