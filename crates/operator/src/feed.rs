@@ -233,6 +233,12 @@ impl Feed {
             return Err(fault);
         }
         if let Some(version) = event.object["metadata"]["resourceVersion"].as_str() {
+            if let FeedState::Watching { resource_version } = &self.state
+                && is_before(version, resource_version)
+            {
+                let reason = format!("the watch went back from {resource_version} to {version}");
+                return Err(self.fault(None, reason, now));
+            }
             self.state = FeedState::Watching { resource_version: version.to_owned() };
         }
         self.failures = 0;
@@ -255,11 +261,15 @@ impl Feed {
         match (&self.state, status) {
             (FeedState::Watching { resource_version }, None | Some(200)) => {
                 let resource_version = resource_version.clone();
-                // A server that closes at once must not be asked in a tight loop.
-                self.failures += 1;
-                let pause = if self.failures == 1 { 0 } else { pause_ms(self.failures, 100, 30_000, now.entropy) };
-                self.state = FeedState::Reopening { resource_version, until_ms: now.monotonic_ms + pause };
-                (self.failures > 2).then(|| FeedFault { status, reason: reason.to_owned(), failures: self.failures })
+                // A server that was away may come back with an older state (restored from a backup), and
+                // from a resourceVersion that it has not reached yet a watch tells nothing: list anew.
+                if self.failures > 0 {
+                    let fault = self.fault(status, reason.to_owned(), now);
+                    return (self.failures > 2).then_some(fault);
+                }
+                self.failures = 1;
+                self.state = FeedState::Reopening { resource_version, until_ms: now.monotonic_ms };
+                None
             }
             (FeedState::Watching { .. }, Some(_)) => Some(self.fault(status, reason.to_owned(), now)),
             _ => None,
@@ -272,6 +282,11 @@ impl Feed {
         self.state = FeedState::Pausing { until_ms };
         FeedFault { status, reason, failures: self.failures }
     }
+}
+
+/// Whether a resourceVersion is an earlier one; where both are numbers they compare (KEP-5504).
+fn is_before(one: &str, other: &str) -> bool {
+    matches!((one.parse::<u128>(), other.parse::<u128>()), (Ok(one), Ok(other)) if one < other)
 }
 
 /// The message of a Status body, or the beginning of whatever it is.
@@ -356,6 +371,29 @@ mod tests {
         assert_eq!(feed.closed(None, "end of stream", NOW), None);
         let FeedRequest::Watch(request) = feed.next(NOW) else { panic!("watches again") };
         assert!(request.path.contains("resourceVersion=12"), "{}", request.path);
+    }
+
+    #[test]
+    fn a_server_that_was_away_is_listed_anew() {
+        let mut feed = Feed::new("/api/v1/configmaps".into(), None);
+        feed.next(NOW);
+        feed.listed(Ok((200, &page(&[], "7", ""))), NOW).unwrap();
+        feed.closed(None, "connection reset", NOW);
+        assert!(matches!(feed.next(NOW), FeedRequest::Watch(_)), "it may have been the connection alone");
+        feed.closed(None, "connection refused", NOW);
+        assert!(matches!(feed.next(NOW), FeedRequest::Wait(_)));
+        let later = Now { monotonic_ms: 10_000, ..NOW };
+        assert!(matches!(feed.next(later), FeedRequest::List(_)), "it may have been restored from a backup");
+    }
+
+    #[test]
+    fn a_watch_that_goes_back_is_not_believed() {
+        let mut feed = Feed::new("/api/v1/configmaps".into(), None);
+        feed.next(NOW);
+        feed.listed(Ok((200, &page(&[], "70", ""))), NOW).unwrap();
+        let object =
+            json!({"type": "ADDED", "object": {"metadata": {"name": "x", "resourceVersion": "9"}}}).to_string();
+        assert!(feed.line(object.as_bytes(), NOW).unwrap_err().reason.contains("went back"));
     }
 
     #[test]

@@ -24,6 +24,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How often a foreign object that is not adopted is looked at.
+const FOREIGN_LOOK_MS: u64 = 10_000;
+
 /// How long the read before a deletion counts.
 const FENCE_MS: u64 = 2_000;
 
@@ -50,8 +53,12 @@ pub(crate) struct OutputWork {
     busy: bool,
     retry_ms: u64,
     failures: u32,
-    /// The refused output: only another one is tried.
-    refused: Option<Hash>,
+    /// The refused output, and the API server's words: only another one is tried.
+    refused: Option<(Hash, String)>,
+    /// The output that would change the foreign object of this content, and what it would change.
+    barred: Option<(Hash, Hash, String)>,
+    /// When a foreign object was last looked at: nothing tells when it changes or goes.
+    looked_ms: u64,
     /// What a look showed, until the feed or an apply says more.
     look: Option<Look>,
     /// The next apply takes fields back.
@@ -296,13 +303,18 @@ impl Operator {
         if let Some(why) = self.pause_reason(context, &spec) {
             return self.say(key, record, State::Paused, why);
         }
-        if object.output_work.refused == Some(rendered.hash) {
-            return;
-        }
-        if let Some(Look::Foreign(_)) = &object.output_work.look
-            && spec.adoption == Adoption::Never
+        if let Some((output, message)) = &object.output_work.refused
+            && *output == rendered.hash
         {
-            return self.say(key, record, State::Conflicting, "spec.adoption is Never, and an object of this name that Hansa did not make exists here: delete it, or choose another adoption");
+            return self.say(key, record, State::Refused, message.clone());
+        }
+        if let Some(message) = bar(&object.output_work, spec.adoption, rendered.hash) {
+            let due = object.output_work.looked_ms + FOREIGN_LOOK_MS;
+            if due > self.now.monotonic_ms {
+                self.at(due, Timer::Object(key.clone()));
+                return self.say(key, record, State::Conflicting, message);
+            }
+            object.output_work.look = None;
         }
         if self.base_status(key, record).state == State::Pending {
             self.say(key, record, State::Pending, "");
@@ -606,13 +618,13 @@ impl Operator {
                     work.look = None;
                 } else {
                     work.look = Some(Look::Foreign(Box::new(body.clone())));
+                    work.looked_ms = self.now.monotonic_ms;
                 }
             }
             OutputCall::Try { output, before } => {
                 if comparable_hash(body) == before {
                     work.look = Some(Look::Adoptable);
                 } else {
-                    work.refused = Some(output);
                     let standing = match &work.look {
                         Some(Look::Foreign(standing)) => hansa_render::comparable(standing),
                         _ => Value::Null,
@@ -629,13 +641,11 @@ impl Operator {
                         .take(5)
                         .map(|change| change.path.clone())
                         .collect();
-                    if let Some(record) = record {
-                        let message = format!(
-                            "an object of this name that Hansa did not make exists here, and adopting it would change {}: make the template equal, or set spec.adoption to Always",
-                            paths.join(", ")
-                        );
-                        self.say(key, record, State::Conflicting, message);
-                    }
+                    let message = format!(
+                        "an object of this name that Hansa did not make exists here, and adopting it would change {}: make the template equal, or set spec.adoption to Always",
+                        paths.join(", ")
+                    );
+                    work.barred = Some((output, before, message));
                 }
             }
             OutputCall::Apply { output, incarnation, .. } => {
@@ -771,7 +781,7 @@ impl Operator {
             Refusal::Refused(_) => {
                 self.metrics.failures += 1;
                 if let OutputCall::Apply { output, .. } | OutputCall::Try { output, .. } = call {
-                    work.refused = Some(output);
+                    work.refused = Some((output, message.clone()));
                     if let Some(record) = record {
                         self.say(key, record, State::Refused, message.clone());
                     }
@@ -898,6 +908,20 @@ fn class(key: &RecordKey, kind: &str) -> Priority {
         }
         ("apps" | "batch" | "autoscaling", _) => Priority::Workloads,
         _ => Priority::Custom,
+    }
+}
+
+/// Why a foreign object is not adopted, if it is not.
+fn bar(work: &OutputWork, adoption: Adoption, output: Hash) -> Option<String> {
+    let Some(Look::Foreign(standing)) = &work.look else { return None };
+    match (adoption, &work.barred) {
+        (Adoption::Never, _) => Some("spec.adoption is Never, and an object of this name that Hansa did not make exists here: delete it, or choose another adoption".to_owned()),
+        (Adoption::IfNoDifference, Some((tried, before, message)))
+            if *tried == output && *before == comparable_hash(standing) =>
+        {
+            Some(message.clone())
+        }
+        _ => None,
     }
 }
 

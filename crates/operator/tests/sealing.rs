@@ -1,0 +1,394 @@
+//! Secrets and large bodies between two operators, with just as much of an API server and a topology
+//! server as they ask for.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hansa_ledger::{Envelope, Swap, Version, Versioned};
+use hansa_model::{Hash, Incarnation};
+use hansa_operator::{
+    Act, ActId, ApiAnswer, ApiRequest, Config, ContentType, Event, InstalledType, Method, Now, Operator, PrivateKeys,
+    TopoAnswer, TopoRequest,
+};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How many events a league may need to come to rest.
+const EVENTS: usize = 20_000;
+
+struct Member {
+    name: &'static str,
+    operator: Operator,
+    objects: BTreeMap<String, Value>,
+    watches: BTreeMap<u64, (String, bool, bool)>,
+    /// Waits for changes since this place of the history.
+    waiting: Option<(ActId, usize)>,
+    wake: Option<u64>,
+    events: VecDeque<Event>,
+    writes: Vec<String>,
+}
+
+#[derive(Default)]
+struct World {
+    members: Vec<Member>,
+    topo: BTreeMap<String, (u64, Bytes)>,
+    history: Vec<(String, Version)>,
+    topo_writes: Vec<String>,
+    revision: u64,
+    now_ms: u64,
+    starts: u64,
+    /// The `Debug` of everything that went in and out.
+    trace: String,
+}
+
+/// The collection that an object lies in, over all namespaces.
+fn collection(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    let namespaced = parts.iter().position(|part| *part == "namespaces").filter(|at| at + 3 < parts.len());
+    let kept = parts[..parts.len() - 1].iter().enumerate();
+    let outside = |at: usize| namespaced.is_none_or(|from| at != from && at != from + 1);
+    kept.filter(|(at, _)| outside(*at)).map(|(_, part)| *part).collect::<Vec<_>>().join("/")
+}
+
+fn metadata_of(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}
+
+fn ours(object: &Value) -> bool {
+    object["metadata"]["labels"]["hansa.dev/league"].is_string()
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = World { now_ms: 1_000, ..World::default() };
+        for name in ["a", "b"] {
+            let operator = world.operator(name);
+            world.members.push(Member {
+                name,
+                operator,
+                objects: BTreeMap::new(),
+                watches: BTreeMap::new(),
+                waiting: None,
+                wake: None,
+                events: [Event::Start].into(),
+                writes: Vec::new(),
+            });
+        }
+        world
+    }
+
+    fn operator(&mut self, name: &str) -> Operator {
+        self.starts += 1;
+        let own = |salt: u64| *Hash::of_bytes(format!("{name}/{salt}").as_bytes()).as_bytes();
+        let keys = PrivateKeys::new(own(0), own(self.starts));
+        Operator::new(Config {
+            member: name.parse().unwrap(),
+            cluster_uid: name.to_owned(),
+            kubernetes: "v1.37.2".to_owned(),
+            release: "0".to_owned(),
+            incarnation: Incarnation(self.starts),
+            public_keys: vec![keys.public()],
+            keys,
+            observe: false,
+            max_in_flight: 8,
+            heartbeat_ms: 5_000,
+            pages: 4,
+        })
+    }
+
+    fn restart(&mut self) {
+        for index in 0..self.members.len() {
+            let operator = self.operator(self.members[index].name);
+            let member = &mut self.members[index];
+            member.operator = operator;
+            member.watches.clear();
+            (member.waiting, member.wake) = (None, None);
+            member.events = [Event::Start].into();
+            member.writes.clear();
+        }
+        self.topo_writes.clear();
+    }
+
+    fn put(&mut self, member: usize, path: &str, mut object: Value) -> Value {
+        self.revision += 1;
+        let member = &mut self.members[member];
+        let before = member.objects.get(path);
+        let spec_changed = before.is_none_or(|before| before["spec"] != object["spec"]);
+        let generation = before.map_or(0, |before| before["metadata"]["generation"].as_u64().unwrap_or(0));
+        object["metadata"]["generation"] = json!(generation + u64::from(spec_changed));
+        object["metadata"]["uid"] =
+            before.map_or(json!(format!("uid-{}", self.revision)), |b| b["metadata"]["uid"].clone());
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        member.objects.insert(path.to_owned(), object.clone());
+        let of = collection(path);
+        for (id, (watched, labelled, metadata_only)) in &member.watches {
+            if *watched == of && (!labelled || ours(&object)) {
+                let shown = if *metadata_only { metadata_of(&object) } else { object.clone() };
+                let line = json!({"type": "MODIFIED", "object": shown}).to_string();
+                member.events.push_back(Event::WatchLine { id: ActId(*id), line: line.into() });
+            }
+        }
+        object
+    }
+
+    fn api(&mut self, index: usize, request: &ApiRequest) -> ApiAnswer {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let member = &mut self.members[index];
+        let answer = |status, body: Value| ApiAnswer { status, body: body.to_string().into() };
+        if request.method != Method::Get {
+            member.writes.push(format!("{:?} {path}", request.method));
+        }
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let standing = member.objects.get(path).cloned();
+        match request.method {
+            Method::Get if query.contains("limit=") => {
+                let labelled = query.contains("labelSelector");
+                let found =
+                    member.objects.iter().filter(|(at, object)| collection(at) == path && (!labelled || ours(object)));
+                let shown = |object: &Value| if request.metadata_only { metadata_of(object) } else { object.clone() };
+                let items: Vec<Value> = found.map(|(_, object)| shown(object)).collect();
+                answer(200, json!({"metadata": {"resourceVersion": self.revision.to_string()}, "items": items}))
+            }
+            Method::Get => match standing {
+                Some(object) if request.metadata_only => answer(200, metadata_of(&object)),
+                Some(object) => answer(200, object),
+                None => answer(404, json!({"message": "not found", "details": {"kind": "things", "name": "x"}})),
+            },
+            Method::Patch if path.ends_with("/status") => {
+                let path = path.strip_suffix("/status").unwrap();
+                let mut object = member.objects[path].clone();
+                let patch = body.as_array().unwrap().iter().find(|op| op["path"] == "/status").unwrap();
+                object["status"] = patch["value"].clone();
+                answer(200, self.put(index, path, object))
+            }
+            Method::Patch if request.content_type == ContentType::MergePatch => {
+                let mut object = standing.unwrap();
+                object["metadata"]["finalizers"] = body["metadata"]["finalizers"].clone();
+                answer(200, self.put(index, path, object))
+            }
+            Method::Patch => {
+                let mut object = body;
+                object["metadata"]["managedFields"] =
+                    json!([{"manager": "hansa", "operation": "Apply", "fieldsV1": {"f:data": {}}}]);
+                object["status"] = standing.map_or(Value::Null, |standing| standing["status"].clone());
+                answer(200, self.put(index, path, object))
+            }
+            Method::Post | Method::Delete => panic!("nothing is made or deleted here: {request:?}"),
+        }
+    }
+
+    fn topo(&mut self, index: usize, id: ActId, request: TopoRequest) {
+        let versioned = |(version, value): &(u64, Bytes)| Versioned {
+            version: Version::new(version.to_string()),
+            value: value.clone(),
+        };
+        let answer = match request {
+            TopoRequest::Read { keys } => {
+                TopoAnswer::Values(keys.iter().map(|key| self.topo.get(key).map(versioned)).collect())
+            }
+            TopoRequest::List { prefix } => {
+                let under = self.topo.iter().filter(|(key, _)| key.starts_with(&prefix));
+                TopoAnswer::Listed(under.map(|(key, entry)| (key.clone(), versioned(entry))).collect())
+            }
+            TopoRequest::Changes { cursor: None } => {
+                TopoAnswer::Changed { cursor: self.history.len().to_string().into(), keys: BTreeMap::new() }
+            }
+            TopoRequest::Changes { cursor: Some(cursor) } => {
+                self.members[index].waiting = Some((id, cursor.parse().unwrap()));
+                return self.tell_changes();
+            }
+            TopoRequest::Write { key, expected, value } => {
+                self.topo_writes.push(key.clone());
+                let standing = self.topo.get(&key).map(versioned);
+                if standing.as_ref().map(|standing| &standing.version) == expected.as_ref() {
+                    self.revision += 1;
+                    let version = Version::new(self.revision.to_string());
+                    self.topo.insert(key.clone(), (self.revision, value));
+                    self.history.push((key, version.clone()));
+                    self.tell_changes();
+                    TopoAnswer::Swapped(Swap::Committed(version))
+                } else {
+                    TopoAnswer::Swapped(Swap::Mismatch { current: standing })
+                }
+            }
+        };
+        self.members[index].events.push_back(Event::Topo { id, answer });
+    }
+
+    fn tell_changes(&mut self) {
+        for member in &mut self.members {
+            if let Some((id, since)) = member.waiting.take_if(|(_, since)| *since < self.history.len()) {
+                let keys = self.history[since..].iter().cloned().collect();
+                let answer = TopoAnswer::Changed { cursor: self.history.len().to_string().into(), keys };
+                member.events.push_back(Event::Topo { id, answer });
+            }
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, act: Act) {
+        self.trace += &format!("{act:?}\n");
+        let member = &mut self.members[index];
+        match act {
+            Act::Api { id, request } => {
+                let answer = Ok(self.api(index, &request));
+                self.members[index].events.push_back(Event::Api { id, answer });
+            }
+            Act::Watch { id, request } => {
+                let (path, query) = request.path.split_once('?').unwrap();
+                let watch = (path.to_owned(), query.contains("labelSelector"), request.metadata_only);
+                member.watches.insert(id.0, watch);
+            }
+            Act::CloseWatch { id } => {
+                member.watches.remove(&id.0);
+            }
+            Act::Topo { id, request } => self.topo(index, id, request),
+            Act::InstallType { id, federated_type } => {
+                let kind = if federated_type.resource.resource() == "secrets" { "Secret" } else { "ConfigMap" };
+                let answer = Ok(InstalledType { kind: kind.to_owned(), namespaced: true, list_keys: BTreeMap::new() });
+                member.events.push_back(Event::TypeInstalled { id, answer });
+            }
+            Act::WakeAt { monotonic_ms } => member.wake = Some(monotonic_ms),
+            Act::Reply { .. } | Act::Log(_) => {}
+        }
+    }
+
+    /// Runs until the condition holds; time passes when nothing else happens.
+    fn run_until(&mut self, what: &str, holds: impl Fn(&World) -> bool) {
+        for _ in 0..EVENTS {
+            if holds(self) {
+                return;
+            }
+            let next = self.members.iter().position(|member| !member.events.is_empty());
+            let (index, event) = match next {
+                Some(index) => (index, self.members[index].events.pop_front().unwrap()),
+                None => {
+                    let due = self.members.iter().enumerate().filter_map(|(index, member)| Some((member.wake?, index)));
+                    let (at, index) = due.min().expect("somebody waits for something");
+                    self.now_ms = self.now_ms.max(at);
+                    self.members[index].wake = None;
+                    (index, Event::Wake)
+                }
+            };
+            self.trace += &format!("{event:?}\n");
+            let now = Now { monotonic_ms: self.now_ms, wall_ms: 1_700_000_000_000 + self.now_ms, entropy: self.now_ms };
+            for act in self.members[index].operator.step(event, now) {
+                self.carry_out(index, act);
+            }
+        }
+        let tail: Vec<&str> = self.trace.lines().rev().take(40).collect();
+        panic!("it did not come to this: {what}; the last of it, backwards:\n{}", tail.join("\n"));
+    }
+
+    /// Runs for a while after which nothing is left to be done.
+    fn run_to_rest(&mut self) {
+        let until = self.now_ms + 60_000;
+        self.run_until("rest", |world| {
+            world.now_ms >= until
+                && world.members.iter().all(|member| member.operator.is_idle() && member.events.is_empty())
+        });
+    }
+
+    fn found(&mut self, types: &[&str]) {
+        let types: Vec<Value> = types.iter().map(|name| json!({"resource": name, "version": "v1"})).collect();
+        let spec = json!({"members": [{"name": "a", "provider": "p", "region": "r"}, {"name": "b", "provider": "q", "region": "r"}], "types": types});
+        let federation = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"}, "spec": spec});
+        self.put(0, "/apis/hansa.dev/v1alpha1/federations/league", federation);
+    }
+
+    /// Everything in the topology server, unpacked, and everything that can be read of a member.
+    fn told(&self) -> String {
+        let mut all = self.trace.clone();
+        for (key, (_, value)) in &self.topo {
+            let (_, body) = Envelope::open(value).unwrap();
+            all += &format!("{key} {} {}\n", String::from_utf8_lossy(value), String::from_utf8_lossy(&body));
+        }
+        for member in &self.members {
+            all += &format!("{:?}\n{:?}\n", member.operator, member.operator.metrics());
+            let own = member.objects.iter().filter(|(path, _)| path.contains("hansa.dev"));
+            all.extend(own.map(|(_, object)| object.to_string()));
+        }
+        all
+    }
+}
+
+const NATIVE: &str = "/api/v1/namespaces/shop/secrets/db";
+const FEDERATED: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedsecrets/db";
+
+fn secret(value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "db", "namespace": "shop"},
+        "data": {"password": STANDARD.encode(value)}})
+}
+
+fn federated(kind: &str, name: &str, spec: Value) -> Value {
+    let kind = format!("Federated{kind}");
+    json!({"apiVersion": "core.types.hansa.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
+}
+
+fn holds(member: usize, value: &str) -> impl Fn(&World) -> bool {
+    let value = json!(STANDARD.encode(value));
+    move |world| world.members[member].objects.get(NATIVE).is_some_and(|secret| secret["data"]["password"] == value)
+}
+
+#[test]
+fn a_secret_travels_sealed_and_a_restart_writes_nothing() {
+    let mut world = World::new();
+    world.found(&["secrets"]);
+    let spec = json!({"templateFrom": {"secretRef": {"name": "db"}}, "placement": {"members": ["a", "b"]}});
+    world.put(0, FEDERATED, federated("Secret", "db", spec));
+    let agreed = |world: &World| world.members[0].objects[FEDERATED]["status"]["conditions"][1].clone();
+    world.run_until("the missing Secret is named", |world| agreed(world)["reason"] == "SourceUnavailable");
+    assert!(agreed(&world)["message"].as_str().unwrap().contains("there is no Secret shop/db"));
+
+    let values = ["correct-horse-battery", "staple-and-some-more-text"];
+    for value in values {
+        world.put(0, NATIVE, secret(value));
+        world.run_until("the other member has it", holds(1, value));
+    }
+    world.run_to_rest();
+    assert!(!world.members[0].writes.iter().any(|write| write.ends_with(NATIVE)), "the source is never written");
+    assert_eq!(agreed(&world)["status"], "True");
+
+    let told = world.told();
+    assert!(told.contains("sealed") && told.contains("WatchLine"), "there is something to search");
+    for value in values {
+        // A few characters of the value, and of its base64 wherever it begins.
+        let encoded: Vec<String> = (0..3).map(|skip| STANDARD.encode(&value[skip..])[..16].to_owned()).collect();
+        for needle in [value.to_owned()].into_iter().chain(encoded) {
+            assert!(!told.contains(&needle), "{needle} is told");
+        }
+    }
+
+    world.restart();
+    world.run_to_rest();
+    let writes: Vec<&String> = world.members.iter().flat_map(|member| &member.writes).collect();
+    assert!(writes.is_empty(), "{writes:?}");
+    let topo: Vec<&String> = world.topo_writes.iter().filter(|key| !key.ends_with("/cell")).collect();
+    assert!(topo.is_empty(), "{topo:?}");
+}
+
+#[test]
+fn a_large_body_lies_in_a_blob_and_arrives_whole() {
+    let mut world = World::new();
+    world.found(&["configmaps"]);
+    let large: String = (0..600).map(|n: u32| Hash::of_bytes(&n.to_le_bytes()).to_string()).collect();
+    let spec = json!({"template": {"data": {"large": large}}, "placement": {"members": ["b"]}});
+    let path = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/large";
+    world.put(0, path, federated("ConfigMap", "large", spec));
+    let output = "/api/v1/namespaces/shop/configmaps/large";
+    world.run_until("the other member has it", |world| {
+        world.members[1].objects.get(output).is_some_and(|found| found["data"]["large"] == json!(large))
+    });
+    world.run_to_rest();
+    let blobs: Vec<&String> = world.topo.keys().filter(|key| key.starts_with("/v1/blobs/")).collect();
+    assert_eq!(blobs.len(), 1, "{blobs:?}");
+    let pages = world.topo.iter().filter(|(key, _)| key.starts_with("/v1/pages/"));
+    assert!(pages.map(|(_, (_, value))| value.len()).all(|bytes| bytes < 4_096));
+    let blob = world.topo_writes.iter().position(|key| key.starts_with("/v1/blobs/"));
+    let page = world.topo_writes.iter().position(|key| key.starts_with("/v1/pages/"));
+    assert!(blob < page, "the blob stands before a record names it");
+
+    world.restart();
+    world.run_to_rest();
+    let writes: Vec<&String> = world.members.iter().flat_map(|member| &member.writes).collect();
+    assert!(writes.is_empty(), "{writes:?}");
+}
