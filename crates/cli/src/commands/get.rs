@@ -1,0 +1,165 @@
+//! `hansa get`: the league's federated objects.
+
+use super::Outcome;
+use crate::cluster::{Cluster, Connection};
+use crate::key;
+use crate::print::{self, Output, Table, Tone};
+use crate::reads::{Reads, Selection};
+use anyhow::bail;
+use serde_json::Value;
+
+/// Arguments of `hansa get`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The type, and the name of an object of it: TYPE, TYPE NAME or TYPE/NAME.
+    #[arg(num_args = 0..=2, value_name = "TYPE [NAME]")]
+    words: Vec<String>,
+    /// In this namespace. Without it, objects of a TYPE are looked for in that of the kubeconfig's
+    /// context, and without a TYPE all of them are shown.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// In all namespaces.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+    /// Only objects that no member keeps any more: their outputs stay, and nobody can edit them.
+    #[arg(long)]
+    homeless: bool,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Lists objects.
+pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    let reads = Reads::open(&arguments.connection).await?;
+    let cluster = match &reads {
+        Reads::Proxy(cluster) => Some(cluster),
+        Reads::Direct { .. } => None,
+    };
+    let select = select(&arguments, cluster).await?;
+    let rows = reads.objects(&select).await?;
+    if rows.is_empty() && !select.name.is_empty() {
+        let place =
+            if select.namespace.is_empty() { String::new() } else { format!(" in namespace {}", select.namespace) };
+        bail!("the league knows no {} {}{place}", select.type_name, select.name);
+    }
+    if rows.is_empty() && arguments.output.format == print::Format::Table {
+        let place = match select.namespace.as_str() {
+            "" => "in the league".to_owned(),
+            namespace => format!("in namespace {namespace} (-A: in all)"),
+        };
+        print::note(
+            Tone::Plain,
+            &format!("no {}federated object {place}", if arguments.homeless { "homeless " } else { "" }),
+        );
+        return Ok(Outcome::Done);
+    }
+    print::answer(arguments.output.format, &Value::from(rows.clone()), |screen| table(&rows).render(screen))?;
+    Ok(Outcome::Done)
+}
+
+/// Which objects are meant.
+async fn select(arguments: &Arguments, cluster: Option<&Cluster>) -> anyhow::Result<Selection> {
+    let parts: Vec<&str> = arguments.words.iter().flat_map(|word| word.split('/')).collect();
+    let (type_word, stated, name) = match parts.as_slice() {
+        [] => (None, None, ""),
+        [type_word] => (Some(*type_word), None, ""),
+        [type_word, name] => (Some(*type_word), None, *name),
+        [type_word, namespace, name] => (Some(*type_word), Some(*namespace), *name),
+        _ => bail!("`{}` means no objects: write TYPE, TYPE NAME or TYPE/NAME", arguments.words.join(" ")),
+    };
+    let mut select = Selection { homeless: arguments.homeless, name: name.to_owned(), ..Selection::default() };
+    let stated = stated.or(arguments.namespace.as_deref()).map(str::to_owned);
+    let Some(type_word) = type_word else {
+        select.namespace = stated.unwrap_or_default();
+        return Ok(select);
+    };
+    let kind = key::kind(type_word, cluster).await?;
+    select.type_name = kind.type_name.to_string();
+    let default = || match cluster {
+        // What lost its home is looked for everywhere: nobody remembers where it was.
+        Some(cluster) if !arguments.homeless || !name.is_empty() => cluster.namespace.clone(),
+        _ => String::new(),
+    };
+    if kind.namespaced && !arguments.all_namespaces {
+        select.namespace = stated.unwrap_or_else(default);
+    }
+    Ok(select)
+}
+
+fn table(rows: &[Value]) -> Table {
+    let mut table =
+        Table::new(["NAMESPACE", "TYPE", "NAME", "PLACED", "APPLIED", "READY", "HOMES", "REVISION", "TROUBLE"]);
+    for row in rows {
+        let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        let members: Vec<&Value> = row["members"].as_array().into_iter().flatten().collect();
+        let placed: Vec<&&Value> = members.iter().filter(|member| member["placed"] == "placed").collect();
+        let is_applied = |member: &Value| member["state"] == "Applied" && member["revision"] == row["revision"];
+        let applied = placed.iter().filter(|member| is_applied(member)).count();
+        let is_ready =
+            |member: &Value| is_applied(member) && matches!(member["health"].as_str(), Some("Healthy" | "Unknown"));
+        let ready = placed.iter().filter(|member| is_ready(member)).count();
+        let tone = |number: usize| if number == placed.len() { Tone::Good } else { Tone::Warning };
+        let homes: Vec<&str> = row["homes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let homes =
+            if row["homeless"] == true { ("none".to_owned(), Tone::Bad) } else { (homes.join(","), Tone::Plain) };
+        table.toned([
+            (text("namespace"), Tone::Plain),
+            (text("type"), Tone::Plain),
+            (text("name"), Tone::Strong),
+            (placed.len().to_string(), Tone::Plain),
+            (applied.to_string(), tone(applied)),
+            (ready.to_string(), tone(ready)),
+            homes,
+            (row["revision"].to_string(), Tone::Plain),
+            trouble(row, &members),
+        ]);
+    }
+    table
+}
+
+/// What is not as it should be, in a few words.
+fn trouble(row: &Value, members: &[&Value]) -> (String, Tone) {
+    let mut words = Vec::new();
+    if row["deleted"] == true {
+        words.push("deleted".to_owned());
+    }
+    for member in members {
+        let text = |field: &str| member[field].as_str().unwrap_or_default();
+        let name = text("member");
+        match (text("placed"), text("state"), text("health")) {
+            ("withdrawing", ..) => words.push(format!("{name} withdraws")),
+            ("gone", ..) => {}
+            (_, "Applied", "Degraded") => words.push(format!("{name} Degraded")),
+            (_, "Applied" | "", _) => {}
+            (_, state, _) => words.push(format!("{name} {state}")),
+        }
+    }
+    (words.join(", "), Tone::Bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::print::Screen;
+    use expect_test::expect;
+    use serde_json::json;
+
+    #[test]
+    fn a_row_says_how_an_object_is() {
+        let member = |name: &str, placed: &str, state: &str, health: &str, revision: u64| json!({"member": name, "placed": placed, "state": state, "health": health, "revision": revision});
+        let rows = [
+            json!({"type": "deployments.apps", "namespace": "shop", "name": "web", "revision": 3, "homes": ["aws", "gcp"], "homeless": false, "deleted": false,
+                   "members": [member("aws", "placed", "Applied", "Healthy", 3), member("gcp", "placed", "Applied", "Progressing", 2), member("azure", "withdrawing", "Applied", "Healthy", 3)]}),
+            json!({"type": "configmaps", "namespace": "shop", "name": "web", "revision": 1, "homes": [], "homeless": true, "deleted": false,
+                   "members": [member("aws", "placed", "Refused", "Unknown", 1), member("gcp", "placed", "Applied", "Degraded", 1)]}),
+        ];
+        expect![[r#"
+            NAMESPACE   TYPE               NAME   PLACED   APPLIED   READY   HOMES     REVISION   TROUBLE
+            shop        deployments.apps   web    2        1         1       aws,gcp   3          azure withdraws
+            shop        configmaps         web    2        1         0       none      1          aws Refused, gcp Degraded
+        "#]]
+        .assert_eq(&table(&rows).render(&Screen::PLAIN));
+    }
+}

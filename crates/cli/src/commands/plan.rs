@@ -1,0 +1,390 @@
+//! `hansa plan`: what would change where, before anything is applied.
+//!
+//! Outputs are rendered by the code that operators render them with; the member at hand is asked by
+//! strict dry runs, of the federated object and of its output.
+
+mod dry_run;
+
+use super::federate::{Wanted, resolve};
+use super::{Outcome, Patience};
+use crate::cluster::{Cluster, Connection};
+use crate::documents::{Document, Files, words};
+use crate::kinds::{Kind, Kinds, builtin, discover};
+use crate::league::League;
+use crate::plan::{ObjectPlan, Plan, compare, compare_settings, show};
+use crate::print::{self, Output, Tone, count};
+use crate::progress::Progress;
+use crate::reads::Reads;
+use crate::rendering::{Life, Rendering, template};
+use crate::resource::{Resource, type_of_federated};
+use anyhow::{Context, bail};
+use dry_run::DryRuns;
+use hansa_api::target::{GROUP_SUFFIX, PREFIX};
+use hansa_model::{FederatedSpec, MemberName, RecordKey};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Arguments of `hansa plan`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    files: Files,
+    /// The manifests are plain: federate them first, as `hansa federate` does.
+    #[arg(long)]
+    federate: bool,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    patience: Patience,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Plans. It ends with 2 when something would change, and with 1 when something would be refused.
+pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    let cluster = arguments.connection.cluster().await?;
+    let documents = federated(&arguments).await?;
+    let league = League::read(&cluster).await?;
+    let planner = Planner::new(cluster, league, &arguments.connection, arguments.patience.timeout, &documents).await?;
+    let progress = Progress::steps(documents.len(), "planning");
+    let mut objects = Vec::new();
+    for document in &documents {
+        progress.say(format!("planning {}", words(&document.object)));
+        objects.extend(planner.plan(document).await?);
+        progress.step();
+    }
+    drop(progress);
+    let plan = Plan::new(objects);
+    print::answer(arguments.output.format, &json!(plan), |screen| show(&plan, screen))?;
+    match plan.summary.refused {
+        0 if plan.changes() => Ok(Outcome::WouldChange),
+        0 => Ok(Outcome::Done),
+        refused => bail!("{} would be refused", count(refused, "object")),
+    }
+}
+
+/// The federated objects of the input, with what stands beside them.
+async fn federated(arguments: &Arguments) -> anyhow::Result<Vec<Document>> {
+    let documents = arguments.files.read()?;
+    if !arguments.federate {
+        return Ok(documents);
+    }
+    let federation = resolve(&documents, &arguments.wanted.options()?, Some(&arguments.connection)).await;
+    if !federation.refused.is_empty() {
+        for (place, refusal) in &federation.refused {
+            print::note(Tone::Bad, &format!("refused: {place}: {refusal}"));
+        }
+        bail!("{} cannot be federated", count(federation.refused.len(), "object"));
+    }
+    let objects = federation.objects().into_iter();
+    Ok(objects.map(|object| Document { place: words(&object), object }).collect())
+}
+
+/// What plans need, asked once.
+struct Planner {
+    cluster: Cluster,
+    league: League,
+    reads: anyhow::Result<Reads>,
+    kinds: Kinds,
+    secrets: Vec<Value>,
+    namespaces: BTreeSet<String>,
+    dry_runs: DryRuns,
+    patience: Duration,
+}
+
+impl Planner {
+    async fn new(
+        cluster: Cluster,
+        league: League,
+        connection: &Connection,
+        patience: Duration,
+        documents: &[Document],
+    ) -> anyhow::Result<Self> {
+        let mut kinds = Kinds::new(builtin());
+        let is_known = |document: &Document| target(&document.object, &kinds).is_some();
+        if !documents.iter().all(is_known) {
+            kinds.extend(discover(&cluster).await?);
+        }
+        let reads = Reads::open(connection).await;
+        let member = member_at_hand(&cluster, reads.as_ref().ok()).await;
+        let of_kind = |kind: &str| {
+            documents
+                .iter()
+                .map(|document| &document.object)
+                .filter(|object| object["kind"] == *kind && object["apiVersion"] == "v1")
+                .cloned()
+                .collect()
+        };
+        let made: Vec<Value> = of_kind("Namespace");
+        let namespaces = made.iter().filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned));
+        Ok(Planner {
+            dry_runs: DryRuns::new(cluster.clone(), member),
+            secrets: of_kind("Secret"),
+            namespaces: namespaces.collect(),
+            cluster,
+            league,
+            reads,
+            kinds,
+            patience,
+        })
+    }
+
+    /// The plan of one document; `None` for a plain object that only stands beside a federated one.
+    async fn plan(&self, document: &Document) -> anyhow::Result<Option<ObjectPlan>> {
+        let object = &document.object;
+        let Some(kind) = target(object, &self.kinds) else {
+            let is_beside =
+                object["apiVersion"] == "v1" && matches!(object["kind"].as_str(), Some("Secret" | "Namespace"));
+            if is_beside {
+                return Ok(None);
+            }
+            bail!(
+                "{}: {}: kind: a Federated<Kind> of the league is expected: add --federate for plain manifests, or enable the type (`hansa type enable`)",
+                document.place,
+                words(object)
+            );
+        };
+        let key = self.key(object, &kind).with_context(|| document.place.clone())?;
+        let mut plan = ObjectPlan {
+            key: key.clone(),
+            kind: kind.kind.clone(),
+            revision: None,
+            spec: Vec::new(),
+            members: BTreeMap::new(),
+            dry_run: None,
+            notes: Vec::new(),
+            errors: Vec::new(),
+        };
+        let spec: FederatedSpec = match serde_json::from_value(object["spec"].clone()) {
+            Ok(spec) => spec,
+            Err(error) => {
+                plan.errors.push(format!("spec: {error}"));
+                return Ok(Some(plan));
+            }
+        };
+        let rendering = match Rendering::of(&self.cluster, &self.league, &kind).await {
+            Ok(rendering) => rendering,
+            Err(error) => {
+                plan.errors.push(format!("{error:#}"));
+                return Ok(Some(plan));
+            }
+        };
+        let before = self.before(&key, &rendering, &mut plan, &spec).await?;
+        let after = self.after(&key, &rendering, &mut plan, &spec).await?;
+        plan.members = compare(&kind.kind, &before, &after, rendering.keys());
+        if spec.paused {
+            plan.notes.push("spec.paused: outputs are left as they are until it is resumed".to_owned());
+        }
+        if plan.errors.is_empty() {
+            let is_made = self.namespaces.contains(&*key.namespace);
+            self.dry_runs
+                .run(
+                    &mut plan,
+                    &rendering,
+                    object,
+                    self.dry_runs.member().and_then(|member| after.get(member)),
+                    is_made,
+                )
+                .await;
+        }
+        Ok(Some(plan))
+    }
+
+    fn key(&self, object: &Value, kind: &Kind) -> anyhow::Result<RecordKey> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let name = text(&object["metadata"]["name"]);
+        if name.is_empty() {
+            bail!("{}: metadata.name: it is missing", words(object));
+        }
+        let namespace = match (kind.namespaced, text(&object["metadata"]["namespace"])) {
+            (false, _) => String::new(),
+            (true, stated) if stated.is_empty() => self.cluster.namespace.clone(),
+            (true, stated) => stated,
+        };
+        Ok(RecordKey::new(kind.type_name.clone(), &namespace, &name))
+    }
+
+    /// The outputs as they are agreed now.
+    async fn before(
+        &self,
+        key: &RecordKey,
+        rendering: &Rendering,
+        plan: &mut ObjectPlan,
+        wanted: &FederatedSpec,
+    ) -> anyhow::Result<BTreeMap<MemberName, Value>> {
+        let mut outputs = BTreeMap::new();
+        let record = match &self.reads {
+            Ok(reads) => reads.explain(key).await,
+            Err(error) => Err(anyhow::anyhow!("{error:#}")),
+        };
+        if let Err(error) = &record {
+            plan.notes.push(format!(
+                "the league's record cannot be asked for, so only this cluster's object counts: {error:#}"
+            ));
+        }
+        let record = record.ok().filter(|record| record["found"] == true && record["deleted"] != true);
+        plan.revision = record.as_ref().and_then(|record| record["revision"].as_u64());
+        let Some(object) = self.cluster.find(&Resource::federated(key)).await? else {
+            let Some(record) = record else { return Ok(outputs) };
+            // Its homes are elsewhere: what it is there, the operator says.
+            let homes: Vec<&str> = record["homes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let homes = if homes.is_empty() { "nowhere".to_owned() } else { format!("in {}", homes.join(", ")) };
+            plan.notes.push(format!("it is at home {homes}, and not here: applied here it conflicts, unless it is equal or this cluster becomes its home (`hansa home move`)"));
+            for member in placed(&record) {
+                match super::output::asked(&self.cluster, key, &member, self.patience).await {
+                    Ok(output) => outputs.insert(member, output),
+                    Err(error) => {
+                        plan.notes.push(format!("the present output of {member} is not known: {error:#}"));
+                        None
+                    }
+                };
+            }
+            return Ok(outputs);
+        };
+        plan.revision = plan.revision.or_else(|| object["status"]["agreed"]["revision"].as_u64());
+        if object["status"]["agreed"]["differs"] == true {
+            plan.notes.push(
+                "this cluster's object differs from the agreed one, and is what the plan starts from (`hansa explain`)"
+                    .to_owned(),
+            );
+        }
+        let spec: FederatedSpec =
+            serde_json::from_value(object["spec"].clone()).with_context(|| format!("{key} as it stands: spec"))?;
+        plan.spec = compare_settings(&spec, wanted, rendering.keys());
+        let template = match template(&self.cluster, key, &spec, &[]).await {
+            Ok(template) => template,
+            Err(error) => {
+                plan.notes.push(format!("the present template cannot be read: {error:#}"));
+                return Ok(outputs);
+            }
+        };
+        // What is placed is recorded; before the first agreement, what placement computes.
+        let members = match &record {
+            Some(record) => placed(record),
+            None => {
+                hansa_place::placed(&self.league.spec, &spec.placement).map(|placed| placed.members).unwrap_or_default()
+            }
+        };
+        for member in members {
+            if let Ok(output) = rendering.output(&self.league, key, &spec, &template, &member, Life::default()) {
+                outputs.insert(member, output);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// The outputs as the input wants them.
+    async fn after(
+        &self,
+        key: &RecordKey,
+        rendering: &Rendering,
+        plan: &mut ObjectPlan,
+        spec: &FederatedSpec,
+    ) -> anyhow::Result<BTreeMap<MemberName, Value>> {
+        let mut outputs = BTreeMap::new();
+        plan.errors.extend(
+            hansa_render::validate(&rendering.identity(key), &spec.overrides)
+                .iter()
+                .map(|error| format!("{}: {}", error.field, error.message)),
+        );
+        let placed = match hansa_place::placed(&self.league.spec, &spec.placement) {
+            Ok(placed) => placed,
+            Err(error) => {
+                plan.errors.push(error.to_string());
+                return Ok(outputs);
+            }
+        };
+        for (member, reason) in &placed.reasons {
+            if let hansa_place::Reason::NotAMember { .. } = reason {
+                plan.notes.push(format!("{member}: {reason}"));
+            }
+        }
+        if placed.members.is_empty() {
+            plan.notes.push("spec.placement selects no member of the league".to_owned());
+        }
+        let template = match template(&self.cluster, key, spec, &self.secrets).await {
+            Ok(template) => template,
+            Err(error) => {
+                plan.errors.push(format!("{error:#}"));
+                return Ok(outputs);
+            }
+        };
+        for member in placed.members {
+            match rendering.output(&self.league, key, spec, &template, &member, Life::default()) {
+                Ok(output) => {
+                    outputs.insert(member, output);
+                }
+                Err(error) => plan.errors.push(format!("in {member}: {error:#}")),
+            }
+        }
+        plan.errors.dedup();
+        Ok(outputs)
+    }
+}
+
+/// The members that a record has placed.
+fn placed(record: &Value) -> BTreeSet<MemberName> {
+    let members = record["members"].as_array().into_iter().flatten();
+    members
+        .filter(|member| member["placed"] == "placed")
+        .filter_map(|member| member["member"].as_str()?.parse().ok())
+        .collect()
+}
+
+/// The kind that a federated object is of; `None` when it is none of a known kind.
+fn target(object: &Value, kinds: &Kinds) -> Option<Kind> {
+    let (group, _) = object["apiVersion"].as_str()?.split_once('/')?;
+    let kind = object["kind"].as_str()?.strip_prefix(PREFIX)?;
+    let group = match group.strip_suffix(GROUP_SUFFIX)? {
+        "core" => "",
+        group => group,
+    };
+    if let Some(found) = kinds.of_object(&format!("{group}/"), kind) {
+        return Some(found.clone());
+    }
+    // A cluster serves the federated kind also where the target's own is not installed.
+    let federated = kinds.of_object(object["apiVersion"].as_str()?, object["kind"].as_str()?)?;
+    let type_name = type_of_federated(federated.type_name.resource(), federated.type_name.group())?;
+    Some(Kind { type_name, kind: kind.to_owned(), ..federated.clone() })
+}
+
+/// The member whose API server is asked: by its operator's word, else by the cluster's identity.
+async fn member_at_hand(cluster: &Cluster, reads: Option<&Reads>) -> Option<MemberName> {
+    let told = match reads {
+        Some(reads) => reads.health().await.ok(),
+        None => None,
+    };
+    if let Some(member) = told.and_then(|health| health["member"].as_str()?.parse().ok()) {
+        return Some(member);
+    }
+    let system = cluster.find(&Resource::new("", "v1", "namespaces").named("kube-system")).await.ok()??;
+    let members = cluster.list(&Resource::own("members")).await.ok()?;
+    let own = members.iter().find(|member| member["status"]["uid"] == system["metadata"]["uid"])?;
+    own["metadata"]["name"].as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_federated_object_names_its_target() {
+        let kinds = Kinds::new(builtin());
+        let of = |api_version: &str, kind: &str| {
+            target(&json!({"apiVersion": api_version, "kind": kind}), &kinds).map(|kind| kind.type_name.to_string())
+        };
+        assert_eq!(of("apps.types.hansa.dev/v1alpha1", "FederatedDeployment").as_deref(), Some("deployments.apps"));
+        assert_eq!(of("core.types.hansa.dev/v1alpha1", "FederatedConfigMap").as_deref(), Some("configmaps"));
+        assert_eq!(of("example.org.types.hansa.dev/v1alpha1", "FederatedWidget"), None);
+        assert_eq!(of("apps/v1", "Deployment"), None);
+    }
+
+    #[test]
+    fn only_what_is_placed_counts() {
+        let record = json!({"members": [{"member": "a", "placed": "placed"}, {"member": "b", "placed": "gone"}, {"member": "c", "placed": "withdrawing"}]});
+        assert_eq!(placed(&record), ["a".parse().unwrap()].into());
+    }
+}

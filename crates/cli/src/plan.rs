@@ -1,0 +1,173 @@
+//! What would change where: outputs before and after, compared member by member.
+
+mod show;
+#[cfg(test)]
+mod tests;
+
+pub use show::show;
+
+use hansa_model::{FederatedSpec, MemberName, RecordKey};
+use hansa_render::{Change, ListKeys, diff, diff_for_people, restarts_pods};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What would become of one federated object.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectPlan {
+    /// Its record.
+    pub key: RecordKey,
+    /// The target's kind.
+    pub kind: String,
+    /// The agreed revision that it is planned against; `None`: it is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// What changes in the spec beside template, placement and overrides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spec: Vec<Change>,
+    /// By member.
+    pub members: BTreeMap<MemberName, MemberPlan>,
+    /// What the strict dry run in the member at hand said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<DryRun>,
+    /// What is worth knowing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Why it would be refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// What would become of one output.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberPlan {
+    /// In one word.
+    pub effect: Effect,
+    /// What changes in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// Whether running pods are replaced.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restarts_pods: bool,
+}
+
+/// What would become of an output, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub enum Effect {
+    /// It changes.
+    Change,
+    /// The member gets it.
+    Add,
+    /// The member loses it.
+    Withdraw,
+    /// Nothing.
+    Keep,
+}
+
+/// What an API server said of a strict dry run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRun {
+    /// The member at hand.
+    pub member: MemberName,
+    /// Whether its output was tried, and taken.
+    pub accepted: bool,
+    /// What it said.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+impl ObjectPlan {
+    /// Whether anything would change.
+    pub fn changes(&self) -> bool {
+        !self.spec.is_empty() || self.members.values().any(|member| member.effect != Effect::Keep)
+    }
+}
+
+/// Compares outputs member by member.
+pub fn compare(
+    kind: &str,
+    before: &BTreeMap<MemberName, Value>,
+    after: &BTreeMap<MemberName, Value>,
+    keys: &dyn ListKeys,
+) -> BTreeMap<MemberName, MemberPlan> {
+    let member = |member: &MemberName| {
+        let plain = |effect| MemberPlan { effect, changes: Vec::new(), restarts_pods: false };
+        match (before.get(member), after.get(member)) {
+            (None, Some(_)) => plain(Effect::Add),
+            (Some(_), None) => plain(Effect::Withdraw),
+            (Some(before), Some(after)) => {
+                let changes = diff_for_people(kind, before, after, keys);
+                let effect = if changes.is_empty() { Effect::Keep } else { Effect::Change };
+                MemberPlan { effect, changes, restarts_pods: restarts_pods(kind, before, after) }
+            }
+            (None, None) => plain(Effect::Keep),
+        }
+    };
+    before.keys().chain(after.keys()).map(|name| (name.clone(), member(name))).collect()
+}
+
+/// What changes in a spec beside what outputs are made of.
+pub fn compare_settings(before: &FederatedSpec, after: &FederatedSpec, keys: &dyn ListKeys) -> Vec<Change> {
+    let settings = |spec: &FederatedSpec| json!({"spec": {"adoption": spec.adoption, "deletionPolicy": spec.deletion_policy, "paused": spec.paused, "templateFrom": spec.template_from}});
+    diff(&settings(before), &settings(after), keys)
+}
+
+/// All objects of a plan.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// By object, in the order of the input.
+    pub objects: Vec<ObjectPlan>,
+    /// In numbers.
+    pub summary: Summary,
+}
+
+/// A plan in numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Outputs that change.
+    pub changed: usize,
+    /// Outputs that are added.
+    pub added: usize,
+    /// Outputs that are withdrawn.
+    pub withdrawn: usize,
+    /// Objects whose own settings change.
+    pub settings: usize,
+    /// Objects that would be refused.
+    pub refused: usize,
+    /// The objects whose pods restart, by member.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub restarts: BTreeMap<MemberName, Vec<RecordKey>>,
+}
+
+impl Plan {
+    /// A plan of these objects.
+    pub fn new(objects: Vec<ObjectPlan>) -> Self {
+        let mut summary = Summary::default();
+        for object in &objects {
+            summary.settings += usize::from(!object.spec.is_empty());
+            summary.refused += usize::from(!object.errors.is_empty());
+            for (member, plan) in &object.members {
+                match plan.effect {
+                    Effect::Change => summary.changed += 1,
+                    Effect::Add => summary.added += 1,
+                    Effect::Withdraw => summary.withdrawn += 1,
+                    Effect::Keep => {}
+                }
+                if plan.restarts_pods {
+                    summary.restarts.entry(member.clone()).or_default().push(object.key.clone());
+                }
+            }
+        }
+        Plan { objects, summary }
+    }
+
+    /// Whether anything would change.
+    pub fn changes(&self) -> bool {
+        self.objects.iter().any(ObjectPlan::changes)
+    }
+}

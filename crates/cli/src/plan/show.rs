@@ -1,0 +1,125 @@
+//! A plan for people.
+
+use super::{Effect, MemberPlan, ObjectPlan, Plan, Summary};
+use crate::print::{Screen, Tone, count};
+use hansa_model::{MemberName, RecordKey};
+use hansa_render::Change;
+use std::fmt::Write;
+
+/// The plan as text.
+pub fn show(plan: &Plan, screen: &Screen) -> String {
+    let mut out = String::new();
+    for object in &plan.objects {
+        show_object(&mut out, object, screen);
+    }
+    let _ = writeln!(out, "{}", screen.paint(Tone::Strong, &summary(&plan.summary)));
+    out
+}
+
+fn target(object: &ObjectPlan) -> String {
+    format!("{} {}", object.kind, place(&object.key))
+}
+
+fn place(key: &RecordKey) -> String {
+    match key.namespace.as_ref() {
+        "" => key.name.to_string(),
+        namespace => format!("{namespace}/{}", key.name),
+    }
+}
+
+fn show_object(out: &mut String, object: &ObjectPlan, screen: &Screen) {
+    let against = match object.revision {
+        Some(revision) => format!("against revision {revision}"),
+        None => "new".to_owned(),
+    };
+    let title = format!("Federated{}", target(object));
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{} ({against})", screen.paint(Tone::Strong, &title));
+    for error in &object.errors {
+        let _ = writeln!(out, "  {}", screen.paint(Tone::Bad, &format!("refused: {error}")));
+    }
+    for change in &object.spec {
+        let _ = writeln!(out, "  {}", painted(change, screen));
+    }
+    let mut shown: Vec<(Vec<&MemberName>, &MemberPlan)> = Vec::new();
+    for (member, plan) in &object.members {
+        match shown.iter_mut().find(|(_, other)| *other == plan) {
+            Some((members, _)) => members.push(member),
+            None => shown.push((vec![member], plan)),
+        }
+    }
+    shown.sort_by_key(|(_, plan)| plan.effect);
+    for (members, plan) in shown {
+        show_members(out, object, &members, plan, screen);
+    }
+    if let Some(dry_run) = &object.dry_run {
+        let (tone, verdict) = if dry_run.accepted { (Tone::Good, "accepted") } else { (Tone::Warning, "not tried") };
+        let message = if dry_run.message.is_empty() { String::new() } else { format!(": {}", dry_run.message) };
+        let line = format!("dry run in {}: {verdict}{message}; other members are rendered only", dry_run.member);
+        let _ = writeln!(out, "  {}", screen.paint(tone, &line));
+    }
+    for note in &object.notes {
+        let _ = writeln!(out, "  {}", screen.paint(Tone::Faint, &format!("note: {note}")));
+    }
+    out.push('\n');
+}
+
+fn show_members(out: &mut String, object: &ObjectPlan, members: &[&MemberName], plan: &MemberPlan, screen: &Screen) {
+    let names: Vec<&str> = members.iter().map(|member| member.as_str()).collect();
+    let names = names.join(", ");
+    let target = target(object);
+    let line = match plan.effect {
+        Effect::Change if plan.restarts_pods => format!("{names}: changes {target}, and restarts its pods"),
+        Effect::Change => format!("{names}: changes {target}"),
+        Effect::Add => format!("{names}: adds {target}"),
+        Effect::Withdraw => format!("{names}: withdraws {target}, once the members that keep it are healthy"),
+        Effect::Keep => format!("{names}: unchanged"),
+    };
+    let tone = match plan.effect {
+        Effect::Change if plan.restarts_pods => Tone::Warning,
+        Effect::Change => Tone::Plain,
+        Effect::Add => Tone::Good,
+        Effect::Withdraw => Tone::Bad,
+        Effect::Keep => Tone::Faint,
+    };
+    let _ = writeln!(out, "  {}", screen.paint(tone, &line));
+    for change in &plan.changes {
+        let _ = writeln!(out, "    {}", painted(change, screen));
+    }
+}
+
+fn painted(change: &Change, screen: &Screen) -> String {
+    let tone = match (&change.before, &change.after) {
+        (None, Some(_)) => Tone::Good,
+        (Some(_), None) => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    screen.paint(tone, &change.to_string())
+}
+
+fn summary(summary: &Summary) -> String {
+    let mut parts = Vec::new();
+    for (number, what) in [(summary.changed, "changed"), (summary.added, "added"), (summary.withdrawn, "withdrawn")] {
+        if number > 0 {
+            parts.push(format!("{} {what}", count(number, "output")));
+        }
+    }
+    if summary.settings > 0 {
+        parts.push(format!("settings of {} changed", count(summary.settings, "object")));
+    }
+    let mut text = match parts.as_slice() {
+        [] => "Nothing would change".to_owned(),
+        parts => format!("Would be: {}", parts.join(", ")),
+    };
+    if !summary.restarts.is_empty() {
+        let restarts = summary.restarts.iter().map(|(member, keys)| {
+            let places: Vec<String> = keys.iter().map(|key| format!("{} {}", key.type_name, place(key))).collect();
+            format!("{member} ({})", places.join(", "))
+        });
+        let _ = write!(text, "; pods restart in {}", restarts.collect::<Vec<_>>().join(", "));
+    }
+    if summary.refused > 0 {
+        let _ = write!(text, "; {} would be refused", count(summary.refused, "object"));
+    }
+    text + "."
+}
