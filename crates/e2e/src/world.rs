@@ -235,9 +235,9 @@ impl World {
             Ok(if agreed { Seen::Yes(now["status"]["generation"].clone()) } else { instead() })
         })
         .await?;
-        for index in 0..self.members.len() {
+        for (index, name) in MEMBERS.iter().enumerate() {
             if self.members[index].operator.lock().await.is_started() {
-                eventually(&format!("{} follows the edited Federation", MEMBERS[index]), async || {
+                eventually(&format!("{name} follows the edited Federation"), async || {
                     let health = self.ask(index, "/read/health").await?.unwrap_or_default();
                     let follows = health["generation"] == generation;
                     Ok(if follows { Seen::Yes(()) } else { Seen::No(health.to_string()) })
@@ -306,9 +306,9 @@ impl World {
     /// # Errors
     /// When one did, with what.
     pub async fn no_writes(&self, marks: &[Mark]) -> Result<()> {
-        for index in 0..self.members.len() {
+        for (index, name) in MEMBERS.iter().enumerate() {
             let writes = self.writes(index, marks).await?;
-            ensure!(writes.is_empty(), "writes in {}, and none was due:\n{}", MEMBERS[index], told(&writes));
+            ensure!(writes.is_empty(), "writes in {name}, and none was due:\n{}", told(&writes));
         }
         Ok(())
     }

@@ -28,7 +28,19 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("hansa-e2e", &["model", "ledger", "ballot", "render", "topo", "api", "kubesim", "controlplane"]),
     (
         "hansa",
-        &["model", "ledger", "ballot", "render", "place", "operator", "topo", "api", "runner", "kubesim", "controlplane"],
+        &[
+            "model",
+            "ledger",
+            "ballot",
+            "render",
+            "place",
+            "operator",
+            "topo",
+            "api",
+            "runner",
+            "kubesim",
+            "controlplane",
+        ],
     ),
 ];
 

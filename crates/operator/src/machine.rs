@@ -438,7 +438,7 @@ impl Operator {
 
     fn feed_fault(&mut self, id: &FeedId, fault: &FeedFault) {
         // The first time is often a restart or an expired history; it is news when it goes on.
-        if fault.failures == 3 || fault.failures % 20 == 0 {
+        if fault.failures == 3 || fault.failures.is_multiple_of(20) {
             let message = format!("cannot follow {id:?}: {} ({} times in a row)", fault.reason, fault.failures);
             self.log(Level::Warning, None, message);
         }

@@ -10,6 +10,7 @@ use hansa_ledger::mutation::{self, Mutation};
 use hansa_ledger::swap::Settled;
 use hansa_ledger::{Envelope, EnvelopeError, Page, Record, Swap, Versioned};
 use hansa_model::{Hash, MemberName, RecordKey, Revision};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -637,10 +638,10 @@ impl Operator {
         let now = self.now.monotonic_ms;
         if member == self.config.member {
             // Only what was said before this start: since then, memory is newer than any read.
-            if !self.topology.statuses.contains_key(&page) {
+            if let Entry::Vacant(vacant) = self.topology.statuses.entry(page) {
                 let mut writer = Writer::new(key.to_owned());
                 writer.saw(&value.version, envelope);
-                self.topology.statuses.insert(page, StatusState { writer, cell, dirty: false });
+                vacant.insert(StatusState { writer, cell, dirty: false });
             }
             return;
         }

@@ -501,9 +501,9 @@ async fn silent_restart(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     for member in &stage.members {
         before.push(Record::read(&member.client).await);
     }
-    for index in 0..MEMBERS.len() {
+    for (index, (name, _)) in MEMBERS.iter().enumerate() {
         let mut old = stage.members[index].operator.take().context("the operator runs")?;
-        screen.command(&format!("kill -9 {} && hansa operator --member {} …", old.id(), MEMBERS[index].0));
+        screen.command(&format!("kill -9 {} && hansa operator --member {} …", old.id(), name));
         old.kill();
         stage.start_operator(index)?;
     }
