@@ -148,7 +148,7 @@ impl ControlPlane {
                     tail.into_iter().rev().collect::<Vec<_>>().join("\n")
                 );
             }
-            thread::sleep(Duration::from_millis(200));
+            pause();
         }
     }
 
@@ -208,7 +208,7 @@ impl ControlPlane {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(100));
+            pause();
         }
     }
 }
@@ -252,4 +252,10 @@ fn spawn(program: &Path, log: &Path, arguments: &[String]) -> Process {
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     Process(child)
+}
+
+/// Between two looks at a state of another process.
+#[expect(clippy::disallowed_methods, reason = "another process tells nobody, and these tests have no runtime")]
+fn pause() {
+    thread::sleep(Duration::from_millis(100));
 }
