@@ -17,6 +17,7 @@ mod federate;
 mod key;
 mod kinds;
 mod league;
+mod member;
 mod plan;
 mod print;
 mod progress;

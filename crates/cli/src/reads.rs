@@ -84,6 +84,14 @@ impl Reads {
         }
     }
 
+    /// The cluster that is asked through; `None` when the operator is asked itself.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Reads::Proxy(cluster) => Some(cluster),
+            Reads::Direct { .. } => None,
+        }
+    }
+
     /// How the operator is.
     ///
     /// # Errors

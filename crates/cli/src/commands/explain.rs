@@ -22,10 +22,7 @@ pub struct Arguments {
 /// Explains an object. It ends as wrong when the league knows no such object.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let reads = Reads::open(&arguments.connection).await?;
-    let cluster = match &reads {
-        Reads::Proxy(cluster) => Some(cluster),
-        Reads::Direct { .. } => None,
-    };
+    let cluster = reads.cluster();
     let key = arguments.object.key(cluster).await?;
     let answer = reads.explain(&key).await?;
     if answer["found"] != true && arguments.output.format == Format::Table {

@@ -199,6 +199,8 @@ pub async fn resolve(documents: &[Document], options: &Options, connection: Opti
             federation.refused.push((place, Refusal { object, field: "kind".to_owned(), message: message.clone() }));
         }
     }
+    // In the order of the input.
+    federation.refused.sort_by_key(|(place, _)| documents.iter().position(|document| &document.place == place));
     federation
 }
 

@@ -33,10 +33,7 @@ pub struct Arguments {
 /// Lists objects.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let reads = Reads::open(&arguments.connection).await?;
-    let cluster = match &reads {
-        Reads::Proxy(cluster) => Some(cluster),
-        Reads::Direct { .. } => None,
-    };
+    let cluster = reads.cluster();
     let select = select(&arguments, cluster).await?;
     let rows = reads.objects(&select).await?;
     if rows.is_empty() && !select.name.is_empty() {

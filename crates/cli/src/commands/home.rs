@@ -3,7 +3,7 @@
 use super::{Outcome, Patience};
 use crate::cluster::Connection;
 use crate::key::{ObjectArguments, OptionalObject};
-use crate::print::{self, Output, Table, Tone};
+use crate::print::{self, Format, Output, Table, Tone};
 use crate::reads::{Reads, Selection};
 use crate::request;
 use anyhow::bail;
@@ -62,10 +62,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 
 async fn list(object: &OptionalObject, connection: &Connection, output: Output) -> anyhow::Result<Outcome> {
     let reads = Reads::open(connection).await?;
-    let cluster = match &reads {
-        Reads::Proxy(cluster) => Some(cluster),
-        Reads::Direct { .. } => None,
-    };
+    let cluster = reads.cluster();
     let select = match object.given() {
         None => Selection { namespace: object.namespace.clone().unwrap_or_default(), ..Selection::default() },
         Some(object) => {
@@ -81,6 +78,10 @@ async fn list(object: &OptionalObject, connection: &Connection, output: Output) 
     let rows: Vec<Value> = reads.objects(&select).await?.into_iter().map(|row| home(&row)).collect();
     if rows.is_empty() && !select.name.is_empty() {
         bail!("the league knows no {} {}/{}", select.type_name, select.namespace, select.name);
+    }
+    if rows.is_empty() && output.format == Format::Table {
+        print::note(Tone::Plain, "no federated object");
+        return Ok(Outcome::Done);
     }
     print::answer(output.format, &Value::from(rows.clone()), |screen| table(&rows).render(screen))?;
     Ok(Outcome::Done)

@@ -2,6 +2,7 @@
 
 use super::{Outcome, duration};
 use crate::cluster;
+use crate::print::Screen;
 use anyhow::Context;
 use hansa_model::MemberName;
 use hansa_runner::lease::Candidate;
@@ -112,7 +113,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 
 fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("HANSA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(Screen::stderr().colours);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

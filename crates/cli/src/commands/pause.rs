@@ -4,6 +4,7 @@ use super::Outcome;
 use crate::cluster::{Body, Cluster, Connection, MANAGER, Verb};
 use crate::key::OptionalObject;
 use crate::league::League;
+use crate::member;
 use crate::print;
 use crate::reads::Reads;
 use crate::resource::{Resource, key_words};
@@ -73,9 +74,19 @@ async fn pause_object(
     paused: bool,
 ) -> anyhow::Result<bool> {
     let resource = Resource::federated(key);
-    let Some(object) = cluster.find(&resource).await? else {
-        bail!("{} is not kept in this cluster: {}", key_words(key), homes(connection, key).await);
+    let reads = Reads::open(connection).await;
+    let record = match &reads {
+        Ok(reads) => reads.explain(key).await,
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
+    let Some(object) = cluster.find(&resource).await? else {
+        bail!("{} is not kept in this cluster: {}", key_words(key), homes(&record));
+    };
+    if let (Ok(record), Some(member)) = (&record, member::at_hand(cluster, reads.as_ref().ok()).await)
+        && is_copy(record, &member)
+    {
+        bail!("this cluster keeps a copy of {} that does not count: {}", key_words(key), homes(&Ok(record.clone())));
+    }
     if object["spec"]["paused"].as_bool().unwrap_or(false) == paused {
         return Ok(false);
     }
@@ -92,12 +103,17 @@ async fn pause_object(
     Ok(true)
 }
 
-/// Where an object is at home, as far as the operator can be asked.
-async fn homes(connection: &Connection, key: &RecordKey) -> String {
-    let answer = async { Reads::open(connection).await?.explain(key).await };
-    match answer.await {
-        Ok(answer) if answer["found"] == true => {
-            let homes: Vec<&str> = answer["homes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+/// Whether a member is none of the homes of an object that the league knows.
+fn is_copy(record: &Value, member: &MemberName) -> bool {
+    let homes = record["homes"].as_array().filter(|homes| !homes.is_empty());
+    record["found"] == true && homes.is_some_and(|homes| !homes.iter().any(|home| home == member.as_str()))
+}
+
+/// Where an object is at home, as far as the operator could be asked.
+fn homes(record: &anyhow::Result<Value>) -> String {
+    match record {
+        Ok(record) if record["found"] == true => {
+            let homes: Vec<&str> = record["homes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             match homes.as_slice() {
                 [] => "it is homeless: make a member its home first (`hansa home move`)".to_owned(),
                 homes => format!("its home is {}: use the context of that member", homes.join(", ")),
@@ -123,5 +139,17 @@ mod tests {
         assert_eq!(pause_member(after, &aws, false).unwrap().unwrap()["members"], json!(members));
         let error = pause_member(&members, &"azure".parse().unwrap(), true).unwrap_err();
         assert!(error.to_string().contains("azure is no member"));
+    }
+
+    #[test]
+    fn only_a_home_counts() {
+        let record = |homes: Value| json!({"found": true, "homes": homes});
+        let aws: MemberName = "aws".parse().unwrap();
+        assert!(is_copy(&record(json!(["gcp"])), &aws));
+        assert!(!is_copy(&record(json!(["gcp", "aws"])), &aws));
+        assert!(!is_copy(&record(json!([])), &aws));
+        assert!(!is_copy(&json!({"found": false}), &aws));
+        assert!(homes(&Ok(record(json!(["gcp"])))).starts_with("its home is gcp"));
+        assert!(homes(&Ok(record(json!([])))).contains("homeless"));
     }
 }

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Connection};
 use crate::documents::{Document, Files, words};
 use crate::kinds::{Kind, Kinds, builtin, discover};
 use crate::league::League;
+use crate::member;
 use crate::plan::{ObjectPlan, Plan, compare, compare_settings, show};
 use crate::print::{self, Output, Tone, count};
 use crate::progress::Progress;
@@ -109,7 +110,7 @@ impl Planner {
             kinds.extend(discover(&cluster).await?);
         }
         let reads = Reads::open(connection).await;
-        let member = member_at_hand(&cluster, reads.as_ref().ok()).await;
+        let member = member::at_hand(&cluster, reads.as_ref().ok()).await;
         let of_kind = |kind: &str| {
             documents
                 .iter()
@@ -172,8 +173,14 @@ impl Planner {
                 return Ok(Some(plan));
             }
         };
-        let before = self.before(&key, &rendering, &mut plan, &spec).await?;
-        let after = self.after(&key, &rendering, &mut plan, &spec).await?;
+        let record = self.record(&key, &mut plan).await;
+        let mut before = self.before(&key, &rendering, &mut plan, &spec, record.as_ref()).await?;
+        let mut after = self.after(&key, &rendering, &mut plan, &spec).await?;
+        for home in self.sources(&key, &spec, record.as_ref()) {
+            if before.remove(&home).is_some() | after.remove(&home).is_some() {
+                plan.notes.push(format!("in {home}, the Secret that users keep is the source, and is left as it is"));
+            }
+        }
         plan.members = compare(&kind.kind, &before, &after, rendering.keys());
         if spec.paused {
             plan.notes.push("spec.paused: outputs are left as they are until it is resumed".to_owned());
@@ -207,6 +214,37 @@ impl Planner {
         Ok(RecordKey::new(kind.type_name.clone(), &namespace, &name))
     }
 
+    /// What the league has recorded of an object, as far as the operator can be asked.
+    async fn record(&self, key: &RecordKey, plan: &mut ObjectPlan) -> Option<Value> {
+        let asked = match &self.reads {
+            Ok(reads) => reads.explain(key).await,
+            Err(error) => Err(anyhow::anyhow!("{error:#}")),
+        };
+        match asked {
+            Ok(record) => {
+                let record = Some(record).filter(|record| record["found"] == true && record["deleted"] != true);
+                plan.revision = record.as_ref().and_then(|record| record["revision"].as_u64());
+                record
+            }
+            Err(error) => {
+                plan.notes.push(format!(
+                    "the league's record cannot be asked for, so only this cluster's object counts: {error:#}"
+                ));
+                None
+            }
+        }
+    }
+
+    /// The members whose own Secret is what the object is made of: its homes get no output.
+    fn sources(&self, key: &RecordKey, spec: &FederatedSpec, record: Option<&Value>) -> BTreeSet<MemberName> {
+        let named = spec.template_from.as_ref().is_some_and(|source| *source.secret_ref.name == *key.name);
+        match record {
+            _ if !named => BTreeSet::new(),
+            Some(record) => names(&record["homes"]).collect(),
+            None => self.dry_runs.member().cloned().into_iter().collect(),
+        }
+    }
+
     /// The outputs as they are agreed now.
     async fn before(
         &self,
@@ -214,26 +252,16 @@ impl Planner {
         rendering: &Rendering,
         plan: &mut ObjectPlan,
         wanted: &FederatedSpec,
+        record: Option<&Value>,
     ) -> anyhow::Result<BTreeMap<MemberName, Value>> {
         let mut outputs = BTreeMap::new();
-        let record = match &self.reads {
-            Ok(reads) => reads.explain(key).await,
-            Err(error) => Err(anyhow::anyhow!("{error:#}")),
-        };
-        if let Err(error) = &record {
-            plan.notes.push(format!(
-                "the league's record cannot be asked for, so only this cluster's object counts: {error:#}"
-            ));
-        }
-        let record = record.ok().filter(|record| record["found"] == true && record["deleted"] != true);
-        plan.revision = record.as_ref().and_then(|record| record["revision"].as_u64());
         let Some(object) = self.cluster.find(&Resource::federated(key)).await? else {
             let Some(record) = record else { return Ok(outputs) };
             // Its homes are elsewhere: what it is there, the operator says.
             let homes: Vec<&str> = record["homes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             let homes = if homes.is_empty() { "nowhere".to_owned() } else { format!("in {}", homes.join(", ")) };
             plan.notes.push(format!("it is at home {homes}, and not here: applied here it conflicts, unless it is equal or this cluster becomes its home (`hansa home move`)"));
-            for member in placed(&record) {
+            for member in placed(record) {
                 match super::output::asked(&self.cluster, key, &member, self.patience).await {
                     Ok(output) => outputs.insert(member, output),
                     Err(error) => {
@@ -262,7 +290,7 @@ impl Planner {
             }
         };
         // What is placed is recorded; before the first agreement, what placement computes.
-        let members = match &record {
+        let members = match record {
             Some(record) => placed(record),
             None => {
                 hansa_place::placed(&self.league.spec, &spec.placement).map(|placed| placed.members).unwrap_or_default()
@@ -325,6 +353,11 @@ impl Planner {
     }
 }
 
+/// The members of a list of names.
+fn names(list: &Value) -> impl Iterator<Item = MemberName> {
+    list.as_array().into_iter().flatten().filter_map(|name| name.as_str()?.parse().ok())
+}
+
 /// The members that a record has placed.
 fn placed(record: &Value) -> BTreeSet<MemberName> {
     let members = record["members"].as_array().into_iter().flatten();
@@ -349,21 +382,6 @@ fn target(object: &Value, kinds: &Kinds) -> Option<Kind> {
     let federated = kinds.of_object(object["apiVersion"].as_str()?, object["kind"].as_str()?)?;
     let type_name = type_of_federated(federated.type_name.resource(), federated.type_name.group())?;
     Some(Kind { type_name, kind: kind.to_owned(), ..federated.clone() })
-}
-
-/// The member whose API server is asked: by its operator's word, else by the cluster's identity.
-async fn member_at_hand(cluster: &Cluster, reads: Option<&Reads>) -> Option<MemberName> {
-    let told = match reads {
-        Some(reads) => reads.health().await.ok(),
-        None => None,
-    };
-    if let Some(member) = told.and_then(|health| health["member"].as_str()?.parse().ok()) {
-        return Some(member);
-    }
-    let system = cluster.find(&Resource::new("", "v1", "namespaces").named("kube-system")).await.ok()??;
-    let members = cluster.list(&Resource::own("members")).await.ok()?;
-    let own = members.iter().find(|member| member["status"]["uid"] == system["metadata"]["uid"])?;
-    own["metadata"]["name"].as_str()?.parse().ok()
 }
 
 #[cfg(test)]

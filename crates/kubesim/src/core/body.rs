@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::http::Request;
 use super::options::{FieldValidation, WriteOptions, media_type};
+use super::protobuf;
 use super::route::Target;
 use crate::schema::FieldError;
 use crate::value;
@@ -33,6 +34,7 @@ pub fn decode(request: &Request, kind: &str) -> Result<Body, ApiError> {
     match media_type(request.content_type.as_deref().unwrap_or_default()) {
         "" | "application/json" | "*/*" => json(&request.body, kind),
         "application/yaml" => yaml(&request.body),
+        protobuf::MEDIA_TYPE => protobuf::decode(&request.body).map(|value| Body { value, duplicates: Vec::new() }),
         _ => Err(ApiError::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
         )),

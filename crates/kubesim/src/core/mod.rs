@@ -26,6 +26,7 @@ mod metadata;
 mod openapi;
 mod options;
 mod patch;
+mod protobuf;
 pub mod random;
 mod read;
 mod registry;

@@ -1,0 +1,103 @@
+//! The commands that need no cluster, as they are typed: each folder of `tests/golden` is a case.
+//!
+//! `command` has the arguments, `output` what is printed and how it ends. The command runs in the
+//! folder, so that it finds the case's files. `UPDATE_EXPECT=1` writes the outputs anew.
+
+use std::fmt::Write;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The program in an environment without clusters and topology servers.
+fn hansa(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hansa"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("its input is piped");
+    // A program that ends without reading its input is a case, too.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("the program ends")
+}
+
+fn text(output: &Output) -> String {
+    let mut text = String::new();
+    for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+        if !bytes.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "--- {name}\n{}", String::from_utf8_lossy(bytes));
+        }
+    }
+    let _ = writeln!(text, "--- exit code {}", output.status.code().unwrap_or(-1));
+    text
+}
+
+#[test]
+fn cases() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let entries = std::fs::read_dir(&folder).expect("the cases are there");
+    let mut cases: Vec<_> = entries.map(|entry| entry.expect("an entry reads").path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let command = std::fs::read_to_string(case.join("command")).expect("every case has a command");
+        let arguments: Vec<&str> = command.split_whitespace().collect();
+        let output = hansa(&case, &arguments, "");
+        expect_test::expect_file![case.join("output")].assert_eq(&text(&output));
+    }
+}
+
+#[test]
+fn a_config_map_of_three_mebibytes_is_refused_with_the_mend() {
+    let input = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big, namespace: shop}}\ndata:\n  blob: {}\n",
+        "x".repeat(3 << 20)
+    );
+    let output = hansa(Path::new("/"), &["federate", "-f", "-", "--all"], &input);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{told}");
+    for words in ["ConfigMap shop/big", "data[blob]", "3145728 bytes", "split the object"] {
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn completion_scripts_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = hansa(Path::new("/"), &["completion", shell], "");
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && script.contains("federate") && script.contains("kubesim"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hansa"))
+        .args(["completion", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the program ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn a_half_written_topology_server_is_told() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("topo.db");
+    std::fs::write(&file, "SQLite format 3\0 and then nothing more").expect("a file can be written");
+    let url = format!("sqlite:{}", file.display());
+    let output = hansa(folder.path(), &["topo", "ls", "--topo", &url], "");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("topo.db"), "{told}");
+}

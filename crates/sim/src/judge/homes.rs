@@ -1,0 +1,94 @@
+//! What operators do to federated objects.
+
+use super::{Judge, Violation};
+use crate::kinds::home_path;
+use crate::member::Member;
+use hansa_model::{Incarnation, RecordKey, Revision};
+use hansa_operator::{ApiRequest, ContentType, Method};
+use serde_json::Value;
+
+const TRUTH: &str = "a status tells the truth";
+const RELEASE: &str = "a finalizer goes only after the word is in the topology server";
+const COPIES: &str = "only the copy of what was deleted for all is deleted";
+const FINALIZER: &str = "hansa.dev/federated";
+
+impl Judge {
+    pub(super) fn sends_home(
+        &mut self,
+        now: u64,
+        member: &mut Member,
+        key: &RecordKey,
+        subresource: &str,
+        request: &ApiRequest,
+    ) -> Result<(), Violation> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        match (request.method, request.content_type, subresource) {
+            (Method::Patch, ContentType::JsonPatch, "status") => {
+                let status = body.as_array().and_then(|operations| operations.last()).map(|last| &last["value"]);
+                self.is_true(key, status.unwrap_or(&Value::Null))
+            }
+            (Method::Patch, ContentType::MergePatch, "") => {
+                let kept =
+                    body["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|f| f == FINALIZER));
+                if kept { Ok(()) } else { self.may_release(now, member, key) }
+            }
+            (Method::Delete, ..) => {
+                let uid = &body["preconditions"]["uid"];
+                let ended = self.record(key).is_none_or(|record| {
+                    record.tombstone.is_some() || record.homes.get(&member.name).is_none_or(|home| *uid != *home.uid)
+                });
+                if ended { Ok(()) } else { Err(Violation::at(COPIES, key, format!("{} deletes a home", member.name))) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The object that goes is no home any more.
+    fn may_release(&self, now: u64, member: &mut Member, key: &RecordKey) -> Result<(), Violation> {
+        let Some(object) = member.look(now, &home_path(key)) else { return Ok(()) };
+        let names = |record: &hansa_ledger::Record| {
+            record.homes.get(&member.name).is_some_and(|home| object["metadata"]["uid"] == *home.uid)
+        };
+        match self.record(key) {
+            Some(record) if names(record) => {
+                Err(Violation::at(RELEASE, key, format!("{} lets go of an object that is still a home", member.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is said to be propagated stood, once, in every member that was placed.
+    fn is_true(&self, key: &RecordKey, status: &Value) -> Result<(), Violation> {
+        let condition = |kind: &str| {
+            let all = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+            all.iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+        };
+        let agreed = &status["agreed"];
+        if !condition("Propagated") || agreed["differs"] != false {
+            return Ok(());
+        }
+        let life = Incarnation(agreed["incarnation"].as_u64().unwrap_or_default());
+        let revision = Revision(agreed["revision"].as_u64().unwrap_or_default());
+        let Some(known) = self.agreed.get(&(key.clone(), life, revision)) else {
+            return Err(Violation::at(TRUTH, key, format!("life {life} revision {revision} was never agreed")));
+        };
+        if agreed["hash"] != known.hash.to_string() {
+            return Err(Violation::at(TRUTH, key, format!("revision {revision} has another hash than is said")));
+        }
+        let Some(spec) = &known.spec else { return Ok(()) };
+        for entry in status["members"].as_array().into_iter().flatten() {
+            if entry["state"] == "Withdrawing" {
+                continue;
+            }
+            let Ok(name) = entry["name"].as_str().unwrap_or_default().parse() else { continue };
+            let stood = self
+                .render(key, spec, &name, life, revision)
+                .is_some_and(|output| self.held.contains(&(key.clone(), life, name.clone(), output.hash)));
+            if !stood {
+                let what = format!("revision {revision} is said to be propagated, and never stood in {name}");
+                return Err(Violation::at(TRUTH, key, what));
+            }
+        }
+        Ok(())
+    }
+}

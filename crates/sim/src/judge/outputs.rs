@@ -1,0 +1,156 @@
+//! What operators do to outputs.
+
+use super::{Judge, Violation, life_of, marks_of};
+use crate::kinds::output_path;
+use crate::member::Member;
+use crate::process::ProcessId;
+use hansa_ledger::Record;
+use hansa_ledger::keys;
+use hansa_ledger::lives::{Duty, duty};
+use hansa_model::{Incarnation, MemberName, RecordKey};
+use hansa_operator::{ApiRequest, ContentType, Method};
+use hansa_render::{LEAGUE_LABEL, weight};
+use serde_json::Value;
+
+const AGREED: &str = "what is applied was agreed, and its place recorded before";
+const GROUND: &str = "a delete has its ground in the topology server, read a moment ago";
+const CUT_OFF: &str = "cut off from the topology server, nothing is deleted";
+const OURS: &str = "only what is Hansa's, and of a life that ended, is deleted";
+
+/// How old the read may be that a deletion rests on. Calls take up to eight seconds in a storm.
+const FRESH_MS: u64 = 10_000;
+
+impl Judge {
+    pub(super) fn sends_output(
+        &mut self,
+        now: u64,
+        id: ProcessId,
+        member: &mut Member,
+        key: &RecordKey,
+        request: &ApiRequest,
+    ) -> Result<(), Violation> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        match (request.method, request.content_type) {
+            (Method::Patch, ContentType::Apply) if !request.path.contains("dryRun") => {
+                self.may_apply(&member.name, key, &body)
+            }
+            // Hansa's marks are taken off.
+            (Method::Patch, ContentType::JsonPatch) if body[1]["path"] == "/metadata/labels" => {
+                self.may_remove(now, id, member, key, None)
+            }
+            (Method::Delete, _) => {
+                let uid = body["preconditions"]["uid"].as_str().unwrap_or_default().to_owned();
+                self.may_remove(now, id, member, key, Some(&uid))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_apply(&self, member: &MemberName, key: &RecordKey, body: &Value) -> Result<(), Violation> {
+        let Some((life, revision)) = marks_of(body) else {
+            return Err(Violation::at(AGREED, key, "an output without marks is applied"));
+        };
+        let Some(agreed) = self.agreed.get(&(key.clone(), life, revision)) else {
+            return Err(Violation::at(AGREED, key, format!("{member} applies life {life} revision {revision}")));
+        };
+        if !agreed.placed.contains(member) {
+            let what = format!("{member} applies life {life} revision {revision}, and was never placed in it");
+            return Err(Violation::at(AGREED, key, what));
+        }
+        Ok(())
+    }
+
+    fn may_remove(
+        &mut self,
+        now: u64,
+        id: ProcessId,
+        member: &mut Member,
+        key: &RecordKey,
+        uid: Option<&str>,
+    ) -> Result<(), Violation> {
+        let name = member.name.clone();
+        let page = keys::page(key.page(self.count));
+        let knowledge = self.knowledge.entry(id).or_default();
+        // Marks are taken off by a read and a patch: the read is what rests on the page.
+        let deletes = uid.is_some();
+        if knowledge.cut_off && deletes {
+            return Err(Violation::at(CUT_OFF, key, format!("{name} removes its output")));
+        }
+        let Some((at, Some(page))) = knowledge.pages.get(&page) else {
+            return Err(Violation::at(GROUND, key, format!("{name} has never read its page")));
+        };
+        if now - at > FRESH_MS && deletes {
+            let what = format!("{name} removes its output by what it read {} ms ago", now - at);
+            return Err(Violation::at(GROUND, key, what));
+        }
+        let Some(record) = page.record(key) else {
+            return Err(Violation::at(GROUND, key, format!("{name} removes its output, and there is no record")));
+        };
+        let live = member.look(now, &output_path(key));
+        let life =
+            live.filter(|live| uid.is_none_or(|uid| live["metadata"]["uid"] == *uid)).and_then(|live| life_of(&live));
+        match granted(record, &name) {
+            Some(granted) if life.is_none_or(|life| life <= granted) => {
+                let ended = self.ended.entry((name, key.clone())).or_default();
+                *ended = (*ended).max(granted);
+                Ok(())
+            }
+            Some(granted) => {
+                let what = format!("{name} removes life {life:?}, and only life {granted} has ended");
+                Err(Violation::at(GROUND, key, what))
+            }
+            None => Err(Violation::at(GROUND, key, format!("{name} removes what it is to keep"))),
+        }
+    }
+
+    /// A deletion reaches the API server: it meets what stands there now.
+    pub(super) fn deletes(
+        &mut self,
+        now: u64,
+        member: &mut Member,
+        key: &RecordKey,
+        request: &ApiRequest,
+    ) -> Result<(), Violation> {
+        let Some(live) = member.look(now, &output_path(key)) else { return Ok(()) };
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let wanted = &body["preconditions"];
+        let meets = |field: &str| wanted[field].is_null() || wanted[field] == live["metadata"][field];
+        if !meets("uid") || !meets("resourceVersion") || live["metadata"]["deletionTimestamp"].is_string() {
+            return Ok(());
+        }
+        let name = member.name.clone();
+        if live["metadata"]["labels"][LEAGUE_LABEL].is_null() {
+            return Err(Violation::at(OURS, key, format!("{name} deletes an object that is not Hansa's")));
+        }
+        // The record may have changed since the deletion was sent, but a life that has ended stays ended.
+        let Some(life) = life_of(&live) else { return Ok(()) };
+        let ended = self.ended.get(&(name.clone(), key.clone())).copied().unwrap_or_default();
+        if life > ended {
+            let what = format!("{name} deletes life {life}, and only life {ended} was to be removed there");
+            return Err(Violation::at(OURS, key, what));
+        }
+        self.decided(&name, weight(&key.type_name, &live), key)
+    }
+
+    pub(super) fn served_output(&mut self, member: &MemberName, key: &RecordKey, request: &ApiRequest) {
+        if request.content_type != ContentType::Apply || request.path.contains("dryRun") {
+            return;
+        }
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let Some((life, revision)) = marks_of(&body) else { return };
+        let spec = self.agreed.get(&(key.clone(), life, revision)).and_then(|agreed| agreed.spec.clone());
+        if let Some(output) = spec.and_then(|spec| self.render(key, &spec, member, life, revision)) {
+            self.held.insert((key.clone(), life, member.clone(), output.hash));
+        }
+    }
+}
+
+/// The highest life whose output a member is to remove.
+fn granted(record: &Record, member: &MemberName) -> Option<Incarnation> {
+    match duty(record, member) {
+        Duty::Remove => record.placed.get(member).map(|placed| placed.incarnation),
+        // An earlier life's output makes way for this one's.
+        Duty::Keep => Some(Incarnation(record.incarnation.0.saturating_sub(1))),
+        Duty::None | Duty::Done => None,
+    }
+}

@@ -1,0 +1,479 @@
+//! Writes to the topology server.
+
+use super::{Agreed, Judge, Violation};
+use crate::member::Member;
+use crate::users::Users;
+use hansa_ballot::Control;
+use hansa_ledger::cell::{MemberCell, State, StatusCell};
+use hansa_ledger::keys::{self, Key};
+use hansa_ledger::record::{Body, Placed, PlacedState};
+use hansa_ledger::{Envelope, Page, Record, Slot, Versioned};
+use hansa_model::{FederatedSpec, MemberName, RecordKey};
+use std::collections::BTreeSet;
+
+const RISES: &str = "counters only rise";
+const SPEAKS: &str = "a member speaks for itself alone";
+const EDITS: &str = "only a home changes an intent, and only by a user's word";
+const ENDS: &str = "an end has a user's word";
+const WITHDRAWS: &str = "a withdrawal is decided under a term, by the spec, after healthy remainder";
+const DEBTS: &str = "a record stays until everyone who was ever placed has said so";
+const GONE: &str = "gone is said when it is gone";
+const LEAVES: &str = "a home goes when its object goes";
+
+pub(super) fn open_page(value: &[u8]) -> Result<Page, String> {
+    let (_, body) = Envelope::open(value).map_err(|error| error.to_string())?;
+    Page::from_slice(&body).map_err(|error| error.to_string())
+}
+
+impl Judge {
+    /// A write was committed. Returns what it changed, for the story.
+    ///
+    /// # Errors
+    /// When it may not stand.
+    pub fn committed(
+        &mut self,
+        now: u64,
+        writer: &mut Member,
+        key: &str,
+        before: Option<&Versioned>,
+        value: &[u8],
+        users: &Users,
+    ) -> Result<String, Violation> {
+        let unreadable = |error: String| Violation::new("what is written reads back", format!("{key}: {error}"));
+        let (envelope, body) = Envelope::open(value).map_err(|error| unreadable(error.to_string()))?;
+        if let Some(before) = before {
+            let (old, _) = Envelope::open_header(&before.value).map_err(|error| unreadable(error.to_string()))?;
+            if envelope.revision != old.revision.next() || envelope.era != old.era || envelope.league != old.league {
+                let what =
+                    format!("{key}: revision {} of era {} follows {}", envelope.revision, envelope.era, old.revision);
+                return Err(Violation::new(RISES, what));
+            }
+        }
+        let name = writer.name.clone();
+        if self.silent && !matches!(keys::parse(key), Key::Cell(_)) {
+            return Err(Violation::new("a no-op costs no write", format!("{name} writes {key} after a restart")));
+        }
+        match keys::parse(key) {
+            Key::Control => {
+                let control = Control::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+                self.league = Some(envelope.league);
+                self.turn_control(&name, control)
+            }
+            Key::Page(number) => {
+                let page = Page::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+                self.turn_page(now, writer, number, page, users)
+            }
+            Key::Cell(member) if member == name => {
+                let cell: MemberCell = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+                self.turn_cell(&member, &cell)
+            }
+            Key::Status(member, page) if member == name => {
+                let cell: StatusCell = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+                for (key, status) in &cell.records {
+                    if status.state == State::Applied {
+                        self.applied.insert((key.clone(), status.incarnation, status.revision, member.clone()));
+                    }
+                }
+                let said: Vec<String> = cell
+                    .records
+                    .iter()
+                    .filter(|(key, status)| {
+                        let before = self.statuses.get(&(member.clone(), page));
+                        before.and_then(|cell| cell.records.get(*key)) != Some(*status)
+                    })
+                    .map(|(key, status)| {
+                        format!(
+                            "{key} life {} revision {}: {:?} {}",
+                            status.incarnation, status.revision, status.state, status.message
+                        )
+                    })
+                    .collect();
+                self.statuses.insert((member, page), cell);
+                Ok(if said.is_empty() { String::new() } else { format!(" | {}", said.join("; ")) })
+            }
+            Key::Cell(_) | Key::Status(..) => Err(Violation::new(SPEAKS, format!("{name} writes {key}"))),
+            Key::Other => Ok(String::new()),
+        }
+    }
+
+    fn turn_control(&mut self, writer: &MemberName, control: Control) -> Result<String, Violation> {
+        let edited = self.control.as_ref().is_none_or(|before| before.generation != control.generation);
+        if let Some(before) = &self.control {
+            let next = if edited { before.generation.next() } else { before.generation };
+            if control.generation != next {
+                let what = format!("generation {} of the spec follows {}", control.generation, before.generation);
+                return Err(Violation::new(RISES, what));
+            }
+            if !edited && before.spec.get() != control.spec.get() {
+                return Err(Violation::new(RISES, "another spec under the same generation"));
+            }
+            if before.confirmations.keys().any(|set| !control.confirmations.contains_key(set)) {
+                return Err(Violation::new("no agreed word is lost", "a confirmation is gone"));
+            }
+        }
+        if edited && &control.home.member != writer {
+            return Err(Violation::new(SPEAKS, format!("{writer} edits the spec of {}", control.home.member)));
+        }
+        let spec = control.spec().map_err(|error| Violation::new("what is agreed reads back", error.to_string()))?;
+        let told = format!(" | generation {}, {} confirmations", control.generation, control.confirmations.len());
+        if edited {
+            self.specs.push(spec);
+        }
+        self.control = Some(control);
+        Ok(told)
+    }
+
+    fn turn_page(
+        &mut self,
+        now: u64,
+        writer: &mut Member,
+        number: u32,
+        page: Page,
+        users: &Users,
+    ) -> Result<String, Violation> {
+        let before = self.pages.get(&number).cloned().unwrap_or_else(Page::empty);
+        let mut told = String::new();
+        if page.header.term < before.header.term {
+            return Err(Violation::new(
+                RISES,
+                format!("page {number}: term {} after {}", page.header.term, before.header.term),
+            ));
+        }
+        let keys: BTreeSet<&RecordKey> = before.records.keys().chain(page.records.keys()).collect();
+        let mut withdrawn = false;
+        for key in keys {
+            let old = before.records.get(key).and_then(Slot::record);
+            let new = page.records.get(key).and_then(Slot::record);
+            if let (Some(old), Some(new)) = (old, new)
+                && old.says_the_same(new)
+            {
+                continue;
+            }
+            if key.page(self.count) != number {
+                return Err(Violation::at(
+                    "a record lies in its page",
+                    key,
+                    format!("it was written to page {number}"),
+                ));
+            }
+            match (old, new) {
+                (old, Some(new)) => {
+                    told.push_str(&format!(" | {key}: {}", brief(new)));
+                    match old {
+                        Some(old) if old.incarnation == new.incarnation => {
+                            withdrawn |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
+                        }
+                        _ => self.is_born(writer, key, old.map(|old| &**old), new, users)?,
+                    }
+                    self.keep_agreed(key, new);
+                }
+                (Some(old), None) => {
+                    told.push_str(&format!(" | {key}: life {} is over", old.incarnation));
+                    self.is_over(now, writer, key, old)?;
+                }
+                (None, None) => {}
+            }
+        }
+        if page.header != before.header && !withdrawn {
+            return Err(Violation::new(WITHDRAWS, format!("page {number}: its header changes without a withdrawal")));
+        }
+        self.pages.insert(number, page);
+        Ok(told)
+    }
+
+    fn keep_agreed(&mut self, key: &RecordKey, record: &Record) {
+        let entry = (key.clone(), record.incarnation, record.revision);
+        let agreed = self.agreed.entry(entry).or_insert_with(|| Agreed {
+            spec: spec_of(record),
+            hash: record.intent.hash,
+            placed: BTreeSet::new(),
+        });
+        agreed.placed.extend(record.placed_members().cloned());
+        let life = self.lives.entry(key.clone()).or_default();
+        *life = (*life).max(record.incarnation);
+    }
+
+    fn is_born(
+        &mut self,
+        writer: &mut Member,
+        key: &RecordKey,
+        old: Option<&Record>,
+        new: &Record,
+        users: &Users,
+    ) -> Result<(), Violation> {
+        let name = &writer.name;
+        if self.lives.get(key).is_some_and(|known| new.incarnation <= *known) || new.revision.0 != 1 {
+            let what =
+                format!("life {} revision {} after life {:?}", new.incarnation, new.revision, self.lives.get(key));
+            return Err(Violation::at(RISES, key, what));
+        }
+        if new.homes.keys().collect::<Vec<_>>() != [name] || new.tombstone.is_some() {
+            return Err(Violation::at(SPEAKS, key, format!("{name} begins a life with homes {:?}", new.homes.keys())));
+        }
+        if let Some(old) = old {
+            if old.tombstone.is_none() {
+                return Err(Violation::at(ENDS, key, "a life begins before the last one ended"));
+            }
+            for (member, owed) in old.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone) {
+                let kept = new.placed.get(member);
+                let carried = kept.is_some_and(|now| {
+                    now.state == PlacedState::Placed && now.incarnation == new.incarnation
+                        || now.state == PlacedState::Withdrawing && now.incarnation == owed.incarnation
+                });
+                if !carried {
+                    return Err(Violation::at(
+                        DEBTS,
+                        key,
+                        format!("{member}'s debt of life {} is forgotten", owed.incarnation),
+                    ));
+                }
+            }
+        }
+        self.hear(writer, key, new, users)
+    }
+
+    /// The new revision is what a user wrote in the writer's own cluster, and no earlier word than
+    /// the last that was heard there.
+    fn hear(&mut self, writer: &Member, key: &RecordKey, new: &Record, users: &Users) -> Result<(), Violation> {
+        let name = &writer.name;
+        if &new.intent.author != name || !new.homes.contains_key(name) {
+            return Err(Violation::at(EDITS, key, format!("{name} is no home of its new revision {}", new.revision)));
+        }
+        let Some(word) = users.last_written(key, name, new.intent.hash) else {
+            let what = format!("nobody wrote in {name} what revision {} says", new.revision);
+            return Err(Violation::at(EDITS, key, what));
+        };
+        let heard = self.heard.entry((key.clone(), name.clone())).or_insert(word);
+        if word < *heard {
+            let what =
+                format!("revision {} is what somebody wrote in {name} before what was heard there last", new.revision);
+            return Err(Violation::at(EDITS, key, what));
+        }
+        *heard = word;
+        Ok(())
+    }
+
+    fn lives_on(
+        &mut self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        (old, old_page): (&Record, &Page),
+        (new, new_page): (&Record, &Page),
+        users: &Users,
+    ) -> Result<bool, Violation> {
+        let edited = new.revision != old.revision;
+        if edited {
+            // One write may carry two edits.
+            if new.revision < old.revision || old.tombstone.is_some() {
+                return Err(Violation::at(RISES, key, format!("revision {} after {}", new.revision, old.revision)));
+            }
+            self.hear(writer, key, new, users)?;
+        } else if new.intent.hash != old.intent.hash {
+            return Err(Violation::at(EDITS, key, format!("another intent under revision {}", new.revision)));
+        }
+        self.home_changes(now, writer, key, old, new)?;
+        match (&old.tombstone, &new.tombstone) {
+            (None, Some(_)) => self.ends(writer, key, old, users)?,
+            (Some(then), now) if now.as_ref() != Some(then) => {
+                return Err(Violation::at(ENDS, key, "a tombstone is taken back or changed"));
+            }
+            _ => {}
+        }
+        let mut withdrawn = Vec::new();
+        for member in old.placed.keys().chain(new.placed.keys()).collect::<BTreeSet<_>>() {
+            let (then, next) = (old.placed.get(member), new.placed.get(member));
+            if then == next {
+                continue;
+            }
+            if self.place_changes(now, writer, key, member, then, next, edited)? {
+                withdrawn.push(member.clone());
+            }
+        }
+        if withdrawn.is_empty() {
+            return Ok(false);
+        }
+        self.withdraws(&writer.name, key, new, old_page, new_page, &withdrawn)?;
+        Ok(true)
+    }
+
+    fn home_changes(
+        &self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        old: &Record,
+        new: &Record,
+    ) -> Result<(), Violation> {
+        let name = writer.name.clone();
+        for (member, home) in &old.homes {
+            let moved = new.former.get(member) == Some(&home.uid);
+            match new.homes.get(member) {
+                Some(still) if still == home || member == &name => {}
+                None if moved => {}
+                None if member == &name => {
+                    let standing = writer.look(now, &crate::kinds::home_path(key));
+                    let stands = standing.is_some_and(|object| {
+                        object["metadata"]["uid"] == *home.uid && object["metadata"]["deletionTimestamp"].is_null()
+                    });
+                    let restored = self.restored_ms.contains_key(member);
+                    if stands && !restored {
+                        return Err(Violation::at(LEAVES, key, format!("{member} stands, and is no home any more")));
+                    }
+                }
+                _ => return Err(Violation::at(SPEAKS, key, format!("{name} changes the home {member}"))),
+            }
+        }
+        let stranger = new.homes.keys().find(|member| **member != name && !old.homes.contains_key(*member));
+        match stranger {
+            Some(member) => Err(Violation::at(SPEAKS, key, format!("{name} makes {member} a home"))),
+            None => Ok(()),
+        }
+    }
+
+    fn ends(&mut self, writer: &Member, key: &RecordKey, old: &Record, users: &Users) -> Result<(), Violation> {
+        let name = &writer.name;
+        let own = old.homes.get(name).is_some_and(|home| old.homes.len() == 1 && users.meant_to_delete(&home.uid));
+        if own || users.asked_for_the_end(key) {
+            self.decided(name, 1, key)
+        } else {
+            Err(Violation::at(ENDS, key, format!("{name} writes a tombstone, and nobody asked for it")))
+        }
+    }
+
+    /// Returns whether the member was withdrawn.
+    #[expect(clippy::too_many_arguments, reason = "one change, and what it is judged by")]
+    fn place_changes(
+        &self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        member: &MemberName,
+        then: Option<&Placed>,
+        next: Option<&Placed>,
+        edited: bool,
+    ) -> Result<bool, Violation> {
+        use PlacedState::{Gone, Placed as Has, Withdrawing};
+        let own = member == &writer.name;
+        match (then.map(|placed| placed.state), next.map(|placed| placed.state)) {
+            (_, None) => Err(Violation::at(DEBTS, key, format!("{member} was placed, and is forgotten"))),
+            (None | Some(Gone | Withdrawing | Has), Some(Has)) if own || edited => Ok(false),
+            (Some(Has), Some(Withdrawing)) => Ok(true),
+            (Some(Has | Withdrawing), Some(Gone)) if own => {
+                let owed = next.map(|placed| placed.incarnation).unwrap_or_default();
+                self.is_gone(now, writer, key, owed).map(|()| false)
+            }
+            (then, next) => {
+                let what = format!("{} turns {member} from {then:?} to {next:?}", writer.name);
+                Err(Violation::at(SPEAKS, key, what))
+            }
+        }
+    }
+
+    fn is_gone(
+        &self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        owed: hansa_model::Incarnation,
+    ) -> Result<(), Violation> {
+        let Some(object) = writer.look(now, &crate::kinds::output_path(key)) else { return Ok(()) };
+        let ours = !object["metadata"]["labels"][hansa_render::LEAGUE_LABEL].is_null();
+        let of_that_life = super::life_of(&object).is_some_and(|life| life <= owed);
+        let back = self.brought_back.contains(&(writer.name.clone(), key.clone()));
+        if ours && of_that_life && !back {
+            return Err(Violation::at(
+                GONE,
+                key,
+                format!("{} says that life {owed} is gone, and it stands", writer.name),
+            ));
+        }
+        Ok(())
+    }
+
+    fn withdraws(
+        &mut self,
+        name: &MemberName,
+        key: &RecordKey,
+        new: &Record,
+        old_page: &Page,
+        new_page: &Page,
+        withdrawn: &[MemberName],
+    ) -> Result<(), Violation> {
+        let (then, header) = (&old_page.header, &new_page.header);
+        let same = header == then && header.member.as_ref() == Some(name);
+        if header.member.as_ref() != Some(name) || !(same || header.term > then.term) {
+            let what = format!("{name} withdraws under {header:?} after {then:?}");
+            return Err(Violation::at(WITHDRAWS, key, what));
+        }
+        let Some(spec) = spec_of(new) else { return Err(Violation::at(WITHDRAWS, key, "the intent does not read")) };
+        // The decider may not have heard of the newest spec; it must have heard of one.
+        let ground = self.specs.iter().rev().find_map(|league| {
+            let wanted = hansa_place::placed(league, &spec.placement).ok()?.members;
+            withdrawn.iter().all(|member| !wanted.contains(member)).then_some(wanted)
+        });
+        let Some(wanted) = ground else {
+            return Err(Violation::at(WITHDRAWS, key, format!("placement has selected {withdrawn:?} all along")));
+        };
+        let applied =
+            |member: &MemberName| self.applied.contains(&(key.clone(), new.incarnation, new.revision, member.clone()));
+        if let Some(missing) = wanted.iter().find(|member| !applied(member)) {
+            let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {}", new.revision);
+            return Err(Violation::at(WITHDRAWS, key, what));
+        }
+        self.decided(name, withdrawn.len() as u64, key)
+    }
+
+    fn is_over(&mut self, now: u64, writer: &mut Member, key: &RecordKey, old: &Record) -> Result<(), Violation> {
+        if old.tombstone.is_none() {
+            return Err(Violation::at(ENDS, key, "its record vanishes without a tombstone"));
+        }
+        let name = writer.name.clone();
+        let owes = |(member, placed): &(&MemberName, &Placed)| placed.state != PlacedState::Gone && *member != &name;
+        if let Some((member, _)) = old.placed.iter().find(owes) {
+            return Err(Violation::at(DEBTS, key, format!("its record goes before {member} has said so")));
+        }
+        if let Some(home) = old.homes.keys().find(|member| **member != name) {
+            return Err(Violation::at(DEBTS, key, format!("its record goes while {home} is a home")));
+        }
+        match old.placed.get(&name) {
+            Some(own) if own.state != PlacedState::Gone => self.is_gone(now, writer, key, own.incarnation),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn spec_of(record: &Record) -> Option<FederatedSpec> {
+    match &record.intent.body {
+        Body::Inline(raw) => serde_json::from_str(raw.get()).ok(),
+        Body::Blob(_) => None,
+    }
+}
+
+/// A record in a few words.
+fn brief(record: &Record) -> String {
+    let homes: Vec<&str> = record.homes.keys().map(MemberName::as_str).collect();
+    let placed: Vec<String> = record
+        .placed
+        .iter()
+        .map(|(member, placed)| match placed.state {
+            PlacedState::Placed => member.to_string(),
+            PlacedState::Withdrawing => format!("{member}(withdrawing)"),
+            PlacedState::Gone => format!("{member}(gone)"),
+        })
+        .collect();
+    let mut text = format!(
+        "life {} revision {} homes [{}] placed [{}]",
+        record.incarnation,
+        record.revision,
+        homes.join(" "),
+        placed.join(" ")
+    );
+    if let Some(to) = &record.moving {
+        text.push_str(&format!(" moving to {to}"));
+    }
+    if let Some(tombstone) = &record.tombstone {
+        text.push_str(&format!(" ended by {} ({:?})", tombstone.author, tombstone.policy));
+    }
+    text
+}

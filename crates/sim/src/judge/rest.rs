@@ -1,0 +1,195 @@
+//! What stands when all is quiet.
+
+use super::{Judge, key_of, life_of};
+use crate::kinds::{KINDS, Kind, homes_path, output_path, outputs_path, type_name};
+use crate::member::Member;
+use hansa_ledger::Record;
+use hansa_ledger::lives::{Duty, duty};
+use hansa_model::{Hash, MemberName, RecordKey};
+use hansa_render::LEAGUE_LABEL;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+impl Judge {
+    /// Why the league is not at rest in these members: the first difference between what was agreed
+    /// and what stands. `dead` is a member that cannot do its share; it is left out of account.
+    pub fn unrest(&self, now: u64, members: &mut [Member], dead: Option<usize>) -> Option<String> {
+        let dead_name = dead.map(|member| members[member].name.clone());
+        let records: Vec<(RecordKey, Record)> = self
+            .pages
+            .values()
+            .flat_map(|page| &page.records)
+            .filter_map(|(key, slot)| Some((key.clone(), Record::clone(slot.record()?))))
+            .collect();
+        for (key, record) in &records {
+            if let Some(why) = self.undecided(key, record, dead_name.as_ref()) {
+                return Some(format!("{key}: {why}"));
+            }
+            for (index, member) in members.iter_mut().enumerate() {
+                if Some(index) == dead {
+                    continue;
+                }
+                if let Some(why) = self.misplaced(now, key, record, member) {
+                    return Some(format!("{key} in {}: {why}", member.name));
+                }
+            }
+        }
+        for (index, member) in members.iter_mut().enumerate() {
+            if Some(index) == dead {
+                continue;
+            }
+            let why = self.stray(now, member).or_else(|| self.untrue(now, member, dead_name.as_ref()));
+            if let Some(why) = why {
+                return Some(format!("in {}: {why}", member.name));
+            }
+        }
+        None
+    }
+
+    /// What is still to be decided or acknowledged about a record.
+    fn undecided(&self, key: &RecordKey, record: &Record, dead: Option<&MemberName>) -> Option<String> {
+        let waits_for_the_dead = dead.is_some_and(|dead| {
+            record.placed.contains_key(dead) || record.homes.contains_key(dead) || record.moving.as_ref() == Some(dead)
+        });
+        if waits_for_the_dead {
+            return None;
+        }
+        if record.tombstone.is_some() {
+            return Some(format!("its life {} has ended, and its record stays", record.incarnation));
+        }
+        let league = self.specs.last()?;
+        let spec = super::pages::spec_of(record)?;
+        let wanted = hansa_place::placed(league, &spec.placement).map(|placed| placed.members).unwrap_or_default();
+        let placed: BTreeSet<MemberName> = record.placed_members().cloned().collect();
+        // Who decides on withdrawals may be the dead one.
+        let ok = if dead.is_some() { placed.is_superset(&wanted) } else { placed == wanted };
+        if !ok {
+            return Some(format!("placement selects {wanted:?}, and {placed:?} are placed"));
+        }
+        None.or_else(|| {
+            let waiting =
+                record.placed.iter().find(|(_, placed)| placed.state == hansa_ledger::record::PlacedState::Withdrawing);
+            waiting.map(|(member, _)| format!("{member} is withdrawing"))
+        })
+        .filter(|_| dead.is_none() && Kind::of(&key.type_name).version == "v1")
+    }
+
+    /// What is wrong with a record's output in a member.
+    fn misplaced(&self, now: u64, key: &RecordKey, record: &Record, member: &mut Member) -> Option<String> {
+        if duty(record, &member.name) != Duty::Keep {
+            return None;
+        }
+        let spec = super::pages::spec_of(record)?;
+        let output = self.render(key, &spec, &member.name, record.incarnation, record.revision)?;
+        let Some(live) = member.look(now, &output_path(key)) else {
+            return Some("its output is missing".to_owned());
+        };
+        if life_of(&live) != Some(record.incarnation) {
+            return Some(format!("its output is of life {:?}, not {}", life_of(&live), record.incarnation));
+        }
+        if let Some(path) = difference(&output.object, &live, "") {
+            return Some(format!("its output differs from what is rendered at {path}"));
+        }
+        let owned = hansa_render::owned(&live, "hansa").unwrap_or_default();
+        surplus(&owned, &output.object, "").map(|path| format!("its output holds more than what is rendered at {path}"))
+    }
+
+    /// An output that nobody is to have there.
+    fn stray(&self, now: u64, member: &mut Member) -> Option<String> {
+        for kind in KINDS {
+            let type_name = type_name(kind.type_name);
+            for object in member.all(now, &outputs_path(&type_name)) {
+                let key = key_of(&type_name, &object);
+                let ours = !object["metadata"]["labels"][LEAGUE_LABEL].is_null();
+                let back = self.brought_back.contains(&(member.name.clone(), key.clone()));
+                if ours && !self.keeps(&key, &member.name) && !back {
+                    return Some(format!("{key} stands, of life {:?}, and is not to", life_of(&object)));
+                }
+            }
+        }
+        None
+    }
+
+    /// A federated object whose status says what is not so.
+    fn untrue(&self, now: u64, member: &mut Member, dead: Option<&MemberName>) -> Option<String> {
+        for kind in KINDS {
+            let type_name = type_name(kind.type_name);
+            for object in member.all(now, &homes_path(&type_name)) {
+                let key = key_of(&type_name, &object);
+                let condition = |kind: &str| {
+                    let all = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+                    let found = all.iter().find(|condition| condition["type"] == kind);
+                    found.map(|condition| condition["status"] == "True")
+                };
+                if !object["metadata"]["deletionTimestamp"].is_null() {
+                    return Some(format!("{key} is still being deleted"));
+                }
+                let record = self.record(&key);
+                let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+                let home = record.and_then(|record| record.homes.get(&member.name)).filter(|home| home.uid == uid);
+                let equal = record.is_some_and(|record| record.intent.hash == Hash::of(&object["spec"]));
+                let agreed = home.is_some() && equal;
+                if condition("Agreed") != Some(agreed) {
+                    return Some(format!(
+                        "{key} says Agreed={:?}: a home: {}, content as agreed: {equal}",
+                        condition("Agreed"),
+                        home.is_some()
+                    ));
+                }
+                if dead.is_some() {
+                    continue;
+                }
+                let whole = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+                if agreed && (condition("Propagated") != Some(true) || !whole) {
+                    return Some(format!(
+                        "{key} does not say that it is propagated: {}",
+                        object["status"]["conditions"]
+                    ));
+                }
+                let revision = record.map(|record| record.revision.0);
+                if agreed && object["status"]["agreed"]["revision"].as_u64() != revision {
+                    return Some(format!(
+                        "{key} says {}, and revision {revision:?} stands",
+                        object["status"]["agreed"]
+                    ));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Where the rendered object is not in the live one.
+fn difference(wanted: &Value, live: &Value, path: &str) -> Option<String> {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => wanted.iter().find_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            // A revision that changes nothing here is not written.
+            if name == hansa_render::REVISION_ANNOTATION {
+                return None;
+            }
+            match live.get(name) {
+                Some(found) => difference(value, found, &path),
+                None => Some(path),
+            }
+        }),
+        (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
+            wanted.iter().zip(live).find_map(|(wanted, live)| difference(wanted, live, &format!("{path}[]")))
+        }
+        _ => (wanted != live).then(|| path.to_owned()),
+    }
+}
+
+/// Where Hansa owns something that is not rendered.
+fn surplus(owned: &Value, wanted: &Value, path: &str) -> Option<String> {
+    match (owned, wanted) {
+        (Value::Object(owned), Value::Object(wanted)) => owned.iter().find_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            match wanted.get(name) {
+                Some(found) => surplus(value, found, &path),
+                None => Some(path),
+            }
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,133 @@
+//! One seed from beginning to end.
+
+use crate::judge::Violation;
+use crate::sabotage::Sabotage;
+use crate::story::Story;
+use crate::world::{Due, World};
+
+const STALLS: &str = "a dead member stalls no other";
+const CONVERGES: &str = "in calm, everything comes to what was agreed";
+const SILENT: &str = "a no-op costs no write";
+
+/// How long a league may take to come to rest: the longest back-off is five minutes.
+const PATIENCE_MS: u64 = 1_500_000;
+
+/// How long nothing may be written for the league to count as at rest.
+const QUIET_MS: u64 = 45_000;
+
+/// How a seed ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// The first invariant that broke, if one did.
+    pub violation: Option<Violation>,
+    /// What happened.
+    pub story: Story,
+    /// How many events there were.
+    pub events: u64,
+    /// How much virtual time passed, in milliseconds.
+    pub virtual_ms: u64,
+}
+
+/// Tells the story of a seed, with a defect or without.
+pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
+    let mut world = World::new(seed, sabotage);
+    let violation = tell(&mut world).err();
+    if let Some(violation) = &violation {
+        world.tell("judge", violation);
+    }
+    Outcome { seed, violation, events: world.events(), virtual_ms: world.now, story: world.story }
+}
+
+fn tell(world: &mut World) -> Result<(), Violation> {
+    let settings = format!("{:?}", world.settings);
+    world.tell("", settings);
+    world.begin()?;
+    world.run_until(world.settings.storm_ms)?;
+    let casualty = world.settings.casualty.then(|| world.members.len() - 1);
+    world.end_storm(casualty)?;
+    world.run_until(world.now + 5_000)?;
+    world.unpause();
+    if casualty.is_some() {
+        world.come_to_rest(STALLS, casualty)?;
+        world.end_storm(None)?;
+        world.unpause();
+    }
+    world.come_to_rest(CONVERGES, None)?;
+    world.restart_all()?;
+    Ok(())
+}
+
+impl World {
+    fn begin(&mut self) -> Result<(), Violation> {
+        for member in 0..self.members.len() {
+            let now = self.now;
+            if let Err(error) = crate::install::own_kinds(&mut self.members[member], now) {
+                return Err(Violation::new("the world is sound", error));
+            }
+        }
+        self.found();
+        for member in 0..self.members.len() {
+            let pause = self.random.within(1..3_000);
+            self.after(pause, Due::Heal(crate::world::Heal::Start(member)));
+        }
+        self.after(2_000, Due::User);
+        self.after(4_000, Due::Incident);
+        Ok(())
+    }
+
+    /// Waits until everything is as agreed and nothing is written any more.
+    fn come_to_rest(&mut self, rule: &'static str, dead: Option<usize>) -> Result<(), Violation> {
+        let deadline = self.now + PATIENCE_MS;
+        let mut since = self.now;
+        let mut last = (0, String::new());
+        loop {
+            self.run_until(self.now + 5_000)?;
+            self.clear_the_way()?;
+            let writes: u64 = self.members.iter().map(|member| member.writes).sum();
+            let now = self.now;
+            let why = self.judge.unrest(now, &mut self.members, dead).unwrap_or_default();
+            if (writes, &why) != (last.0, &last.1) || !why.is_empty() {
+                since = now;
+            }
+            if why.is_empty() && now - since >= QUIET_MS {
+                self.tell("judge", "all is as agreed, and quiet");
+                return Ok(());
+            }
+            if now > deadline {
+                let why = if why.is_empty() { "writes go on and on".to_owned() } else { why };
+                return Err(Violation {
+                    rule,
+                    key: self.users.keys.iter().find(|key| why.contains(&key.to_string())).cloned(),
+                    what: why,
+                });
+            }
+            last = (writes, why);
+        }
+    }
+
+    /// Everyone starts anew: nobody writes anything but heartbeats.
+    fn restart_all(&mut self) -> Result<(), Violation> {
+        for member in 0..self.members.len() {
+            if let Some(id) = self.members[member].leader {
+                self.kill(id, "is restarted");
+            }
+            self.members[member].writes = 0;
+        }
+        self.judge.only_heartbeats();
+        for member in 0..self.members.len() {
+            self.start(member)?;
+        }
+        self.run_until(self.now + 90_000)?;
+        if let Some(member) = self.members.iter().find(|member| member.writes > 0) {
+            let what = format!("{} writes {} times after a restart", member.name, member.writes);
+            return Err(Violation::new(SILENT, what));
+        }
+        let now = self.now;
+        match self.judge.unrest(now, &mut self.members, None) {
+            Some(why) => Err(Violation::new(CONVERGES, format!("after a restart: {why}"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What follows from a seed before anything happens: how large the league is, how bad the weather.
+
+use crate::random::Random;
+use std::ops::Range;
+
+/// How often a call meets each fault, in a thousand calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chances {
+    /// An API server's connection is refused: nothing happened.
+    pub api_refused: u64,
+    /// A request to an API server is carried out, and the answer is lost.
+    pub api_answer_lost: u64,
+    /// An API server is overloaded: 429, 500, 503 or 504, and nothing happened.
+    pub api_busy: u64,
+    /// The topology server cannot be reached, or throttles: nothing happened.
+    pub topo_refused: u64,
+    /// A write to the topology server happens, and the answer is lost.
+    pub topo_answer_lost: u64,
+    /// The answer is lost, and the write happens only later.
+    pub topo_late: u64,
+    /// The answer is lost, and the write never happens.
+    pub topo_dropped: u64,
+    /// Changes that were told are told again.
+    pub topo_repeated: u64,
+    /// A call or an answer is on its way for seconds.
+    pub slow: u64,
+}
+
+/// A seed's world.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many clusters the league has.
+    pub members: usize,
+    /// How many pages: few, so that writers meet.
+    pub pages: u32,
+    /// How many namespaces users write to.
+    pub namespaces: usize,
+    /// How many names there are in each.
+    pub names: usize,
+    /// Whether there are Deployments too, and controllers that make them live.
+    pub workloads: bool,
+    /// How long users act and faults happen.
+    pub storm_ms: u64,
+    /// The pause between two acts of users.
+    pub user_pause_ms: Range<u64>,
+    /// The pause between two incidents.
+    pub incident_pause_ms: Range<u64>,
+    /// How often a call meets a fault.
+    pub chances: Chances,
+    /// The weight that may always go within the breaker's window.
+    pub budget: u64,
+    /// Whether one member stays dead while the others must converge without it.
+    pub casualty: bool,
+    /// How often an operator says that it lives.
+    pub heartbeat_ms: u64,
+}
+
+impl Settings {
+    /// What follows from a seed.
+    pub fn of(random: &mut Random) -> Self {
+        let mut chance = |most: u64| if random.chance(400) { 0 } else { random.below(most) };
+        let chances = Chances {
+            api_refused: chance(60),
+            api_answer_lost: chance(120),
+            api_busy: chance(60),
+            topo_refused: chance(60),
+            topo_answer_lost: chance(150),
+            topo_late: chance(100),
+            topo_dropped: chance(100),
+            topo_repeated: chance(100),
+            slow: chance(80),
+        };
+        let members = 2 + [0, 0, 1, 1, 2, 3][random.below(6) as usize];
+        let user = random.within(300..3_000);
+        let incident = random.within(1_500..20_000);
+        Settings {
+            members,
+            pages: random.within(1..5) as u32,
+            namespaces: random.within(1..3) as usize,
+            names: random.within(1..5) as usize,
+            workloads: random.chance(300),
+            storm_ms: random.within(15_000..60_000),
+            user_pause_ms: user / 4..user * 2,
+            incident_pause_ms: incident / 4..incident * 2,
+            chances,
+            budget: random.within(1..12),
+            casualty: random.chance(150),
+            heartbeat_ms: 10_000,
+        }
+    }
+}

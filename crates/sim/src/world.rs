@@ -1,0 +1,420 @@
+//! The world: what is due, in order of time, and everything that it happens to.
+//!
+//! Nothing runs by itself. Each act of an operator becomes something due a little later, and so does
+//! each answer; which of them are lost, late or refused is drawn from the seed. Time is virtual: it
+//! jumps to whatever is due next.
+
+mod api;
+mod incidents;
+mod topo;
+
+use crate::clock::Clock;
+use crate::install;
+use crate::judge::{Judge, Violation};
+use crate::member::{self, Member, Reach};
+use crate::process::{Process, ProcessId};
+use crate::random::Random;
+use crate::sabotage::Sabotage;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::story::Story;
+use crate::users::Users;
+use hansa_kubesim::core::Core;
+use hansa_ledger::Version;
+use hansa_model::{FederatedType, Incarnation, MemberName};
+use hansa_operator::{Act, ActId, ApiRequest, Config, Event, Level, Now, Operator, PrivateKeys, TopoRequest};
+use std::collections::BTreeMap;
+
+pub(crate) use incidents::Heal;
+pub(crate) use topo::TopoFate;
+
+/// Names of members, in the order in which leagues grow.
+const NAMES: [&str; 5] = ["aws", "gcp", "azure", "onprem", "edge"];
+
+/// Something that happens at its time.
+pub(crate) enum Due {
+    /// An event reaches a process.
+    Event(ProcessId, Event),
+    /// A request reaches an API server.
+    Api(ProcessId, ActId, ApiRequest),
+    /// A watch reaches an API server.
+    Watch(ProcessId, ActId, ApiRequest),
+    /// A watch has something to tell, maybe.
+    Poll(ProcessId, ActId),
+    /// A call reaches the topology server.
+    Topo(ProcessId, ActId, TopoRequest, TopoFate),
+    /// A write whose sender has given up reaches the topology server all the same.
+    Landing { writer: usize, key: String, expected: Option<Version>, value: bytes::Bytes },
+    /// A type is to be installed.
+    Install(ProcessId, ActId, FederatedType),
+    /// The time that a process waited for.
+    Wake(ProcessId, u64),
+    /// The controllers of an API server have work.
+    Tick(usize),
+    /// A user does something.
+    User,
+    /// Something breaks.
+    Incident,
+    /// Something that broke is whole again.
+    Heal(Heal),
+}
+
+/// The world of one seed.
+pub struct World {
+    pub(crate) now: u64,
+    serial: u64,
+    due: BTreeMap<(u64, u64), Due>,
+    pub(crate) random: Random,
+    pub(crate) settings: Settings,
+    /// Nothing fails any more, and users are at rest.
+    pub(crate) calm: bool,
+    pub(crate) store: Store,
+    pub(crate) members: Vec<Member>,
+    pub(crate) processes: BTreeMap<ProcessId, Process>,
+    /// Which member each process, dead ones too, belongs to.
+    homes: BTreeMap<ProcessId, usize>,
+    started: u32,
+    /// How many cores were made: each one's uids are its own.
+    pub(crate) cores: u64,
+    pub(crate) story: Story,
+    pub(crate) judge: Judge,
+    pub(crate) users: Users,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+impl World {
+    /// The world of a seed, before anything happens.
+    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let mut random = Random::new(seed);
+        let settings = Settings::of(&mut random);
+        let mut world = World {
+            now: 0,
+            serial: 0,
+            due: BTreeMap::new(),
+            random: random.fork(),
+            calm: false,
+            store: Store::default(),
+            members: Vec::new(),
+            processes: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            started: 0,
+            cores: seed.wrapping_mul(1000),
+            story: Story::default(),
+            judge: Judge::new(settings.pages),
+            users: Users::new(random.fork(), &settings),
+            settings,
+            sabotage,
+        };
+        for name in &NAMES[..world.settings.members] {
+            let name: MemberName = name.parse().expect("the names are DNS labels");
+            let clock = Clock {
+                uptime_ms: world.random.below(100_000_000),
+                drift_ppm: world.random.below(40_000) as i64 - 20_000,
+                wall_offset_ms: world.random.below(600_000) as i64 - 300_000,
+            };
+            let core = world.new_core();
+            world.members.push(Member {
+                name,
+                clock,
+                keys: PrivateKeys::new(world.random.bytes(), world.random.bytes()),
+                core,
+                down: false,
+                reach: Reach::Both,
+                leader: None,
+                ticking: false,
+                backup: None,
+                writes: 0,
+            });
+        }
+        world
+    }
+
+    fn new_core(&mut self) -> Core {
+        self.cores += 1;
+        Core::new(member::config(self.cores, self.settings.workloads), Member::time(self.now))
+    }
+
+    /// How many events have happened.
+    pub fn events(&self) -> u64 {
+        self.serial
+    }
+
+    pub(crate) fn tell(&mut self, who: impl std::fmt::Display, what: impl std::fmt::Display) {
+        self.story.tell(self.now, who, what);
+    }
+
+    pub(crate) fn after(&mut self, pause_ms: u64, due: Due) {
+        self.at(self.now + pause_ms, due);
+    }
+
+    pub(crate) fn at(&mut self, at: u64, due: Due) {
+        self.serial += 1;
+        self.due.insert((at.max(self.now), self.serial), due);
+    }
+
+    /// Lets everything happen that is due until a time.
+    ///
+    /// # Errors
+    /// The first invariant that breaks.
+    pub fn run_until(&mut self, until: u64) -> Result<(), Violation> {
+        while let Some(next) = self.due.first_entry()
+            && next.key().0 <= until
+        {
+            let ((at, _), due) = next.remove_entry();
+            self.now = at;
+            self.happen(due)?;
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    fn happen(&mut self, due: Due) -> Result<(), Violation> {
+        match due {
+            Due::Event(process, event) => self.deliver(process, event),
+            Due::Api(process, id, request) => self.api_arrives(process, id, &request),
+            Due::Watch(process, id, request) => {
+                self.watch_arrives(process, id, &request);
+                Ok(())
+            }
+            Due::Poll(process, id) => {
+                self.poll(process, id);
+                Ok(())
+            }
+            Due::Topo(process, id, request, fate) => self.topo_arrives(process, id, request, fate),
+            Due::Landing { writer, key, expected, value } => self.land(writer, &key, expected.as_ref(), value),
+            Due::Install(process, id, federated_type) => {
+                self.install(process, id, &federated_type);
+                Ok(())
+            }
+            Due::Wake(id, monotonic_ms) => {
+                let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+                if process.wake != Some(monotonic_ms) {
+                    return Ok(());
+                }
+                process.wake = None;
+                self.deliver(id, Event::Wake)
+            }
+            Due::Tick(member) => {
+                self.tick(member);
+                Ok(())
+            }
+            Due::User if self.calm => Ok(()),
+            Due::User => {
+                self.user_acts();
+                let pause = self.users.random.within(self.settings.user_pause_ms.clone());
+                self.after(pause, Due::User);
+                Ok(())
+            }
+            Due::Incident if self.calm => Ok(()),
+            Due::Incident => {
+                self.incident()?;
+                let pause = self.random.within(self.settings.incident_pause_ms.clone());
+                self.after(pause, Due::Incident);
+                Ok(())
+            }
+            Due::Heal(heal) => self.heal(heal),
+        }
+    }
+
+    // --- processes ---
+
+    /// Starts an operator, which becomes the member's leader.
+    pub(crate) fn start(&mut self, member: usize) -> Result<(), Violation> {
+        self.started += 1;
+        let id = ProcessId(self.started);
+        let now = self.now;
+        let entropy = self.random.next();
+        let max_in_flight = self.random.within(1..9) as usize;
+        let here = &mut self.members[member];
+        // As the runner makes it.
+        let incarnation = Incarnation((here.clock.wall(now) << 12) | (entropy & 0xfff));
+        let system = here.look(now, "/api/v1/namespaces/kube-system").unwrap_or_default();
+        let config = Config {
+            member: here.name.clone(),
+            cluster_uid: system["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            kubernetes: "v1.37.2".to_owned(),
+            release: "0.1.0".to_owned(),
+            incarnation,
+            public_keys: vec![here.keys.public()],
+            keys: here.keys.clone(),
+            observe: false,
+            max_in_flight,
+            heartbeat_ms: self.settings.heartbeat_ms,
+            pages: self.settings.pages,
+        };
+        if let Err(error) = install::own_kinds(here, now) {
+            self.tell(self.members[member].name.clone(), format!("Hansa's own kinds are not installed: {error}"));
+        }
+        let here = &mut self.members[member];
+        here.leader = Some(id);
+        let name = here.name.clone();
+        self.tell(&name, format!("process {} starts", id.0));
+        self.after_change(member);
+        self.homes.insert(id, member);
+        self.processes.insert(id, Process::new(member, Operator::new(config)));
+        self.deliver(id, Event::Start)
+    }
+
+    /// Ends a process at once. What it sent is under way: some of it arrives, some does not.
+    pub(crate) fn kill(&mut self, id: ProcessId, why: &str) {
+        let Some(process) = self.processes.remove(&id) else { return };
+        let here = &mut self.members[process.member];
+        if here.leader == Some(id) {
+            here.leader = None;
+        }
+        for watching in process.watches.values() {
+            if let Some(watch) = watching.watch {
+                here.core.close_watch(watch);
+            }
+        }
+        let name = here.name.clone();
+        self.tell(&name, format!("process {} {why}", id.0));
+        let random = &mut self.random;
+        self.due.retain(|_, due| match due {
+            Due::Event(of, _) | Due::Wake(of, _) | Due::Poll(of, _) | Due::Watch(of, ..) | Due::Install(of, ..) => {
+                *of != id
+            }
+            Due::Api(of, ..) | Due::Topo(of, ..) => *of != id || random.chance(500),
+            _ => true,
+        });
+        self.judge.forget_process(id);
+    }
+
+    pub(crate) fn name_of(&self, id: ProcessId) -> String {
+        let member = self.processes.get(&id).map(|process| process.member);
+        member.map_or_else(|| "nobody".to_owned(), |member| self.members[member].name.to_string())
+    }
+
+    fn deliver(&mut self, id: ProcessId, mut event: Event) -> Result<(), Violation> {
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        if let Some(inbox) = &mut process.stopped {
+            inbox.push(event);
+            return Ok(());
+        }
+        let under_way = match &event {
+            Event::Api { id, .. } | Event::WatchClosed { id, .. } | Event::Topo { id, .. } => {
+                process.under_way.remove(id)
+            }
+            Event::TypeInstalled { id, .. } => process.under_way.remove(id),
+            Event::WatchLine { id, .. } => process.under_way.get(id).cloned(),
+            Event::Start | Event::Wake | Event::Query { .. } => None,
+        };
+        let member = process.member;
+        if let Some(sabotage) = self.sabotage {
+            sabotage.twist_event(&mut event, under_way.as_deref().unwrap_or_default(), &self.store);
+        }
+        if let Some(text) = tell_event(&event, under_way.as_deref().unwrap_or_default()) {
+            let name = self.members[member].name.clone();
+            self.tell(&name, text);
+        }
+        if let Event::Topo { id: act, answer } = &event {
+            self.judge.topo_told(id, *act, answer);
+        }
+        let entropy = self.random.next();
+        let clock = &self.members[member].clock;
+        let now = Now { monotonic_ms: clock.monotonic(self.now), wall_ms: clock.wall(self.now), entropy };
+        let process = self.processes.get_mut(&id).expect("it was there a moment ago");
+        let acts = process.operator.step(event, now);
+        for act in acts {
+            self.carry_out(id, act)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, id: ProcessId, mut act: Act) -> Result<(), Violation> {
+        if let Some(sabotage) = self.sabotage {
+            sabotage.twist_act(&mut act);
+        }
+        match act {
+            Act::Api { id: act, request } => self.send_api(id, act, request),
+            Act::Watch { id: act, request } => {
+                self.send_watch(id, act, request);
+                Ok(())
+            }
+            Act::CloseWatch { id: act } => {
+                self.end_watch(id, act);
+                Ok(())
+            }
+            Act::Topo { id: act, request } => {
+                self.send_topo(id, act, request);
+                Ok(())
+            }
+            Act::InstallType { id: act, federated_type } => {
+                let pause = self.latency();
+                self.after(pause, Due::Install(id, act, federated_type));
+                Ok(())
+            }
+            Act::WakeAt { monotonic_ms } => {
+                let now = self.now;
+                let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+                process.wake = Some(monotonic_ms);
+                // A timer is never exact, and what is due at once must let time go on.
+                let at = self.members[process.member].clock.when(monotonic_ms, now).max(now + 1);
+                self.at(at, Due::Wake(id, monotonic_ms));
+                Ok(())
+            }
+            Act::Reply { answer, .. } => {
+                self.users.answered(&answer);
+                Ok(())
+            }
+            Act::Log(note) => {
+                if note.level > Level::Debug {
+                    let name = self.name_of(id);
+                    let key = note.key.map(|key| format!("{key}: ")).unwrap_or_default();
+                    self.tell(name, format!("says: {key}{}", note.message));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks a process what waits for a confirmation; the answer goes to the users.
+    pub(crate) fn ask_held(&mut self, id: ProcessId) -> Result<(), Violation> {
+        self.deliver(id, Event::Query { query: 1, question: hansa_operator::Question::Held })
+    }
+
+    fn install(&mut self, id: ProcessId, act: ActId, federated_type: &FederatedType) {
+        let Some(process) = self.processes.get(&id) else { return };
+        let member = process.member;
+        let now = self.now;
+        let here = &mut self.members[member];
+        let answer = if here.down {
+            Err("the API server cannot be reached".to_owned())
+        } else {
+            install::install(here, now, federated_type)
+        };
+        self.after_change(member);
+        let pause = self.latency();
+        self.after(pause, Due::Event(id, Event::TypeInstalled { id: act, answer }));
+    }
+
+    pub(crate) fn latency(&mut self) -> u64 {
+        match !self.calm && self.random.chance(self.settings.chances.slow) {
+            true => self.random.within(200..4_000),
+            false => self.random.within(1..16),
+        }
+    }
+}
+
+fn tell_event(event: &Event, under_way: &str) -> Option<String> {
+    match event {
+        Event::Start | Event::Wake | Event::Query { .. } => None,
+        Event::Api { answer: Ok(answer), .. } if answer.status < 300 => {
+            Some(format!("← {} {under_way}", answer.status))
+        }
+        Event::Api { answer: Ok(answer), .. } => {
+            Some(format!("← {} {under_way}: {}", answer.status, hansa_operator::feed::message_of(&answer.body)))
+        }
+        Event::Api { answer: Err(error), .. } => Some(format!("← {under_way}: {error}")),
+        Event::WatchLine { line, .. } => Some(api::tell_line(line, under_way)),
+        Event::WatchClosed { status, reason, .. } => Some(format!(
+            "← watch {under_way} closed: {reason}{}",
+            status.map_or_else(String::new, |s| format!(" ({s})"))
+        )),
+        Event::Topo { answer, .. } => Some(format!("← {under_way}: {}", topo::tell_answer(answer))),
+        Event::TypeInstalled { answer, .. } => Some(match answer {
+            Ok(installed) => format!("← Federated{} is installed", installed.kind),
+            Err(error) => format!("← the type is not installed: {error}"),
+        }),
+    }
+}
