@@ -1,4 +1,4 @@
-//! [edit]: one edit, from the home's API server to the output in another member, on an idle system.
+//! `edit`: one edit, from the home's API server to the output in another member, on an idle system.
 
 use super::lab::{Lab, eventually, read, write};
 use super::{Row, tell};

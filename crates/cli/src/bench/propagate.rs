@@ -1,4 +1,4 @@
-//! [propagate], [restart], [footprint]: thousands of objects through two starting operators, and an
+//! `propagate`, `restart`, `footprint`: thousands of objects through two starting operators, and an
 //! operator restarted with all of them.
 
 use super::lab::{Lab, eventually, read, requests, usage, write};
@@ -79,11 +79,11 @@ impl Kind {
 /// Which figures are wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// [propagate-outputs], [propagate-closed].
+    /// `propagate-outputs` and `propagate-closed`.
     pub propagate: bool,
-    /// [restart].
+    /// `restart`.
     pub restart: bool,
-    /// [footprint].
+    /// `footprint`.
     pub footprint: bool,
 }
 

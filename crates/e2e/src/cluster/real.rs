@@ -36,7 +36,7 @@ pub struct Real {
 }
 
 impl Real {
-    /// Starts one in a folder of its own; [`Real::ready`] waits for it.
+    /// Starts one in a folder of its own; `ready` waits for it.
     ///
     /// # Errors
     /// When a process cannot be started.

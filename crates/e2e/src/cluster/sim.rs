@@ -24,7 +24,7 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// Starts one in a folder of its own; [`Sim::ready`] waits for it.
+    /// Starts one in a folder of its own; `ready` waits for it.
     ///
     /// # Errors
     /// When it cannot be started.
