@@ -7,7 +7,7 @@
 use crate::record::{Home, PlacedState, Record};
 use hansa_model::{Hash, MemberName, Revision};
 
-/// A Federated<Kind> object as its member's API server holds it, reduced to what the judgement needs.
+/// A `Federated<Kind>` object as its member's API server holds it, reduced to what the judgement needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HomeObject {
     /// `metadata.uid`.

@@ -51,7 +51,7 @@ pub struct Intent {
     pub hash: Hash,
     /// The member that wrote this revision.
     pub author: MemberName,
-    /// The spec of the Federated<Kind>.
+    /// The spec of the `Federated<Kind>`.
     pub body: Body,
     /// The author's signature over league, era, key, incarnation, revision and body.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,7 +19,7 @@ pub const FINALIZER: &str = "hansa.dev/federated";
 /// is taken over from, so that it does not go on counting for later ones.
 pub const TAKE_HOME: &str = "hansa.dev/take-home";
 
-/// A Federated<Kind> object of this member.
+/// A `Federated<Kind>` object of this member.
 #[derive(Clone, Debug)]
 pub struct HomeState {
     /// What the judgement of its standing needs.

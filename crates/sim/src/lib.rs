@@ -8,7 +8,7 @@
 //! ```
 //!
 //! All randomness comes from the seed and all time is virtual, so that a seed is a whole story that
-//! happens the same way every time. [`run`] tells one: a storm, then calm in which everything must
+//! happens the same way every time. [`run()`] tells one: a storm, then calm in which everything must
 //! come to what was agreed, then a restart of everyone that must write nothing.
 //!
 //! What is simulated is what ships: [`hansa_operator::Operator`], its records and pages, and the

@@ -1,7 +1,7 @@
 //! Topology servers: the shared, versioned key-value stores through which the operators of a league
 //! agree.
 //!
-//! [`Topo`] is the contract. [`open`] gives a handle for a URL (see [`url`]): a server inside the
+//! [`Topo`] is the contract. [`open()`] gives a handle for a URL (see [`url`]): a server inside the
 //! process, a SQLite file, or etcd. [`conformance`] is the battery that each of them must pass, and
 //! that anyone can run against a server of their own. [`fault`] wraps a handle and makes it fail as
 //! real servers do.

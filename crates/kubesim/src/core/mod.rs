@@ -3,7 +3,7 @@
 //! answers.
 //!
 //! A request takes this way: [`route`] finds the resource in the [`registry`], [`access`] says
-//! whether the user may, then [`read`], [`watch`], [`write`], [`patch`] or [`delete`] do the
+//! whether the user may, then [`read`], [`watch`], [`mod@write`], [`patch`] or [`delete`] do the
 //! work on the [`store`]. What a kind does of its own at a write (defaults that depend on other
 //! fields, generation, immutable fields) is in [`strategy`]. Every change is observed once, by
 //! the journal that makes it durable and by the [`crate::controllers`], which run in

@@ -1,6 +1,6 @@
 //! The core behind HTTPS: sockets, certificates, a kubeconfig, durability, the clock.
 //!
-//! One mutex holds the [`Core`](crate::core::Core); every request takes it for the microseconds of its work. What a
+//! One mutex holds the [`Core`]; every request takes it for the microseconds of its work. What a
 //! request changed goes, in order, to the thread that writes the data file, and no answer and no
 //! event leaves before what it tells of is on disk. Writes of many requests share one `fsync`.
 //!

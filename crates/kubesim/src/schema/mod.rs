@@ -1,6 +1,6 @@
 //! Structural schemas: what a kind's objects look like.
 //!
-//! A [`Schema`] is a tree of nodes made from OpenAPI v3, whether of a built-in kind ([`builtin`]) or of a
+//! A [`Schema`] is a tree of nodes made from OpenAPI v3, whether of a built-in kind ([`builtin()`]) or of a
 //! CustomResourceDefinition ([`Schema::from_crd`]). It knows how to default, prune and validate an object, and is
 //! what [`crate::apply`] and [`crate::patch`] walk to learn how lists merge.
 
