@@ -17,6 +17,7 @@ mod federate;
 mod key;
 mod kinds;
 mod league;
+mod lookout;
 mod member;
 mod plan;
 mod print;

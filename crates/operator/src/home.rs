@@ -67,6 +67,11 @@ pub(crate) struct HomeWork {
 }
 
 impl HomeWork {
+    /// Whether a status waits for its time to be written.
+    pub fn awaits_report(&self) -> bool {
+        self.patience.is_some()
+    }
+
     pub fn is_worth_keeping(&self) -> bool {
         self.busy || self.failures > 0
     }

@@ -287,6 +287,7 @@ impl Operator {
             && self.queue.is_empty()
             && self.pending.values().all(waits)
             && !self.topology.has_unwritten()
+            && !self.objects.values().any(|object| object.home_work.awaits_report())
             && self.sealing.is_idle()
             && self.blobs.is_idle()
     }

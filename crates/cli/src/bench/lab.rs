@@ -1,6 +1,8 @@
 //! The parts that a bench runs on: API servers, a topology server, operators.
 
 use super::tell;
+use crate::lookout::ask;
+pub use crate::lookout::write;
 use anyhow::{Context, Result, bail, ensure};
 use hansa_controlplane::{Cluster, Etcd, Process, free_ports};
 use hansa_operator::{ApiRequest, ContentType, Method};
@@ -9,7 +11,6 @@ use kube::Client;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 /// How long anything that is waited for may take.
@@ -161,16 +162,6 @@ impl Lab {
     }
 }
 
-/// Asks an operator.
-async fn ask(port: u16, path: &str) -> Result<Value> {
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("an HTTP answer has a body")?;
-    Ok(serde_json::from_str(body)?)
-}
-
 /// Waits for a state.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
@@ -179,20 +170,6 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
-}
-
-/// One write that has to succeed.
-pub async fn write(
-    client: &Client,
-    method: Method,
-    path: &str,
-    content_type: ContentType,
-    body: &Value,
-) -> Result<Value> {
-    let answer =
-        call(client, &ApiRequest::write(method, path, content_type, body)).await.map_err(anyhow::Error::msg)?;
-    ensure!(answer.status < 300, "{path}: {}", String::from_utf8_lossy(&answer.body));
-    Ok(serde_json::from_slice(&answer.body)?)
 }
 
 /// One read that has to succeed.

@@ -5,6 +5,7 @@ mod proof;
 mod screen;
 mod stage;
 
+use crate::lookout::ask;
 use anyhow::{Context, Result, bail};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use hansa_runner::api_server::call;
@@ -530,13 +531,4 @@ async fn settled(stage: &Stage) -> Result<()> {
         Ok(idle && since.elapsed() > Duration::from_secs(2))
     })
     .await
-}
-
-async fn ask(port: u16, path: &str) -> Option<Value> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }

@@ -1,7 +1,8 @@
 //! What the demo checks its claims with: the API servers' own objects and request records.
 
 use super::stage::OPERATOR;
-use anyhow::{Result, ensure};
+pub use crate::lookout::write;
+use anyhow::Result;
 use hansa_operator::{ApiRequest, ContentType, Method};
 use hansa_runner::api_server::call;
 use kube::Client;
@@ -12,20 +13,6 @@ use std::collections::BTreeMap;
 pub async fn try_get(client: &Client, path: &str) -> Option<Value> {
     let answer = call(client, &ApiRequest::get(path)).await.ok().filter(|answer| answer.status == 200)?;
     Some(serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
-}
-
-/// One write that has to succeed.
-pub async fn write(
-    client: &Client,
-    method: Method,
-    path: &str,
-    content_type: ContentType,
-    body: &Value,
-) -> Result<Value> {
-    let answer =
-        call(client, &ApiRequest::write(method, path, content_type, body)).await.map_err(anyhow::Error::msg)?;
-    ensure!(answer.status < 300, "{path}: {}", String::from_utf8_lossy(&answer.body));
-    Ok(serde_json::from_slice(&answer.body)?)
 }
 
 /// `kubectl apply --server-side`: documents in their order.
