@@ -56,8 +56,10 @@ pub enum FeedRequest {
 /// What a feed tells.
 #[derive(Clone, PartialEq, Debug)]
 pub enum FeedChange {
-    /// The object as it stands.
+    /// The object as it stands, told by the watch.
     Object(Value),
+    /// The object as it stands, told by a list: after a restore it may be an earlier state.
+    Listed(Value),
     /// It is gone; with its last state when the watch told it.
     Gone(ObjectName, Option<Value>),
     /// Everything that stood at the time of the list has been told.
@@ -194,7 +196,7 @@ impl Feed {
         let mut changes = Vec::with_capacity(list.items.len() + 1);
         for item in list.items {
             self.known.insert(object_name(&item), self.round);
-            changes.push(FeedChange::Object(item));
+            changes.push(FeedChange::Listed(item));
         }
         if list.metadata.r#continue.is_empty() {
             let round = self.round;
@@ -285,7 +287,7 @@ impl Feed {
 }
 
 /// Whether a resourceVersion is an earlier one; where both are numbers they compare (KEP-5504).
-fn is_before(one: &str, other: &str) -> bool {
+pub fn is_before(one: &str, other: &str) -> bool {
     matches!((one.parse::<u128>(), other.parse::<u128>()), (Ok(one), Ok(other)) if one < other)
 }
 
@@ -323,7 +325,7 @@ mod tests {
 
     fn told(changes: Vec<FeedChange>) -> Vec<String> {
         let tell = |change| match change {
-            FeedChange::Object(object) => format!("+{}", object_name(&object).1),
+            FeedChange::Object(object) | FeedChange::Listed(object) => format!("+{}", object_name(&object).1),
             FeedChange::Gone((_, name), _) => format!("-{name}"),
             FeedChange::Synced => "synced".to_owned(),
         };

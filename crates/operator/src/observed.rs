@@ -1,5 +1,6 @@
 //! Objects as they are kept in memory: reduced on arrival, their bodies let go.
 
+use crate::feed::is_before;
 use crate::sealing::{is_sealed_type, misplaced_content};
 use hansa_ledger::cell::Health;
 use hansa_ledger::lives::HomeObject;
@@ -109,7 +110,9 @@ impl HomeState {
     /// Takes note of the answer to a write of this member's own: the next write must not conflict with
     /// it while the watch is still on its way.
     pub fn was_written(&mut self, answer: &Value) {
-        if let Some(version) = answer["metadata"]["resourceVersion"].as_str() {
+        if let Some(version) = answer["metadata"]["resourceVersion"].as_str()
+            && !is_before(version, &self.resource_version)
+        {
             version.clone_into(&mut self.resource_version);
             self.finalizers = finalizers(answer);
         }
@@ -179,6 +182,19 @@ pub struct Live {
 }
 
 impl Live {
+    /// Whether the same object is known in a later state already: answers and watch events come by
+    /// different ways and overtake one another.
+    pub fn is_overtaken_by(&self, known: &Live) -> bool {
+        self.uid == known.uid && is_before(&self.resource_version, &known.resource_version)
+    }
+
+    /// Takes the object that an answer showed, unless the watch was faster and told a later state.
+    pub fn answered(known: &mut Option<Live>, shown: Live) {
+        if !known.as_ref().is_some_and(|known| shown.is_overtaken_by(known)) {
+            *known = Some(shown);
+        }
+    }
+
     /// Reduces an object of this type and kind.
     pub fn reduce(type_name: &TypeName, kind: &str, object: &Value) -> Self {
         let metadata = &object["metadata"];
@@ -208,5 +224,36 @@ impl Live {
             summary: hansa_render::status_summary(object),
             weight: hansa_render::weight(type_name, object),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn shown(uid: &str, version: &str) -> Live {
+        let object = json!({"metadata": {"name": "settings", "uid": uid, "resourceVersion": version}});
+        Live::reduce(&"configmaps".parse().expect("a type"), "ConfigMap", &object)
+    }
+
+    #[test]
+    fn an_answer_that_the_watch_overtook_is_not_believed() {
+        let mut known = Some(shown("a", "12"));
+        Live::answered(&mut known, shown("a", "9"));
+        assert_eq!(known, Some(shown("a", "12")));
+        Live::answered(&mut known, shown("a", "13"));
+        assert_eq!(known, Some(shown("a", "13")));
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_believed_whatever_its_version() {
+        let mut known = Some(shown("a", "12"));
+        Live::answered(&mut known, shown("b", "9"));
+        assert_eq!(known, Some(shown("b", "9")));
+        assert!(
+            !shown("a", "opaque").is_overtaken_by(&shown("a", "other")),
+            "what does not compare is taken as it comes"
+        );
     }
 }

@@ -72,6 +72,9 @@ pub(crate) struct OutputWork {
     fights: (u32, u64),
     /// The earlier tools' ownership is still to be taken over.
     migrate: bool,
+    /// The watch told that the object is gone while a request about it was under way: what the answer
+    /// shows may be what is gone.
+    gone_meanwhile: bool,
 }
 
 /// What stands where an output is to be.
@@ -105,7 +108,9 @@ impl Operator {
         self.queue.first().is_some_and(|(priority, _)| *priority < Priority::Removals) || self.outputs_in_flight > 0
     }
 
-    pub(crate) fn output_seen(&mut self, type_name: &TypeName, object: &Value) {
+    /// An output as a feed tells it. A watch may still be telling what was before the answer to our
+    /// own write; a list is believed even so, for an API server may have been restored.
+    pub(crate) fn output_seen(&mut self, type_name: &TypeName, object: &Value, listed: bool) {
         let Some(kind) = self.types.get(type_name).and_then(|state| state.installed.as_ref()).map(|t| t.kind.clone())
         else {
             return;
@@ -113,7 +118,8 @@ impl Operator {
         let key = Self::key_of(type_name, &crate::feed::object_name(object));
         let live = self.reduce_live(type_name, &kind, object);
         let state = self.objects.entry(key.clone()).or_default();
-        if state.live.as_ref() != Some(&live) {
+        let overtaken = !listed && state.live.as_ref().is_some_and(|known| live.is_overtaken_by(known));
+        if !overtaken && state.live.as_ref() != Some(&live) {
             state.live = Some(live);
             state.output_work.look = None;
             self.touch(&key);
@@ -126,6 +132,7 @@ impl Operator {
             state.live = None;
             state.output_work.look = None;
             state.output_work.retry_ms = 0;
+            state.output_work.gone_meanwhile = state.output_work.busy;
         }
         self.touch(&key);
     }
@@ -592,6 +599,10 @@ impl Operator {
             Ok(body) => self.output_succeeded(key, &kind, call, &body, &mut object, record.as_deref()),
             Err(refusal) => self.output_refused(key, call, &refusal, &mut object, record.as_deref()),
         }
+        if !object.output_work.busy && std::mem::take(&mut object.output_work.gone_meanwhile) {
+            object.live = None;
+            object.output_work.look = None;
+        }
         self.objects.insert(key.clone(), object);
         self.touch(key);
     }
@@ -614,7 +625,7 @@ impl Operator {
                 let ours = body["metadata"]["labels"][hansa_render::LEAGUE_LABEL].as_str() == label.as_deref();
                 if ours {
                     // The feed will show it; until then it is known from here.
-                    object.live = Some(self.reduce_live(&key.type_name, kind, body));
+                    Live::answered(&mut object.live, self.reduce_live(&key.type_name, kind, body));
                     work.look = None;
                 } else {
                     work.look = Some(Look::Foreign(Box::new(body.clone())));
@@ -655,7 +666,7 @@ impl Operator {
                 work.refused = None;
                 let owned = live.owned.unwrap_or_else(|| Hash::of(&Value::Null));
                 let memory = OutputMemory { uid: live.uid.clone(), output, owned, yielded: work.yielded.clone() };
-                object.live = Some(live);
+                Live::answered(&mut object.live, live);
                 if let Some(record) = record.filter(|record| record.incarnation == incarnation) {
                     let mut status = self.base_status(key, record);
                     status.output = Some(memory);
@@ -686,7 +697,7 @@ impl Operator {
                     // Nothing is left with the earlier tools (the answer to the patch ends here too).
                     None => {
                         work.migrate = false;
-                        object.live = Some(self.reduce_live(&key.type_name, kind, body));
+                        Live::answered(&mut object.live, self.reduce_live(&key.type_name, kind, body));
                         self.relearn(key, object, record);
                     }
                 }

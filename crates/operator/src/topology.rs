@@ -377,6 +377,7 @@ impl Operator {
         if self.topology.down_since_ms.take().is_some() {
             self.log(Level::Info, None, "the topology server answers again");
             self.touch_all();
+            self.refresh_members();
         }
         self.topology.failures = 0;
         match (call, answer) {
@@ -455,6 +456,7 @@ impl Operator {
                 format!("the topology server cannot be used ({reason}): what was last agreed is kept up, nothing is taken away or changed"),
             );
             self.touch_all();
+            self.refresh_members();
         }
         let at = self.pause(self.topology.failures, 50, 5_000);
         self.at(at, Timer::Topo(call));

@@ -511,7 +511,10 @@ async fn silent_restart(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     settled(stage).await?;
     let mut writes = 0;
     for (member, before) in stage.members.iter().zip(&before) {
-        writes += Record::read(&member.client).await.since(before);
+        for (count, what) in Record::read(&member.client).await.since(before) {
+            writes += count;
+            screen.say(&format!("{}: {what}, {count} times", member.name));
+        }
     }
     screen.claim(writes == 0, &format!("writes = {writes}, by the API servers' own records"));
     Ok(())

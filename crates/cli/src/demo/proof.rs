@@ -54,10 +54,10 @@ pub async fn uids(client: &Client, path: &str) -> BTreeMap<String, String> {
     list["items"].as_array().into_iter().flatten().filter_map(pair).collect()
 }
 
-/// What the API server recorded of the operator: requests that changed something, by verb.
+/// What the API server recorded of the operator: requests that changed something, by verb and resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    changes: BTreeMap<String, u64>,
+    changes: BTreeMap<(String, String), u64>,
 }
 
 impl Record {
@@ -66,29 +66,26 @@ impl Record {
         let audit = try_get(client, "/kubesim/audit").await.unwrap_or_default();
         let mut changes = BTreeMap::new();
         for (verb, resources) in audit["users"][OPERATOR]["changes"].as_object().into_iter().flatten() {
-            let count = resources
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(resource, _)| !resource.starts_with("leases"))
-                .filter_map(|(_, count)| count.as_u64())
-                .sum();
-            changes.insert(verb.clone(), count);
+            for (resource, count) in resources.as_object().into_iter().flatten() {
+                if let Some(count) = count.as_u64().filter(|_| !resource.starts_with("leases")) {
+                    changes.insert((verb.clone(), resource.clone()), count);
+                }
+            }
         }
         Record { changes }
     }
 
-    /// How many changes there were since an earlier reading.
-    pub fn since(&self, earlier: &Record) -> u64 {
-        let sum = |record: &Record| record.changes.values().sum::<u64>();
-        sum(self) - sum(earlier)
+    /// The changes since an earlier reading, each with its verb and resource.
+    pub fn since(&self, earlier: &Record) -> Vec<(u64, String)> {
+        let known = |key| earlier.changes.get(key).copied().unwrap_or_default();
+        let more = self.changes.iter().map(|(key, count)| (count.saturating_sub(known(key)), key));
+        more.filter(|(count, _)| *count > 0)
+            .map(|(count, (verb, resource))| (count, format!("{verb} {resource}")))
+            .collect()
     }
 
     /// How many deletes there were since an earlier reading.
     pub fn deletes_since(&self, earlier: &Record) -> u64 {
-        let sum = |record: &Record| {
-            record.changes.iter().filter(|(verb, _)| verb.starts_with("delete")).map(|(_, count)| count).sum::<u64>()
-        };
-        sum(self) - sum(earlier)
+        self.since(earlier).iter().filter(|(_, what)| what.starts_with("delete")).map(|(count, _)| count).sum()
     }
 }
