@@ -1,0 +1,230 @@
+//! Requests about a federated object, and their answers.
+
+use super::{HomeCall, HomeWork, home_path};
+use crate::classify::{Refusal, classify};
+use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
+use crate::machine::{Object, Operator, Priority, Purpose, Timer};
+use crate::observed::{FINALIZER, HomeState, MANAGER};
+use hansa_ledger::Record;
+use hansa_ledger::cell::Stamped;
+use hansa_ledger::lives::{self, Departure, Standing};
+use hansa_model::RecordKey;
+use serde_json::{Value, json};
+
+impl Operator {
+    pub(super) fn want_home_work(&mut self, key: &RecordKey, work: &HomeWork, priority: Priority) {
+        if work.busy {
+            return;
+        }
+        if work.retry_ms > self.now.monotonic_ms {
+            self.at(work.retry_ms, Timer::Object(key.clone()));
+        } else {
+            self.queue.insert((priority, key.clone()));
+        }
+    }
+
+    /// Sends what an object's home side needs next, if it still needs anything.
+    pub(crate) fn start_home_work(&mut self, key: &RecordKey, priority: Priority) {
+        if self.context(key).is_none() {
+            return;
+        }
+        let record = self.record_in_page(key);
+        let mut object = self.objects.remove(key).unwrap_or_default();
+        if !object.home_work.busy
+            && let Some((call, request)) = self.next_home_call(key, &mut object, record.as_deref(), priority)
+        {
+            let writes = !matches!(call, HomeCall::Namespace | HomeCall::Definition | HomeCall::Verify);
+            // An observer writes its own status and nothing else.
+            if !writes || !self.config.observe || matches!(call, HomeCall::Report { .. }) {
+                object.home_work.busy = true;
+                self.metrics.home_writes += u64::from(writes);
+                self.api(Purpose::Home(key.clone(), call), request);
+            }
+        }
+        self.objects.insert(key.clone(), object);
+    }
+
+    pub(super) fn next_home_call(
+        &self,
+        key: &RecordKey,
+        object: &mut Object,
+        record: Option<&Record>,
+        priority: Priority,
+    ) -> Option<(HomeCall, ApiRequest)> {
+        let member = &self.config.member;
+        let path = home_path(key);
+        let look = |call, path: String| Some((call, ApiRequest { metadata_only: true, ..ApiRequest::get(path) }));
+        match (&object.home, priority) {
+            (None, Priority::Finalizers) => {
+                let record = record?;
+                if record.homes.contains_key(member) {
+                    return look(HomeCall::Verify, path);
+                }
+                let spec = self.intent_text(record).ok()?;
+                (record.moving.as_ref() == Some(member))
+                    .then(|| (HomeCall::Create, create(key, &self.kind_of(key), &spec)))
+            }
+            (Some(home), Priority::Statuses) => {
+                let (status, hash) = object.home_work.wanted.take()?;
+                let body = json!([
+                    {"op": "test", "path": "/metadata/uid", "value": home.object.uid},
+                    {"op": "add", "path": "/status", "value": status},
+                ]);
+                let path = format!("{path}/status?fieldManager={MANAGER}");
+                Some((HomeCall::Report { hash }, ApiRequest::write(Method::Patch, path, ContentType::JsonPatch, &body)))
+            }
+            (Some(home), Priority::Finalizers) if home.deleting => {
+                let Some(accident) = object.home_work.accident else {
+                    if key.namespace.is_empty() || object.home_work.namespace_stands {
+                        let name = format!("{}.{}", key.type_name.federated_plural(), key.type_name.federated_group());
+                        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+                        return look(HomeCall::Definition, path);
+                    }
+                    return look(HomeCall::Namespace, format!("/api/v1/namespaces/{}", key.namespace));
+                };
+                let departure = lives::departure(record, member, &home.object, accident);
+                let done = matches!(departure, Departure::Nothing | Departure::Done) && home.has_finalizer();
+                done.then(|| (HomeCall::Finalize { on: false }, finalize(&path, home, false)))
+            }
+            (Some(home), Priority::Finalizers) => match lives::standing(record, member, &home.object) {
+                Standing::Deleted => {
+                    let preconditions = json!({"uid": home.object.uid, "resourceVersion": home.resource_version});
+                    let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
+                    Some((HomeCall::Delete, ApiRequest::write(Method::Delete, path, ContentType::Json, &body)))
+                }
+                _ if !home.has_finalizer() => Some((HomeCall::Finalize { on: true }, finalize(&path, home, true))),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    pub(super) fn kind_of(&self, key: &RecordKey) -> String {
+        let installed = self.types.get(&key.type_name).and_then(|state| state.installed.as_ref());
+        installed.map(|installed| installed.kind.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn home_answered(&mut self, key: &RecordKey, call: HomeCall, answer: Result<ApiAnswer, String>) {
+        let now = self.now.monotonic_ms;
+        let Some(object) = self.objects.get_mut(key) else { return };
+        let work = &mut object.home_work;
+        work.busy = false;
+        let outcome = match &answer {
+            Ok(answer) if answer.status < 300 => Ok(serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()),
+            Ok(answer) => Err(classify(answer.status, &answer.body)),
+            Err(reason) => Err(Refusal::Transient(reason.clone())),
+        };
+        let terminating = |body: &Value| body["metadata"]["deletionTimestamp"].is_string();
+        let mut stamped = None;
+        let mut namespace_missing = false;
+        let failure = match (call, outcome) {
+            (HomeCall::Namespace, Ok(body)) => {
+                work.namespace_stands = !terminating(&body);
+                work.accident = terminating(&body).then_some(true);
+                None
+            }
+            (HomeCall::Definition, Ok(body)) => {
+                work.accident = Some(terminating(&body));
+                None
+            }
+            // Its ground is gone altogether: surely not meant for the other members.
+            (HomeCall::Namespace | HomeCall::Definition, Err(Refusal::Missing | Refusal::NamespaceMissing(_))) => {
+                work.accident = Some(true);
+                None
+            }
+            (HomeCall::Verify, Err(Refusal::Missing | Refusal::NamespaceMissing(_))) => {
+                work.vanished = true;
+                None
+            }
+            // It is there: the feed will show it.
+            (HomeCall::Verify, Ok(_)) => {
+                work.retry_ms = now + 1_000;
+                None
+            }
+            (HomeCall::Report { hash }, Ok(body)) => {
+                work.written_ms = now;
+                if let Some(home) = &mut object.home {
+                    home.status = hash;
+                    home.conditions = body["status"]["conditions"].clone();
+                    home.was_written(&body);
+                    home.object.stamp = body["status"]["agreed"]["revision"].as_u64().map(hansa_model::Revision);
+                    stamped = home.object.stamp.map(|revision| Stamped { uid: home.object.uid.clone(), revision });
+                }
+                None
+            }
+            (call @ (HomeCall::Finalize { .. } | HomeCall::Delete | HomeCall::Create), Ok(body)) => {
+                if let (HomeCall::Finalize { .. }, Some(home)) = (call, &mut object.home) {
+                    home.was_written(&body);
+                }
+                // The watch tells; until then the same is not sent again.
+                work.retry_ms = now + 1_000;
+                None
+            }
+            (HomeCall::Create, Err(Refusal::NamespaceMissing(_))) => {
+                work.retry_ms = now + 1_000;
+                namespace_missing = true;
+                None
+            }
+            // Changed or gone meanwhile: the watch tells, and it is judged again.
+            (_, Err(Refusal::Missing | Refusal::Stale(_) | Refusal::NamespaceMissing(_))) => {
+                work.retry_ms = now + 50;
+                None
+            }
+            // The test of the uid failed: another object has its name.
+            (HomeCall::Report { .. }, Err(Refusal::Refused(message))) if message.contains("test") => None,
+            (_, Err(refusal)) => Some(refusal.message()),
+        };
+        match failure {
+            None => object.home_work.failures = 0,
+            Some(message) => {
+                object.home_work.failures += 1;
+                let failures = object.home_work.failures;
+                self.metrics.failures += 1;
+                let until = self.pause(failures, 100, 60_000);
+                if let Some(object) = self.objects.get_mut(key) {
+                    object.home_work.retry_ms = until;
+                }
+                if failures == 3 {
+                    self.log(Level::Warning, Some(key), format!("the federated object cannot be written: {message}"));
+                }
+                self.at(until, Timer::Object(key.clone()));
+            }
+        }
+        if namespace_missing {
+            self.want_namespace(key);
+        }
+        if let Some(stamped) = stamped
+            && let Some(mut status) = self.status_of(&self.config.member, key).cloned()
+            && status.stamped.as_ref() != Some(&stamped)
+        {
+            status.stamped = Some(stamped);
+            self.set_status(key, Some(status));
+        }
+        self.touch(key);
+    }
+}
+
+/// The object that a move of the home makes in the new one: the agreed intent, verbatim.
+pub(super) fn create(key: &RecordKey, kind: &str, spec: &serde_json::value::RawValue) -> ApiRequest {
+    let group = key.type_name.federated_group();
+    let mut metadata = json!({"name": &*key.name, "finalizers": [FINALIZER]});
+    if !key.namespace.is_empty() {
+        metadata["namespace"] = json!(&*key.namespace);
+    }
+    let spec: Value = serde_json::from_str(spec.get()).unwrap_or_default();
+    let body = json!({"apiVersion": format!("{group}/v1alpha1"), "kind": format!("Federated{kind}"), "metadata": metadata, "spec": spec});
+    let path = home_path(key);
+    let collection = path.rsplit_once('/').map_or("", |(collection, _)| collection);
+    ApiRequest::write(Method::Post, format!("{collection}?fieldManager={MANAGER}"), ContentType::Json, &body)
+}
+
+pub(super) fn finalize(path: &str, home: &HomeState, on: bool) -> ApiRequest {
+    let mut finalizers: Vec<&str> =
+        home.finalizers.iter().map(String::as_str).filter(|name| *name != FINALIZER).collect();
+    if on {
+        finalizers.push(FINALIZER);
+    }
+    // The resourceVersion, for the list is replaced as a whole; the uid, for a name can be reborn.
+    let body = json!({"metadata": {"uid": home.object.uid, "resourceVersion": home.resource_version, "finalizers": finalizers}});
+    ApiRequest::write(Method::Patch, format!("{path}?fieldManager={MANAGER}"), ContentType::MergePatch, &body)
+}

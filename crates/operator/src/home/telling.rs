@@ -1,0 +1,156 @@
+//! When the status of a federated object is written, and from what.
+
+use super::refusal;
+use crate::machine::{Context, Object, Operator, Priority, Timer};
+use crate::observed::{HomeState, status_hash};
+use crate::report::{self, Input};
+use crate::upkeep::keep_times;
+use hansa_ledger::Record;
+use hansa_ledger::cell::RecordStatus;
+use hansa_ledger::lives::{self, Standing};
+use hansa_ledger::record::Body;
+use hansa_model::{MemberName, RecordKey};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a status waits for the members that have not reported on a new revision.
+pub(super) const REPORT_PATIENCE_MS: u64 = 20_000;
+
+/// How long it waits at most while the members get on with other objects.
+pub(super) const REPORT_LIMIT_MS: u64 = 600_000;
+
+/// How often the status of one object is written at most.
+pub(super) const REPORT_INTERVAL_MS: u64 = 500;
+
+impl Operator {
+    /// Computes the status of this member's federated object, and wants it written when it differs.
+    pub(crate) fn process_report(
+        &mut self,
+        key: &RecordKey,
+        context: &Context,
+        object: &mut Object,
+        record: Option<&Record>,
+    ) {
+        let Some(home) = object.home.as_ref().filter(|home| !home.deleting || self.removals.held(key).is_some()) else {
+            return;
+        };
+        if home.source.as_ref().is_some_and(|source| !source.settled) && home.invalid.is_none() && !home.deleting {
+            return;
+        }
+        let standing = lives::standing(record, &self.config.member, &home.object);
+        let mut statuses: BTreeMap<MemberName, RecordStatus> = BTreeMap::new();
+        for member in record.iter().flat_map(|record| record.placed.keys()) {
+            if let Some(status) = self.status_of(member, key) {
+                statuses.insert(member.clone(), status.clone());
+            }
+        }
+        let silent: BTreeSet<MemberName> = record
+            .iter()
+            .flat_map(|record| record.placed.keys())
+            .filter(|member| !self.is_heard(member))
+            .cloned()
+            .collect();
+        let spec = record.map(|record| self.intent_spec(record));
+        let placement = match &spec {
+            Some(Ok(spec)) => self.placement_of(context, spec).map(|members| members.len()),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(0),
+        };
+        let refused = refusal(key, context);
+        let placement = match (&placement, &refused) {
+            (_, Some(refused)) => Err(refused.as_str()),
+            (Ok(count), None) => Ok(*count),
+            (Err(error), None) => Err(error.as_str()),
+        };
+        let differences =
+            record.map_or_else(Vec::new, |record| differences(home, record, self.intent_text(record).ok().as_deref()));
+        let problem = home.source.as_ref().and_then(|source| source.problem.as_deref());
+        let trouble = record.and_then(|record| self.sealing_trouble(record));
+        let held = self.removals.held(key);
+        let input = Input {
+            era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
+            record,
+            standing: &standing,
+            stamp: record
+                .and_then(|record| record.homes.get(&self.config.member))
+                .map(|entry| entry.revision)
+                .or(home.object.stamp),
+            invalid: home.invalid.as_deref().or(refused.as_deref()),
+            source: problem,
+            sealing: trouble.as_deref(),
+            differences: &differences,
+            topology_away_since_ms: self.topology.down_since_ms,
+            placement,
+            held: held.as_deref(),
+            silent: &silent,
+            statuses: &statuses,
+            generation: home.object.generation,
+            wall_ms: self.now.wall_ms,
+        };
+        let mut report = report::report(&input);
+        let hash = status_hash(&report.status);
+        if hash == home.status {
+            object.home_work.patience = None;
+            return;
+        }
+        let now = self.now.monotonic_ms;
+        let settled = report.complete
+            || !matches!(standing, Standing::InStep)
+            || input.invalid.is_some()
+            || problem.is_some()
+            || held.is_some();
+        let moving = matches!(
+            standing,
+            Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged
+        );
+        let away = input.topology_away_since_ms.is_some() || input.invalid.is_some() || problem.is_some();
+        let due = if (settled && !moving) || away {
+            // Once for a new revision, then at most so often.
+            object.home_work.patience = None;
+            object.home_work.written_ms.saturating_add(if object.home_work.written_ms == 0 {
+                0
+            } else {
+                REPORT_INTERVAL_MS
+            })
+        } else {
+            let about = (record.map_or(0, |record| record.revision.0), home.object.generation);
+            let known = object.home_work.patience.filter(|patience| (patience.0, patience.1) == about);
+            let (since, until) = known.map_or((now, now + REPORT_PATIENCE_MS), |patience| (patience.2, patience.3));
+            // Much may be on its way at once: as long as the members get on, one status at the end
+            // serves better than many on the way.
+            let getting_on =
+                self.has_outputs_under_way() || self.topology.last_status_ms + REPORT_PATIENCE_MS / 2 > now;
+            let until = if until <= now && getting_on && now - since < REPORT_LIMIT_MS {
+                now + REPORT_PATIENCE_MS / 4
+            } else {
+                until
+            };
+            object.home_work.patience = Some((about.0, about.1, since, until));
+            until
+        };
+        if due > now {
+            return self.at(due, Timer::Object(key.clone()));
+        }
+        keep_times(&mut report.status, &home.conditions);
+        object.home_work.wanted = Some((report.status, hash));
+        self.want_home_work(key, &object.home_work, Priority::Statuses);
+    }
+}
+
+/// Where a home's content differs from the agreed one, for people: at most three paths.
+pub(super) fn differences(home: &HomeState, record: &Record, agreed: Option<&RawValue>) -> Vec<String> {
+    let Some(intent) = &home.intent else { return Vec::new() };
+    let (Body::Inline(here), Some(agreed)) = (&intent.body, agreed) else { return Vec::new() };
+    if intent.hash == record.intent.hash {
+        return Vec::new();
+    }
+    let parse = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).unwrap_or_default();
+    let keys = hansa_render::BuiltInKeys::of("", "");
+    let changes = hansa_render::diff(&parse(agreed), &parse(here), &keys);
+    let mut paths: Vec<String> = changes.into_iter().take(3).map(|change| format!("spec.{}", change.path)).collect();
+    if let (Some(source), true) = (&home.source, paths.is_empty()) {
+        paths.push(format!("the content of Secret {}", source.name));
+    }
+    paths
+}

@@ -1,0 +1,41 @@
+//! Namespaces that outputs need.
+
+use crate::io::{ApiAnswer, ApiRequest, ContentType, Method};
+use crate::machine::{Operator, Purpose, Timer};
+use crate::observed::MANAGER;
+use hansa_model::{NamespacePolicy, RecordKey};
+use serde_json::json;
+use std::sync::Arc;
+
+impl Operator {
+    pub(crate) fn want_namespace(&mut self, key: &RecordKey) {
+        let create = self.league.as_ref().is_some_and(|league| league.spec.namespaces == NamespacePolicy::Create);
+        if !create || key.namespace.is_empty() || key.namespace.starts_with("kube-") {
+            let at = self.now.monotonic_ms + 30_000;
+            return self.at(at, Timer::Object(key.clone()));
+        }
+        let waiting = self.namespaces.entry(key.namespace.clone()).or_default();
+        let first = waiting.is_empty();
+        waiting.insert(key.clone());
+        if first {
+            let league = self.league.as_ref().map(|league| league.id.label()).unwrap_or_default();
+            let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": &*key.namespace, "annotations": {"hansa.dev/made-by": league}}});
+            let path = format!("/api/v1/namespaces?fieldManager={MANAGER}");
+            let request = ApiRequest::write(Method::Post, path, ContentType::Json, &body);
+            self.api(Purpose::Namespace(key.namespace.clone()), request);
+        }
+    }
+
+    pub(crate) fn namespace_answered(&mut self, namespace: &Arc<str>, answer: Result<ApiAnswer, String>) {
+        let waiting = self.namespaces.remove(namespace).unwrap_or_default();
+        // 409: somebody else made it meanwhile.
+        let there = answer.as_ref().is_ok_and(|answer| answer.status < 300 || answer.status == 409);
+        let until = if there { 0 } else { self.pause(3, 500, 10_000) };
+        for key in waiting {
+            if let Some(object) = self.objects.get_mut(&key) {
+                object.output_work.retry_ms = until;
+            }
+            self.touch(&key);
+        }
+    }
+}

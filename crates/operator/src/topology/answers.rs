@@ -1,0 +1,133 @@
+//! What the topology server answered, and what is asked again when it does not.
+
+use super::TopoCall;
+use super::reading::READ_BATCH;
+use crate::io::{Level, TopoAnswer, TopoRequest};
+use crate::machine::{Operator, Timer};
+use hansa_ledger::keys::{self};
+
+impl Operator {
+    pub(crate) fn topo_answered(&mut self, call: TopoCall, answer: TopoAnswer) {
+        if let TopoAnswer::Failed { reason } = &answer {
+            return self.topo_failed(call, reason);
+        }
+        if self.topology.down_since_ms.take().is_some() {
+            self.log(Level::Info, None, "the topology server answers again");
+            self.touch_all();
+            self.refresh_members();
+        }
+        self.topology.failures = 0;
+        match (call, answer) {
+            (TopoCall::Cursor, TopoAnswer::Changed { cursor, .. } | TopoAnswer::Reset { cursor }) => {
+                self.topology.cursor = Some(cursor);
+                self.load();
+            }
+            (TopoCall::Load(rest), TopoAnswer::Listed(entries)) => self.listed(rest, entries),
+            (TopoCall::Changes, TopoAnswer::Changed { cursor, keys }) => {
+                self.topology.cursor = Some(cursor);
+                let wanted: Vec<String> =
+                    keys.into_iter().filter(|(key, version)| self.is_news(key, version)).map(|(key, _)| key).collect();
+                for batch in wanted.chunks(READ_BATCH) {
+                    self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
+                }
+                self.wait_for_changes();
+            }
+            (TopoCall::Changes, TopoAnswer::Reset { cursor }) => {
+                self.topology.cursor = Some(cursor);
+                self.load();
+            }
+            (TopoCall::Read(keys), TopoAnswer::Values(values)) => {
+                for (key, value) in keys.iter().zip(values) {
+                    if let Some(value) = value {
+                        self.absorb(key, &value);
+                    }
+                }
+            }
+            (TopoCall::Fence(number), TopoAnswer::Values(mut values)) => {
+                if let Some(Some(value)) = values.pop() {
+                    self.absorb(&keys::page(number), &value);
+                }
+                let state = self.page_state(number);
+                state.fencing = false;
+                for key in std::mem::take(&mut state.fences) {
+                    self.fenced(&key);
+                }
+            }
+            (TopoCall::Page(number), TopoAnswer::Swapped(swap)) => {
+                self.page_swapped(number, swap);
+                if self.page_state(number).writer.missed_something() {
+                    self.read_again(keys::page(number));
+                }
+            }
+            (TopoCall::Status(number), TopoAnswer::Swapped(swap)) => self.status_swapped(number, swap),
+            (TopoCall::Cell, TopoAnswer::Swapped(swap)) => self.cell_swapped(swap),
+            (TopoCall::Control, TopoAnswer::Swapped(swap)) => {
+                self.control_swapped(swap);
+                if self.topology.control.missed_something() {
+                    self.read_again(keys::CONTROL.to_owned());
+                }
+            }
+            (TopoCall::Blob(hash), TopoAnswer::Swapped(swap)) => self.blob_swapped(hash, swap),
+            (TopoCall::ReadBlob(hash), TopoAnswer::Values(mut values)) => self.blob_read(hash, values.pop().flatten()),
+            (call, answer) => {
+                let message = format!("the topology server answered {answer:?} to {call:?}");
+                self.log(Level::Error, None, message);
+            }
+        }
+    }
+
+    pub(super) fn topo_failed(&mut self, call: TopoCall, reason: &str) {
+        self.topology.failures += 1;
+        self.metrics.failures += 1;
+        if self.topology.down_since_ms.is_none() {
+            self.topology.down_since_ms = Some(self.now.wall_ms);
+            self.log(
+                Level::Warning,
+                None,
+                format!("the topology server cannot be used ({reason}): what was last agreed is kept up, nothing is taken away or changed"),
+            );
+            self.touch_all();
+            self.refresh_members();
+        }
+        let at = self.pause(self.topology.failures, 50, 5_000);
+        self.at(at, Timer::Topo(call));
+    }
+
+    pub(crate) fn repeat_topo(&mut self, call: TopoCall) {
+        let request = match &call {
+            TopoCall::Cursor => TopoRequest::Changes { cursor: None },
+            TopoCall::Load(rest) => match rest.first() {
+                Some(prefix) => TopoRequest::List { prefix: prefix.clone() },
+                None => return,
+            },
+            TopoCall::Changes => TopoRequest::Changes { cursor: self.topology.cursor.clone() },
+            TopoCall::Read(keys) => TopoRequest::Read { keys: keys.clone() },
+            TopoCall::Fence(number) => TopoRequest::Read { keys: vec![keys::page(*number)] },
+            TopoCall::Page(number) => match self.topology.pages.get_mut(number) {
+                Some(state) if state.writer.is_busy() => state.writer.send(),
+                _ => return,
+            },
+            TopoCall::Status(number) => match self.topology.statuses.get_mut(number) {
+                Some(state) if state.writer.is_busy() => state.writer.send(),
+                _ => return,
+            },
+            TopoCall::Cell if self.topology.cell.writer.is_busy() => self.topology.cell.writer.send(),
+            TopoCall::Control if self.topology.control.is_busy() => self.topology.control.send(),
+            TopoCall::Blob(hash) => match self.repeat_blob(hash) {
+                Some(request) => request,
+                None => return,
+            },
+            TopoCall::ReadBlob(hash) => crate::blobs::read_blob(hash),
+            TopoCall::Cell | TopoCall::Control => return,
+        };
+        self.topo(call, request);
+    }
+
+    pub(crate) fn repeat_later(&mut self, call: TopoCall, reason: &str) {
+        self.topology.failures += 1;
+        self.metrics.failures += 1;
+        self.log(Level::Debug, None, format!("{call:?} is repeated as it is: {reason}"));
+        let at = self.pause(self.topology.failures, 20, 5_000);
+        self.at(at, Timer::Topo(call));
+    }
+}

@@ -1,0 +1,215 @@
+//! Reading from the topology server: the whole picture at the start, then what changes.
+
+use super::{Other, StatusState, TopoCall};
+use crate::io::{Level, TopoRequest};
+use crate::machine::Operator;
+use crate::writer::Writer;
+use hansa_ledger::cell::{MemberCell, StatusCell};
+use hansa_ledger::keys::{self, Key};
+use hansa_ledger::{Envelope, Page, Versioned};
+use hansa_model::{MemberName, RecordKey};
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+
+/// How many values one read asks for.
+pub(super) const READ_BATCH: usize = 64;
+
+impl Operator {
+    /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
+    /// [`crate::output::OutputWork::fenced`] set when the read succeeded.
+    pub(crate) fn fence(&mut self, key: &RecordKey) {
+        let number = key.page(self.pages());
+        let state = self.page_state(number);
+        state.fences.insert(key.clone());
+        if !state.fencing {
+            state.fencing = true;
+            self.topo(TopoCall::Fence(number), TopoRequest::Read { keys: vec![keys::page(number)] });
+        }
+    }
+
+    /// A newer state was told of while a write was under way, and passed over: nobody tells of it
+    /// again.
+    pub(super) fn read_again(&mut self, key: String) {
+        self.topo(TopoCall::Read(vec![key.clone()]), TopoRequest::Read { keys: vec![key] });
+    }
+
+    pub(super) fn load(&mut self) {
+        let prefixes = [keys::CONTROL, keys::PAGES, keys::MEMBERS].map(str::to_owned).to_vec();
+        let request = TopoRequest::List { prefix: prefixes[0].clone() };
+        self.topo(TopoCall::Load(prefixes), request);
+    }
+
+    pub(super) fn listed(&mut self, mut rest: Vec<String>, entries: Vec<(String, Versioned)>) {
+        for (key, value) in entries {
+            self.absorb(&key, &value);
+        }
+        rest.remove(0);
+        if let Some(prefix) = rest.first().cloned() {
+            return self.topo(TopoCall::Load(rest), TopoRequest::List { prefix });
+        }
+        self.topology.loaded = true;
+        self.wait_for_changes();
+        self.judge_federations();
+        if !self.topology.heartbeats && self.league.is_some() {
+            self.topology.heartbeats = true;
+            self.heartbeat();
+        }
+        self.touch_all();
+    }
+
+    pub(super) fn wait_for_changes(&mut self) {
+        let cursor = self.topology.cursor.clone();
+        self.topo(TopoCall::Changes, TopoRequest::Changes { cursor });
+    }
+
+    pub(super) fn is_news(&self, key: &str, version: &hansa_ledger::Version) -> bool {
+        let known = match keys::parse(key) {
+            Key::Control => self.topology.control.version(),
+            Key::Page(number) => self.topology.pages.get(&number).and_then(|state| state.writer.version()),
+            Key::Cell(member) if member == self.config.member => return false,
+            Key::Cell(member) => self.topology.cells.get(&member).and_then(|other| other.writer.version()),
+            Key::Status(member, _) if member == self.config.member => return false,
+            Key::Status(member, page) => {
+                self.topology.others.get(&(member, page)).and_then(|other| other.writer.version())
+            }
+            Key::Other => return false,
+        };
+        known != Some(version)
+    }
+
+    /// Takes a value that was read into the picture.
+    pub(super) fn absorb(&mut self, key: &str, value: &Versioned) {
+        let opened = Envelope::open(&value.value).and_then(|(envelope, body)| match &self.league {
+            Some(league) => envelope.belongs_to(league.id).map(|()| (envelope, body)),
+            None => Ok((envelope, body)),
+        });
+        let (envelope, body) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.unreadable(key, &error.to_string()),
+        };
+        match keys::parse(key) {
+            Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
+            Key::Page(number) => {
+                let state = self.page_state(number);
+                if state.writer.saw(&value.version, &envelope) {
+                    self.page_seen(number, &body);
+                }
+            }
+            Key::Cell(member) if member == self.config.member => {
+                if self.topology.cell.writer.saw(&value.version, &envelope)
+                    && let Ok(cell) = serde_json::from_slice::<MemberCell>(&body)
+                {
+                    self.topology.cell.cell.removals = cell.removals;
+                }
+            }
+            Key::Cell(member) => self.cell_seen(key, member, value, &envelope, &body),
+            Key::Status(member, page) => self.status_seen(key, member, page, value, &envelope, &body),
+            _ => {}
+        }
+    }
+
+    pub(super) fn unreadable(&mut self, key: &str, why: &str) {
+        self.metrics.failures += 1;
+        self.log(Level::Error, None, format!("{key} in the topology server: {why}; it is left as it is"));
+    }
+
+    pub(super) fn page_seen(&mut self, number: u32, body: &[u8]) {
+        match Page::from_slice(body) {
+            Ok(page) => {
+                self.page_state(number).bytes = body.len();
+                self.turn_page(number, page);
+            }
+            Err(error) => self.unreadable(&keys::page(number), &error.to_string()),
+        }
+    }
+
+    /// Puts a newer state of a page into the picture, and marks what changed.
+    pub(super) fn turn_page(&mut self, number: u32, page: Page) {
+        let state = self.page_state(number);
+        let before = std::mem::replace(&mut state.page, page);
+        let mut changed = BTreeSet::new();
+        for (key, slot) in &state.page.records {
+            let same = match (slot.record(), before.record(key)) {
+                (Some(now), Some(then)) => now.says_the_same(then),
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                changed.insert(key.clone());
+            }
+        }
+        changed.extend(before.records.into_keys().filter(|key| !state.page.records.contains_key(key)));
+        for key in changed {
+            self.touch(&key);
+        }
+    }
+
+    pub(super) fn cell_seen(
+        &mut self,
+        key: &str,
+        member: MemberName,
+        value: &Versioned,
+        envelope: &Envelope,
+        body: &[u8],
+    ) {
+        let cell: MemberCell = match serde_json::from_slice(body) {
+            Ok(cell) => cell,
+            Err(error) => return self.unreadable(key, &error.to_string()),
+        };
+        let now = self.now.monotonic_ms;
+        let known = self.topology.cells.entry(member).or_insert_with(|| Other {
+            writer: Writer::new(key.to_owned()),
+            value: cell.clone(),
+            changed_ms: now,
+        });
+        let first = known.writer.version().is_none();
+        if known.writer.saw(&value.version, envelope) {
+            known.value = cell;
+            known.changed_ms = now;
+            if first {
+                self.refresh_members();
+            }
+        }
+    }
+
+    pub(super) fn status_seen(
+        &mut self,
+        key: &str,
+        member: MemberName,
+        page: u32,
+        value: &Versioned,
+        envelope: &Envelope,
+        body: &[u8],
+    ) {
+        let cell: StatusCell = match serde_json::from_slice(body) {
+            Ok(cell) => cell,
+            Err(error) => return self.unreadable(key, &error.to_string()),
+        };
+        let now = self.now.monotonic_ms;
+        if member == self.config.member {
+            // Only what was said before this start: since then, memory is newer than any read.
+            if let Entry::Vacant(vacant) = self.topology.statuses.entry(page) {
+                let mut writer = Writer::new(key.to_owned());
+                writer.saw(&value.version, envelope);
+                vacant.insert(StatusState { writer, cell, dirty: false });
+            }
+            return;
+        }
+        self.topology.last_status_ms = now;
+        let known = self.topology.others.entry((member, page)).or_insert_with(|| Other {
+            writer: Writer::new(key.to_owned()),
+            value: StatusCell::empty(),
+            changed_ms: now,
+        });
+        if !known.writer.saw(&value.version, envelope) {
+            return;
+        }
+        let before = std::mem::replace(&mut known.value, cell);
+        let differs = |key: &&RecordKey| before.records.get(*key) != known.value.records.get(*key);
+        let changed: BTreeSet<RecordKey> =
+            before.records.keys().chain(known.value.records.keys()).filter(differs).cloned().collect();
+        for key in changed {
+            self.touch(&key);
+        }
+    }
+}

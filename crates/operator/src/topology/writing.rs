@@ -1,0 +1,263 @@
+//! Writing to the topology server: pages, status cells, the heartbeat.
+
+use super::{StatusState, TopoCall};
+use crate::draft::Draft;
+use crate::io::Level;
+use crate::machine::{Operator, Timer};
+use crate::writer::{Pen, Writer};
+use hansa_ledger::cell::{RecordStatus, StatusCell};
+use hansa_ledger::keys::{self};
+use hansa_ledger::mutation::{self, Mutation};
+use hansa_ledger::swap::Settled;
+use hansa_ledger::{Envelope, EnvelopeError, Page, Swap, Versioned};
+use hansa_model::RecordKey;
+
+/// How long status cells may wait while outputs are still being applied.
+pub(super) const STATUS_DELAY_MS: u64 = 1_000;
+
+impl Operator {
+    /// Says what came of a record here; `None`: nothing any more.
+    pub(crate) fn set_status(&mut self, key: &RecordKey, status: Option<RecordStatus>) {
+        let page = key.page(self.pages());
+        let member = &self.config.member;
+        let state = self.topology.statuses.entry(page).or_insert_with(|| StatusState {
+            writer: Writer::new(keys::status(member, page)),
+            cell: StatusCell::empty(),
+            dirty: false,
+        });
+        let changed = match status {
+            Some(status) if state.cell.records.get(key) != Some(&status) => {
+                state.cell.records.insert(key.clone(), status);
+                true
+            }
+            Some(_) => false,
+            None => state.cell.records.remove(key).is_some(),
+        };
+        if changed {
+            state.dirty = true;
+            if self.topology.status_due_ms.is_none() {
+                let due = self.now.monotonic_ms + STATUS_DELAY_MS;
+                self.topology.status_due_ms = Some(due);
+                self.at(due, Timer::Statuses);
+            }
+        }
+    }
+
+    /// Puts a change into its page's next write.
+    pub(crate) fn mutate(&mut self, key: &RecordKey, change: mutation::Change) {
+        let number = key.page(self.pages());
+        let member = self.config.member.clone();
+        let state = self.page_state(number);
+        // A newer word of the same member about the same record replaces what was not sent yet.
+        let same = |queued: &Mutation| {
+            queued.key == *key && std::mem::discriminant(&queued.change) == std::mem::discriminant(&change)
+        };
+        state.queue.retain(|queued| !same(queued));
+        state.queue.push(Mutation { key: key.clone(), member, change });
+    }
+
+    pub(super) fn pen_parts(
+        &mut self,
+    ) -> Option<(hansa_model::LeagueId, hansa_model::Era, hansa_ledger::OperationId, u64)> {
+        let league = self.league.as_ref()?;
+        let (id, era) = (league.id, league.era);
+        Some((id, era, self.next_operation(), self.random()))
+    }
+
+    /// Sends the next write of every page that has one to send.
+    pub(crate) fn flush_pages(&mut self) {
+        if !self.topology.loaded {
+            return;
+        }
+        let ready: Vec<u32> = self
+            .topology
+            .pages
+            .iter()
+            .filter(|(_, state)| !state.queue.is_empty() && !state.writer.is_busy())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in ready {
+            self.flush_page(number);
+        }
+    }
+
+    pub(super) fn flush_page(&mut self, number: u32) {
+        let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
+        let member = self.config.member.clone();
+        let state = self.page_state(number);
+        let revision = state.writer.next_revision();
+        let queue = std::mem::take(&mut state.queue);
+        let draft = Draft::of(&state.page, revision, queue);
+        if !draft.crowding.is_empty() {
+            state.crowded = true;
+        }
+        if !draft.written.is_empty() && draft.fits() {
+            state.bytes = draft.body.len();
+            let request = state.writer.begin(Pen { league, era, member: &member, operation, nonce }, &draft.body);
+            state.flight = Some((draft.page, draft.written));
+            self.topo(TopoCall::Page(number), request);
+        } else if !draft.written.is_empty() {
+            let records = draft.page.records.len();
+            self.log(
+                Level::Error,
+                None,
+                format!(
+                    "{} is full with {records} records: nothing more is agreed in it; found a league with more pages",
+                    keys::page(number)
+                ),
+            );
+        }
+        for mutation in draft.crowding {
+            self.touch(&mutation.key);
+        }
+        for (mutation, why) in draft.skipped {
+            self.mutation_skipped(&mutation.key, &why);
+        }
+    }
+
+    /// Sends every changed status cell, unless outputs are still on their way and it is not urgent.
+    pub(crate) fn flush_statuses(&mut self) {
+        let urgent = self.topology.status_due_ms.is_some_and(|due| due <= self.now.monotonic_ms);
+        if !self.topology.loaded || (self.has_outputs_under_way() && !urgent) {
+            return;
+        }
+        let ready: Vec<u32> = self
+            .topology
+            .statuses
+            .iter()
+            .filter(|(_, state)| state.dirty && !state.writer.is_busy())
+            .map(|(number, _)| *number)
+            .collect();
+        self.topology.status_due_ms = None;
+        for number in ready {
+            let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
+            let member = self.config.member.clone();
+            let Some(state) = self.topology.statuses.get_mut(&number) else { continue };
+            state.dirty = false;
+            let body = serde_json::to_vec(&state.cell).expect("a cell always encodes into memory");
+            let request = state.writer.begin(Pen { league, era, member: &member, operation, nonce }, &body);
+            self.topo(TopoCall::Status(number), request);
+        }
+    }
+
+    /// Says that this operator lives, and how it is.
+    pub(crate) fn heartbeat(&mut self) {
+        self.at(self.now.monotonic_ms + self.config.heartbeat_ms, Timer::Heartbeat);
+        self.topology.cell.cell.sequence += 1;
+        self.topology.cell.cell.api_server_ready = self.api_server_ready();
+        self.topology.cell.dirty = true;
+        self.flush_cell();
+        self.refresh_members();
+    }
+
+    pub(crate) fn flush_cell(&mut self) {
+        if self.topology.cell.writer.is_busy() || !self.topology.cell.dirty || !self.topology.loaded {
+            return;
+        }
+        let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
+        let member = self.config.member.clone();
+        let state = &mut self.topology.cell;
+        state.dirty = false;
+        state.flight_serial = self.removals.serial;
+        let body = serde_json::to_vec(&state.cell).expect("a cell always encodes into memory");
+        let request = state.writer.begin(Pen { league, era, member: &member, operation, nonce }, &body);
+        self.topo(TopoCall::Cell, request);
+    }
+
+    pub(super) fn page_swapped(&mut self, number: u32, swap: Swap) {
+        let member = self.config.member.clone();
+        let state = self.page_state(number);
+        let settled = state.writer.settle(&member, swap);
+        match settled {
+            Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Page(number), &reason),
+            Ok(Settled::Committed(_)) => {
+                let (page, mutations) = state.flight.take().expect("a write under way has its page");
+                self.turn_page(number, page);
+                for mutation in mutations {
+                    self.touch(&mutation.key);
+                }
+            }
+            Ok(Settled::CommittedBefore(current)) => {
+                state.flight = None;
+                self.adopt_page(number, &current);
+            }
+            Ok(Settled::Lost(current)) => {
+                let (_, mut mutations) = state.flight.take().expect("a write under way has its page");
+                mutations.append(&mut state.queue);
+                state.queue = mutations;
+                match current {
+                    Some(current) => self.adopt_page(number, &current),
+                    None => self.turn_page(number, Page::empty()),
+                }
+            }
+            Err(error) => self.page_unreadable(number, &error),
+        }
+    }
+
+    pub(super) fn page_unreadable(&mut self, number: u32, error: &EnvelopeError) {
+        let state = self.page_state(number);
+        state.flight = None;
+        state.queue.clear();
+        self.unreadable(&keys::page(number), &error.to_string());
+    }
+
+    pub(super) fn adopt_page(&mut self, number: u32, current: &Versioned) {
+        let league = self.league.as_ref().map(|league| league.id);
+        let state = self.page_state(number);
+        let foreign = Envelope::open_header(&current.value)
+            .and_then(|(envelope, _)| league.map_or(Ok(()), |league| envelope.belongs_to(league)));
+        match foreign.and_then(|()| state.writer.adopt(current)) {
+            Ok(body) => self.page_seen(number, &body),
+            Err(error) => self.page_unreadable(number, &error),
+        }
+    }
+
+    pub(super) fn status_swapped(&mut self, number: u32, swap: Swap) {
+        let member = self.config.member.clone();
+        let Some(state) = self.topology.statuses.get_mut(&number) else { return };
+        match state.writer.settle(&member, swap) {
+            Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Status(number), &reason),
+            Ok(Settled::Committed(_)) => {}
+            // Only this member writes it: what stands there is an earlier start's word, or a copy of
+            // this one's. Either way what is known now is to stand there.
+            Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
+                if let Err(error) = state.writer.adopt(&current) {
+                    self.unreadable(&keys::status(&member, number), &error.to_string());
+                } else {
+                    state.dirty = true;
+                }
+            }
+            Ok(Settled::Lost(None)) => state.dirty = true,
+            Err(error) => self.unreadable(&keys::status(&member, number), &error.to_string()),
+        }
+    }
+
+    pub(super) fn cell_swapped(&mut self, swap: Swap) {
+        let member = self.config.member.clone();
+        let state = &mut self.topology.cell;
+        match state.writer.settle(&member, swap) {
+            Ok(Settled::Repeat { reason }) => return self.repeat_later(TopoCall::Cell, &reason),
+            Ok(Settled::Committed(_)) => {
+                let durable = state.flight_serial;
+                self.removals_persisted(durable);
+            }
+            Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
+                state.dirty = true;
+                if let Err(error) = state.writer.adopt(&current) {
+                    self.topology.cell.dirty = false;
+                    self.unreadable(&keys::cell(&member), &error.to_string());
+                }
+            }
+            Ok(Settled::Lost(None)) => state.dirty = true,
+            Err(error) => self.unreadable(&keys::cell(&member), &error.to_string()),
+        }
+        self.flush_cell();
+    }
+
+    pub(crate) fn start_heartbeats(&mut self) {
+        if self.topology.loaded && !self.topology.heartbeats {
+            self.topology.heartbeats = true;
+            self.heartbeat();
+        }
+    }
+}
