@@ -16,7 +16,7 @@ impl Operator {
                 let metrics = self.metrics();
                 json!({
                     "applies": metrics.applies, "deletes": metrics.deletes, "homeWrites": metrics.home_writes,
-                    "topoWrites": metrics.topo_writes, "failures": metrics.failures, "strays": self.strays().len(),
+                    "topoWrites": metrics.topo_writes, "events": metrics.events, "eventsDropped": metrics.events_dropped, "failures": metrics.failures, "strays": self.strays().len(),
                     "homeObjects": metrics.home_objects, "records": metrics.records, "outputs": metrics.outputs,
                 })
             }

@@ -25,6 +25,7 @@
 //! | `blobs`, `draft` | bodies that are too large for a page; what goes into one write of it |
 //! | [`report`] | the status of a federated object, a pure function |
 //! | `requests` | what users ask of this operator by `Request` objects |
+//! | `events` | Kubernetes Events about the objects of people |
 //! | `answer` | answers to questions |
 //! | [`feed`], [`writer`], [`classify`], [`backoff`], [`observed`] | the parts they are made of |
 
@@ -33,6 +34,7 @@ pub mod backoff;
 mod blobs;
 pub mod classify;
 mod draft;
+mod events;
 pub mod feed;
 mod home;
 pub mod io;

@@ -58,6 +58,10 @@ pub struct Metrics {
     pub topo_writes: u64,
     /// Requests refused or failed.
     pub failures: u64,
+    /// Kubernetes Events written.
+    pub events: u64,
+    /// Kubernetes Events held back because there were too many at once.
+    pub events_dropped: u64,
     /// Objects with our label and no record.
     pub strays: u64,
     /// Federated objects of this member.
@@ -98,6 +102,7 @@ pub(crate) enum Purpose {
     Namespace(Arc<str>),
     Upkeep(crate::upkeep::OwnName, crate::upkeep::UpkeepCall),
     Request(ObjectName, crate::requests::RequestCall),
+    Event,
 }
 
 /// Why to look at the clock.
@@ -183,6 +188,7 @@ pub struct Operator {
     pub(crate) outputs_in_flight: usize,
     pub(crate) namespaces: BTreeMap<Arc<str>, BTreeSet<RecordKey>>,
     pub(crate) removals: Removals,
+    pub(crate) events: crate::events::Events,
     pub(crate) metrics: Metrics,
     woken_at: Option<u64>,
 }
@@ -217,6 +223,7 @@ impl Operator {
             outputs_in_flight: 0,
             namespaces: BTreeMap::new(),
             removals: Removals::default(),
+            events: crate::events::Events::default(),
             metrics: Metrics::default(),
             woken_at: None,
         }
@@ -420,6 +427,7 @@ impl Operator {
             Purpose::Source(key, name) => self.source_answered(&key, &name, answer),
             Purpose::Namespace(namespace) => self.namespace_answered(&namespace, answer),
             Purpose::Upkeep(name, call) => self.upkeep_answered(&name, call, answer),
+            Purpose::Event => self.event_answered(&answer),
             Purpose::FeedWatch(_) | Purpose::Topo(_) | Purpose::Type(_) => {}
         }
     }

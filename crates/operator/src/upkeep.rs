@@ -3,6 +3,7 @@
 //! written, so that nothing is written when nothing changes.
 
 use crate::classify::classify;
+use crate::events::{Regarding, tidings};
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{FeedId, Operator, Purpose};
 use crate::observed::{MANAGER, status_hash};
@@ -41,6 +42,7 @@ struct Own {
     spec: Option<Hash>,
     status: Option<Hash>,
     conditions: Value,
+    uid: String,
     busy: bool,
     retry_ms: u64,
     failures: u32,
@@ -67,6 +69,7 @@ impl Operator {
         own.spec = Some(Hash::of(&object["spec"]));
         own.status = Some(status_hash(&object["status"]));
         own.conditions = object["status"]["conditions"].clone();
+        own.uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         if plural == "members" {
             self.pins_seen(object);
         }
@@ -142,10 +145,26 @@ impl Operator {
         let failure = match answer {
             Ok(answer) if answer.status < 300 => {
                 own.failures = 0;
+                let mut told = Vec::new();
                 match call {
                     UpkeepCall::Spec(hash) => own.spec = Some(hash),
-                    UpkeepCall::Status(hash) => own.status = Some(hash),
+                    UpkeepCall::Status(hash) => {
+                        own.status = Some(hash);
+                        let written = own.wanted_status.as_ref().filter(|status| status_hash(status) == hash);
+                        if let Some(written) = written.filter(|_| name.plural == "federations") {
+                            told = tidings(&own.conditions, &written["conditions"]);
+                            own.conditions = written["conditions"].clone();
+                        }
+                    }
                 }
+                let regarding = Regarding {
+                    api_version: API_VERSION.to_owned(),
+                    kind: name.kind().to_owned(),
+                    namespace: String::new(),
+                    name: name.name.to_string(),
+                    uid: own.uid.clone(),
+                };
+                self.tell(&regarding, told);
                 return self.continue_upkeep(name);
             }
             Ok(answer) => classify(answer.status, &answer.body).message(),

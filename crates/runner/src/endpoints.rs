@@ -134,12 +134,19 @@ fn parse_query(query: &str) -> Vec<(String, String)> {
 
 /// The operator's counters in the Prometheus text format (OpenMetrics 1.0 names).
 fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
-    const TEXTS: [(&str, &str, &str, &str); 9] = [
+    const TEXTS: [(&str, &str, &str, &str); 11] = [
         ("applies", "hansa_outputs_applied_total", "counter", "Outputs applied to the member's API server."),
         ("deletes", "hansa_outputs_deleted_total", "counter", "Outputs deleted from the member's API server."),
         ("homeWrites", "hansa_home_writes_total", "counter", "Finalizers and statuses written on federated objects."),
         ("topoWrites", "hansa_topo_writes_total", "counter", "Values written to the topology server."),
         ("failures", "hansa_failures_total", "counter", "Requests that were refused or failed."),
+        ("events", "hansa_events_total", "counter", "Kubernetes Events written."),
+        (
+            "eventsDropped",
+            "hansa_events_dropped_total",
+            "counter",
+            "Kubernetes Events held back because there were too many at once.",
+        ),
         ("strays", "hansa_strays", "gauge", "Objects with the league's label and no record."),
         ("homeObjects", "hansa_home_objects", "gauge", "Federated objects of this member."),
         ("records", "hansa_records", "gauge", "Records of the league."),

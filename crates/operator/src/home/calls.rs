@@ -106,6 +106,7 @@ impl Operator {
 
     pub(crate) fn home_answered(&mut self, key: &RecordKey, call: HomeCall, answer: Result<ApiAnswer, String>) {
         let now = self.now.monotonic_ms;
+        let kind = self.kind_of(key);
         let Some(object) = self.objects.get_mut(key) else { return };
         let work = &mut object.home_work;
         work.busy = false;
@@ -116,6 +117,7 @@ impl Operator {
         };
         let terminating = |body: &Value| body["metadata"]["deletionTimestamp"].is_string();
         let mut stamped = None;
+        let mut told = None;
         let mut namespace_missing = false;
         let failure = match (call, outcome) {
             (HomeCall::Namespace, Ok(body)) => {
@@ -145,7 +147,10 @@ impl Operator {
                 work.written_ms = now;
                 if let Some(home) = &mut object.home {
                     home.status = hash;
-                    home.conditions = body["status"]["conditions"].clone();
+                    let conditions = body["status"]["conditions"].clone();
+                    let regarding = crate::events::federated(key, &kind, &home.object.uid);
+                    told = Some((regarding, crate::events::tidings(&home.conditions, &conditions)));
+                    home.conditions = conditions;
                     home.was_written(&body);
                     home.object.stamp = body["status"]["agreed"]["revision"].as_u64().map(hansa_model::Revision);
                     stamped = home.object.stamp.map(|revision| Stamped { uid: home.object.uid.clone(), revision });
@@ -192,6 +197,9 @@ impl Operator {
         }
         if namespace_missing {
             self.want_namespace(key);
+        }
+        if let Some((regarding, tidings)) = told {
+            self.tell(&regarding, tidings);
         }
         if let Some(stamped) = stamped
             && let Some(mut status) = self.status_of(&self.config.member, key).cloned()
