@@ -55,8 +55,8 @@ pub fn operator_cluster_role(types: &[FederatedType]) -> Value {
         rule(&[GROUP], &["requests"], &["delete", "get", "list", "watch"]),
         rule(&[GROUP], &["federations/status", "members/status", "requests/status"], &["get", "patch", "update"]),
     ];
-    // Never `create`: it is users who make federated objects.
-    rules.extend(federated_rules(types, "", &["delete", "get", "list", "patch", "update", "watch"]));
+    // `create`: a home that moves here is made from the agreed intent.
+    rules.extend(federated_rules(types, "", &["create", "delete", "get", "list", "patch", "update", "watch"]));
     rules.extend(federated_rules(types, "status", &["get", "patch", "update"]));
     let targets =
         by_group(types, |federated| (federated.resource.group().to_owned(), federated.resource.resource().to_owned()));
@@ -97,7 +97,7 @@ pub fn operator_cluster_role(types: &[FederatedType]) -> Value {
         ),
         // Answers to requests: written once, and never read.
         rule(&[""], &["secrets"], &["create"]),
-        rule(&["", "events.k8s.io"], &["events"], &["create", "patch"]),
+        rule(&[""], &["events"], &["create"]),
     ]);
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -231,8 +231,8 @@ mod tests {
                 [hansa.dev] members: create,delete,get,list,patch,update,watch
                 [hansa.dev] requests: delete,get,list,watch
                 [hansa.dev] federations/status,members/status,requests/status: get,patch,update
-                [apps.types.hansa.dev] federateddeployments,federatedstatefulsets: delete,get,list,patch,update,watch
-                [core.types.hansa.dev] federatedconfigmaps: delete,get,list,patch,update,watch
+                [apps.types.hansa.dev] federateddeployments,federatedstatefulsets: create,delete,get,list,patch,update,watch
+                [core.types.hansa.dev] federatedconfigmaps: create,delete,get,list,patch,update,watch
                 [apps.types.hansa.dev] federateddeployments/status,federatedstatefulsets/status: get,patch,update
                 [core.types.hansa.dev] federatedconfigmaps/status: get,patch,update
                 [] configmaps: create,delete,get,list,patch,update,watch
@@ -241,7 +241,7 @@ mod tests {
                 [apiextensions.k8s.io] customresourcedefinitions: create,get,list,patch,watch
                 [admissionregistration.k8s.io] validatingadmissionpolicies,validatingadmissionpolicybindings named hansa-federated,hansa-members,hansa-requests: get,patch
                 [] secrets: create
-                [,events.k8s.io] events: create,patch
+                [] events: create
             "#]],
         );
     }

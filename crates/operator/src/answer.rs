@@ -139,8 +139,7 @@ impl Operator {
         }
         let reasons = self.intent_spec(&record).map_err(|error| json!(error)).and_then(|spec| {
             let league = self.league.as_ref().ok_or_else(|| json!("there is no league yet"))?;
-            let placed =
-                hansa_place::placed(&league.spec, &spec.placement).map_err(|error| json!(error.to_string()))?;
+            let placed = self.placement_of(&league.spec, key, &spec).map_err(|error| json!(error))?;
             Ok(placed
                 .reasons
                 .iter()

@@ -14,9 +14,12 @@ use hansa_ledger::breaker::Pending;
 use hansa_ledger::lives::{self, Departure, HomeObject, Standing};
 use hansa_ledger::mutation::{Change, Skipped};
 use hansa_ledger::record::Body;
-use hansa_model::{DeletionPolicy, FederatedSpec, Hash, MemberName, RecordKey, Takeover, TypeName};
+use hansa_model::{
+    DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Takeover, TypeName,
+};
+use hansa_place::Placed;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What is asked of the API server about a federated object.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,11 +100,27 @@ impl Operator {
         serde_json::from_str(self.intent_text(record)?.get()).map_err(|error| format!("spec: {error}"))
     }
 
-    /// The members that a spec's placement computes to.
-    pub(crate) fn placement_of(&self, context: &Context, spec: &FederatedSpec) -> Result<BTreeSet<MemberName>, String> {
-        hansa_place::placed(&context.spec, &spec.placement)
-            .map(|placed| placed.members)
-            .map_err(|error| error.to_string())
+    /// What a spec's placement computes to, within the members that its namespace is federated to
+    /// where the league requires that.
+    pub(crate) fn placement_of(
+        &self,
+        league: &FederationSpec,
+        key: &RecordKey,
+        spec: &FederatedSpec,
+    ) -> Result<Placed, String> {
+        let placed = hansa_place::placed(league, &spec.placement).map_err(|error| error.to_string())?;
+        if key.namespace.is_empty() {
+            return Ok(placed);
+        }
+        let namespace = self.namespace_record(key);
+        let members = namespace.map(|record| record.placed_members().cloned().collect());
+        Ok(hansa_place::within_namespace(placed, members.as_ref(), league.namespaces))
+    }
+
+    /// The record of the FederatedNamespace that an object lies in.
+    fn namespace_record(&self, key: &RecordKey) -> Option<Arc<Record>> {
+        let name = RecordKey { type_name: namespaces(), namespace: "".into(), name: key.namespace.clone() };
+        self.record_in_page(&name).filter(|record| record.tombstone.is_none())
     }
 
     pub(crate) fn process_home(
@@ -186,7 +205,7 @@ impl Operator {
             }
         }
         // A placement that is refused places nothing, and takes nothing away.
-        let placed = self.placement_of(context, &spec).unwrap_or_default();
+        let placed = self.placement_of(&context.spec, key, &spec).unwrap_or_default().members;
         let sealed = match &home.source {
             Some(_) => match self.sealed_for(key, context, home, standing, record, &placed) {
                 Some(sealed) => Some(sealed),
@@ -260,15 +279,26 @@ impl Operator {
             return;
         }
         let Ok(spec) = self.intent_spec(record) else { return };
-        let Ok(wanted) = self.placement_of(context, &spec) else { return };
+        let Ok(Placed { members: wanted, .. }) = self.placement_of(&context.spec, key, &spec) else { return };
         let member = &self.config.member;
         let has = |member: &MemberName| record.placed_members().any(|placed| placed == member);
         if wanted.contains(member) && !has(member) && refusal(key, context).is_none() {
             let members = [member.clone()].into();
             self.mutate(key, Change::Place { revision: record.revision, members });
         }
-        self.process_withdrawal(key, context, record, &wanted);
+        // That a namespace is not federated at all hinders additions; it is no wish to take away.
+        let unfounded = context.spec.namespaces == NamespacePolicy::RequireFederated
+            && !key.namespace.is_empty()
+            && self.namespace_record(key).is_none();
+        if !unfounded {
+            self.process_withdrawal(key, context, record, &wanted);
+        }
     }
+}
+
+/// The type whose objects are the namespaces of others.
+pub(crate) fn namespaces() -> TypeName {
+    "namespaces".parse().expect("it is a type's name")
 }
 
 /// Why an object of this key may not be federated at all, with the mend.
@@ -288,7 +318,7 @@ pub(crate) fn refusal(key: &RecordKey, context: &Context) -> Option<String> {
         format!("say `privileged: true` beside {} in the Federation's spec.types, if this is meant", key.type_name);
     if system {
         Some(format!("metadata.namespace: {} belongs to the cluster itself: {mend}", key.namespace))
-    } else if powerful || !context.installed.namespaced && key.type_name.to_string() != "namespaces" {
+    } else if powerful || !context.installed.namespaced {
         Some(format!("{} can change who may do what in a member: {mend}", key.type_name))
     } else {
         None

@@ -230,6 +230,7 @@ impl Operator {
             self.log(Level::Warning, None, message);
         }
         self.league = Some(League { id, era, control, spec: Arc::new(spec), frozen });
+        self.removals.judge_anew();
         self.turn_types();
         self.start_heartbeats();
         self.judge_federations();

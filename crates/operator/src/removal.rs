@@ -2,12 +2,12 @@
 //! done.
 
 use crate::io::Level;
-use crate::machine::{Context, Operator};
+use crate::machine::{Context, Operator, Timer};
 use hansa_ledger::Record;
 use hansa_ledger::breaker::{Pending, Removal, Verdict, judge};
 use hansa_ledger::cell::{Health, State};
 use hansa_ledger::mutation::Change;
-use hansa_model::{Hash, Incarnation, MemberName, RecordKey};
+use hansa_model::{DeletionBudget, Hash, Incarnation, MemberName, RecordKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which set a removal belongs to.
@@ -21,11 +21,26 @@ pub(crate) enum Decision {
     Output,
 }
 
+/// How long a set that is too large must have stood still before it is shown to people: a mass
+/// deletion arrives object by object, and what is shown is what they confirm.
+const STILL_MS: u64 = 1_000;
+
+/// How long what was allowed counts as a part of the set that follows it: a member sees a confirmed
+/// mass deletion page by page, and its first few fit the budget.
+const TOGETHER_MS: u64 = 60_000;
+
 #[derive(Debug, Default)]
 struct Set {
     pending: BTreeMap<RecordKey, Pending>,
     approved: BTreeMap<RecordKey, Incarnation>,
+    /// What was allowed a moment ago, and when.
+    lately: BTreeMap<RecordKey, (Pending, u64)>,
+    /// The set that is too large, since when it is this one, and since when there is one.
+    growing: Option<(Hash, u64, u64)>,
     verdict: Option<(Hash, String)>,
+    /// Something was put up or taken back since the last judgement.
+    changed: bool,
+    judged_ms: u64,
 }
 
 /// What is to be taken away, by set.
@@ -50,8 +65,8 @@ impl Removals {
         let waiting = self.unpersisted.iter().any(|(_, kind, keys)| {
             *kind == decision && keys.get(key).is_some_and(|p| p.incarnation == pending.incarnation)
         });
-        if !waiting {
-            set.pending.insert(key.clone(), pending);
+        if !waiting && set.pending.insert(key.clone(), pending) != Some(pending) {
+            set.changed = true;
         }
         false
     }
@@ -59,9 +74,25 @@ impl Removals {
     /// Takes a removal back: it is done, or not wanted any more.
     pub fn forget(&mut self, decision: Decision, key: &RecordKey) {
         if let Some(set) = self.sets.get_mut(&decision) {
-            set.pending.remove(key);
+            set.changed |= set.pending.remove(key).is_some();
             set.approved.remove(key);
+            if set.pending.is_empty() {
+                (set.verdict, set.growing) = (None, None);
+            }
         }
+    }
+
+    /// Nothing of a set waits any more; it is remembered for what may follow it.
+    fn let_go(&mut self, decision: Decision, pending: &BTreeMap<RecordKey, Pending>, now_ms: u64) {
+        let set = self.sets.entry(decision).or_default();
+        set.pending.clear();
+        (set.verdict, set.growing) = (None, None);
+        set.lately.extend(pending.iter().map(|(key, removal)| (key.clone(), (*removal, now_ms))));
+    }
+
+    /// What a set is judged by has changed: the budget, or what people confirmed.
+    pub fn judge_anew(&mut self) {
+        self.sets.values_mut().for_each(|set| set.changed = true);
     }
 
     /// Why a removal of this key waits for a person, if it does.
@@ -89,11 +120,15 @@ impl Operator {
             return;
         }
         let Some(league) = self.league.clone() else { return };
-        let wall = self.now.wall_ms;
-        let window = league.spec.safety.deletes.window_ms().unwrap_or(u64::MAX);
         for decision in [Decision::End, Decision::Withdraw, Decision::Output] {
-            let Some(set) = self.removals.sets.get(&decision).filter(|set| !set.pending.is_empty()) else { continue };
+            let now = self.now.monotonic_ms;
+            // While nothing changes, only what went before grows old.
+            let due = |set: &&mut Set| !set.pending.is_empty() && (set.changed || now >= set.judged_ms + STILL_MS);
+            let Some(set) = self.removals.sets.get_mut(&decision).filter(due) else { continue };
+            (set.changed, set.judged_ms) = (false, now);
+            set.lately.retain(|_, (_, at)| now.saturating_sub(*at) < TOGETHER_MS);
             let pending = set.pending.clone();
+            let lately = set.lately.iter().map(|(key, (removal, _))| (key.clone(), *removal)).collect();
             let placed = match decision {
                 Decision::Output => {
                     self.objects.values().filter_map(|object| object.live.as_ref()).map(|live| live.weight).sum()
@@ -101,38 +136,74 @@ impl Operator {
                 Decision::End | Decision::Withdraw => self.topology.records().count() as u64,
             };
             let recent = &self.topology.cell.cell.removals;
-            let verdict =
-                judge(&league.spec.safety.deletes, placed, recent, wall, &pending, &league.control.confirmed());
-            let set = self.removals.sets.entry(decision).or_default();
-            match verdict {
-                Verdict::Allowed => {
-                    set.pending.clear();
-                    set.verdict = None;
-                    let weight = pending.values().map(|removal| removal.weight).sum();
-                    let removals = &mut self.topology.cell.cell.removals;
-                    removals.retain(|removal| wall.saturating_sub(removal.at_ms) < window);
-                    removals.push(Removal { at_ms: wall, weight });
-                    // The entry is durable before the deed: a crash in between forgets nothing.
-                    self.removals.serial += 1;
-                    self.removals.unpersisted.push((self.removals.serial, decision, pending));
-                    self.topology.cell.dirty = true;
-                    self.flush_cell();
-                }
+            let (budget, confirmed) = (&league.spec.safety.deletes, league.control.confirmed());
+            match judge(budget, placed, recent, self.now.wall_ms, &pending, &lately, &confirmed) {
+                Verdict::Allowed => self.let_go(decision, pending, budget),
+                Verdict::Confirmed => self.let_go_confirmed(decision, pending),
                 Verdict::Held { set: hash, pending: weight, recent, limit } => {
-                    let count = pending.len();
                     let why = format!(
-                        "{count} removals (weight {weight}, after {recent} lately) are more than the budget of {limit}: they wait for `hansa confirm {}`",
+                        "{} removals (weight {weight}, after {recent} lately) are more than the budget of {limit}: they wait for `hansa confirm {}`",
+                        pending.len(),
                         hash.short()
                     );
-                    if set.verdict.as_ref().map(|(known, _)| *known) != Some(hash) {
-                        set.verdict = Some((hash, why.clone()));
-                        self.log(Level::Warning, None, why);
-                        for key in pending.keys() {
-                            self.touch(key);
-                        }
-                    }
+                    self.hold(decision, hash, why);
                 }
             }
+        }
+    }
+
+    /// What fits the budget goes, once the breaker's entry is durable: a crash in between forgets
+    /// nothing.
+    fn let_go(&mut self, decision: Decision, pending: BTreeMap<RecordKey, Pending>, budget: &DeletionBudget) {
+        let wall = self.now.wall_ms;
+        let window = budget.window_ms().unwrap_or(u64::MAX);
+        let weight = pending.values().map(|removal| removal.weight).sum();
+        let removals = &mut self.topology.cell.cell.removals;
+        removals.retain(|removal| wall.saturating_sub(removal.at_ms) < window);
+        removals.push(Removal { at_ms: wall, weight });
+        self.removals.let_go(decision, &pending, self.now.monotonic_ms);
+        self.removals.serial += 1;
+        self.removals.unpersisted.push((self.removals.serial, decision, pending));
+        self.topology.cell.dirty = true;
+        self.flush_cell();
+    }
+
+    /// What a person confirmed goes: the confirmation is durable already.
+    fn let_go_confirmed(&mut self, decision: Decision, pending: BTreeMap<RecordKey, Pending>) {
+        self.log(Level::Warning, None, format!("{} removals were confirmed, and go", pending.len()));
+        self.removals.let_go(decision, &pending, self.now.monotonic_ms);
+        self.approve(decision, pending);
+    }
+
+    /// A set waits for a person. It is shown when it has stood still, for only what is shown can be
+    /// confirmed.
+    fn hold(&mut self, decision: Decision, hash: Hash, why: String) {
+        let now = self.now.monotonic_ms;
+        let set = self.removals.sets.entry(decision).or_default();
+        let (since, first) = match set.growing {
+            Some((known, since, first)) if known == hash => (since, first),
+            Some((_, _, first)) => (now, first),
+            None => (now, now),
+        };
+        set.growing = Some((hash, since, first));
+        let still = now >= since + STILL_MS || now >= first + 10 * STILL_MS;
+        if still && set.verdict.as_ref().map(|(known, _)| *known) != Some(hash) {
+            set.verdict = Some((hash, why.clone()));
+            set.growing = Some((hash, since, now));
+            let keys: Vec<RecordKey> = set.pending.keys().cloned().collect();
+            self.log(Level::Warning, None, why);
+            for key in keys {
+                self.touch(&key);
+            }
+        }
+        // The window moves on, too: what is held may fit later.
+        self.at(now + STILL_MS, Timer::Continue);
+    }
+
+    fn approve(&mut self, decision: Decision, keys: BTreeMap<RecordKey, Pending>) {
+        for (key, pending) in keys {
+            self.removals.sets.entry(decision).or_default().approved.insert(key.clone(), pending.incarnation);
+            self.touch(&key);
         }
     }
 
@@ -142,10 +213,7 @@ impl Operator {
             std::mem::take(&mut self.removals.unpersisted).into_iter().partition(|(verdict, _, _)| *verdict <= serial);
         self.removals.unpersisted = waiting;
         for (_, decision, keys) in durable {
-            for (key, pending) in keys {
-                self.removals.sets.entry(decision).or_default().approved.insert(key.clone(), pending.incarnation);
-                self.touch(&key);
-            }
+            self.approve(decision, keys);
         }
     }
 

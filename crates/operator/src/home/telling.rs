@@ -10,6 +10,7 @@ use hansa_ledger::cell::RecordStatus;
 use hansa_ledger::lives::{self, Standing};
 use hansa_ledger::record::Body;
 use hansa_model::{MemberName, RecordKey};
+use hansa_place::Reason;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +54,13 @@ impl Operator {
             .collect();
         let spec = record.map(|record| self.intent_spec(record));
         let placement = match &spec {
-            Some(Ok(spec)) => self.placement_of(context, spec).map(|members| members.len()),
+            Some(Ok(spec)) => self.placement_of(&context.spec, key, spec).and_then(|placed| {
+                let unfederated = placed.reasons.values().find(|reason| **reason == Reason::NamespaceNotFederated);
+                match unfederated.filter(|_| placed.members.is_empty()) {
+                    Some(reason) => Err(format!("metadata.namespace: {}: {reason}", key.namespace)),
+                    None => Ok(placed.members.len()),
+                }
+            }),
             Some(Err(error)) => Err(error.clone()),
             None => Ok(0),
         };

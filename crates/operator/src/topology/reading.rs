@@ -1,13 +1,14 @@
 //! Reading from the topology server: the whole picture at the start, then what changes.
 
 use super::{Other, StatusState, TopoCall};
+use crate::home::namespaces;
 use crate::io::{Level, TopoRequest};
 use crate::machine::Operator;
 use crate::writer::Writer;
 use hansa_ledger::cell::{MemberCell, StatusCell};
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::{Envelope, Page, Versioned};
-use hansa_model::{MemberName, RecordKey};
+use hansa_model::{MemberName, NamespacePolicy, RecordKey};
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
@@ -139,7 +140,22 @@ impl Operator {
             }
         }
         changed.extend(before.records.into_keys().filter(|key| !state.page.records.contains_key(key)));
+        let required =
+            self.league.as_ref().is_some_and(|league| league.spec.namespaces == NamespacePolicy::RequireFederated);
         for key in changed {
+            if required && key.type_name == namespaces() {
+                self.touch_namespace(&key.name);
+            }
+            self.touch(&key);
+        }
+    }
+
+    /// Where its namespace is federated to bounds where an object may be.
+    fn touch_namespace(&mut self, namespace: &str) {
+        let inside = |key: &&RecordKey| &*key.namespace == namespace;
+        let records = self.topology.records().map(|(key, _)| key);
+        let keys: Vec<RecordKey> = records.chain(self.objects.keys()).filter(inside).cloned().collect();
+        for key in keys {
             self.touch(&key);
         }
     }
