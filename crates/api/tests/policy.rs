@@ -358,7 +358,8 @@ fn operator(plane: &ControlPlane, create: impl Fn(&str, &Value) -> Answer) {
         ("create", "customresourcedefinitions.apiextensions.k8s.io", "", true),
         ("patch", "validatingadmissionpolicies.admissionregistration.k8s.io/hansa-federated", "", true),
         ("update", "leases.coordination.k8s.io", "hansa-system", true),
-        ("create", "federatedconfigmaps.core.types.hansa.dev", "shop", false),
+        // A home that moves here is made by its operator.
+        ("create", "federatedconfigmaps.core.types.hansa.dev", "shop", true),
         ("update", "requests.hansa.dev", "shop", false),
         ("patch", "statefulsets.apps", "shop", false),
         ("get", "pods", "shop", false),
