@@ -90,7 +90,7 @@ pub struct Judge {
     /// The highest life of each name.
     lives: BTreeMap<RecordKey, Incarnation>,
     statuses: BTreeMap<(MemberName, u32), StatusCell>,
-    /// Members that said that they applied a revision.
+    /// Members that said that they have a revision, and that it is well.
     applied: BTreeSet<(RecordKey, Incarnation, Revision, MemberName)>,
     /// Outputs that stood in a member once, by the hash of what was applied.
     held: BTreeSet<(RecordKey, Incarnation, MemberName, Hash)>,
@@ -194,10 +194,15 @@ impl Judge {
         match About::read(&request.path) {
             About::Output(key) => self.sends_output(now, id, member, &key, request),
             About::Home(key, subresource) => self.sends_home(now, member, &key, &subresource, request),
-            About::Ground(what) if request.method == hansa_operator::Method::Delete => {
-                Err(Violation::new("Hansa deletes no namespace and no CRD", format!("{}: {what}", member.name)))
+            About::Ground(what) => {
+                Err(Violation::new("Hansa changes no namespace and no CRD", format!("{}: {what}", member.name)))
             }
-            About::Ground(_) | About::Other => Ok(()),
+            About::Homes => self.makes_home(&member.name, request),
+            About::Own | About::Namespaces => Ok(()),
+            About::Other => Err(Violation::new(
+                "an operator writes outputs, homes and its own kinds alone",
+                format!("{} writes {}", member.name, request.path),
+            )),
         }
     }
 

@@ -112,7 +112,13 @@ pub enum About {
     Output(RecordKey),
     /// A namespace or a CRD as a whole: `namespaces/shop`.
     Ground(String),
-    /// Hansa's own kinds, collections, and all the rest.
+    /// A collection of federated objects.
+    Homes,
+    /// Hansa's own kinds.
+    Own,
+    /// The collection of namespaces.
+    Namespaces,
+    /// All the rest.
     Other,
 }
 
@@ -127,6 +133,15 @@ impl About {
             _ => return About::Other,
         };
         match rest {
+            _ if group == "hansa.dev" => About::Own,
+            ["namespaces"] => About::Namespaces,
+            ["namespaces", _, plural] => {
+                let is_homes = |kind: &Kind| {
+                    let type_name = type_name(kind.type_name);
+                    group == type_name.federated_group() && *plural == type_name.federated_plural()
+                };
+                if KINDS.iter().any(is_homes) { About::Homes } else { About::Other }
+            }
             ["namespaces", name] => About::Ground(format!("namespaces/{name}")),
             ["customresourcedefinitions", name] => About::Ground(format!("customresourcedefinitions/{name}")),
             ["namespaces", namespace, plural, name, below @ ..] => {
@@ -160,6 +175,9 @@ mod tests {
             assert_eq!(About::read(&status), About::Home(key, "status".to_owned()));
         }
         assert_eq!(About::read("/api/v1/namespaces/shop"), About::Ground("namespaces/shop".to_owned()));
-        assert_eq!(About::read("/apis/hansa.dev/v1alpha1/members/aws"), About::Other);
+        assert_eq!(About::read("/apis/hansa.dev/v1alpha1/members/aws"), About::Own);
+        let homes = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps?fieldManager=hansa";
+        assert_eq!(About::read(homes), About::Homes);
+        assert_eq!(About::read("/api/v1/namespaces/shop/pods/a"), About::Other);
     }
 }

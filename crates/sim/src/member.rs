@@ -37,11 +37,12 @@ pub struct Member {
     pub reach: Reach,
     /// The process that holds the Lease.
     pub leader: Option<ProcessId>,
-    /// Whether the controllers of the API server are to be called soon.
-    pub ticking: bool,
+    /// When the controllers of the API server are called next.
+    pub ticks_ms: Option<u64>,
     /// A backup of its API server.
     pub backup: Option<Snapshot>,
-    /// How many writes its operator has sent to the API server.
+    /// How many writes its operator has sent to the API server, and how many of its writes to the
+    /// topology server were committed, heartbeats apart.
     pub writes: u64,
 }
 

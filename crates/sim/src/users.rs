@@ -27,6 +27,8 @@ pub struct Users {
     manifests: BTreeMap<RecordKey, Vec<Value>>,
     /// Federated objects that were deleted by intent: by uid.
     deleted: BTreeSet<String>,
+    /// Where objects were deleted by intent.
+    deleted_in: BTreeSet<(RecordKey, MemberName)>,
     /// Objects whose deletion for all was asked for.
     ended: BTreeSet<RecordKey>,
     /// Whether somebody asked for a home to be moved, or took it: per object.
@@ -56,6 +58,7 @@ impl Users {
             written: BTreeMap::new(),
             manifests: BTreeMap::new(),
             deleted: BTreeSet::new(),
+            deleted_in: BTreeSet::new(),
             ended: BTreeSet::new(),
             moved: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -73,6 +76,11 @@ impl Users {
     /// Whether a federated object was deleted by a user who meant it.
     pub(crate) fn meant_to_delete(&self, uid: &str) -> bool {
         self.deleted.contains(uid)
+    }
+
+    /// Whether a user ever deleted the object in a member, and meant it.
+    pub(crate) fn has_deleted(&self, key: &RecordKey, member: &MemberName) -> bool {
+        self.deleted_in.contains(&(key.clone(), member.clone()))
     }
 
     /// Whether somebody asked for an object's end, by a Request.

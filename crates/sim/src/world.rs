@@ -121,7 +121,7 @@ impl World {
                 down: false,
                 reach: Reach::Both,
                 leader: None,
-                ticking: false,
+                ticks_ms: None,
                 backup: None,
                 writes: 0,
             });

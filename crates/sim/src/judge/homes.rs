@@ -3,13 +3,14 @@
 use super::{Judge, Violation};
 use crate::kinds::home_path;
 use crate::member::Member;
-use hansa_model::{Incarnation, RecordKey, Revision};
+use hansa_model::{Hash, Incarnation, MemberName, RecordKey, Revision};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use serde_json::Value;
 
 const TRUTH: &str = "a status tells the truth";
 const RELEASE: &str = "a finalizer goes only after the word is in the topology server";
 const COPIES: &str = "only the copy of what was deleted for all is deleted";
+const USERS: &str = "a user's object is the user's";
 const FINALIZER: &str = "hansa.dev/federated";
 
 impl Judge {
@@ -28,19 +29,49 @@ impl Judge {
                 self.is_true(key, status.unwrap_or(&Value::Null))
             }
             (Method::Patch, ContentType::MergePatch, "") => {
+                self.only_finalizers(&member.name, key, &body)?;
                 let kept =
                     body["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|f| f == FINALIZER));
                 if kept { Ok(()) } else { self.may_release(now, member, key) }
             }
             (Method::Delete, ..) => {
+                super::outputs::is_fenced(&member.name, key, &body)?;
                 let uid = &body["preconditions"]["uid"];
                 let ended = self.record(key).is_none_or(|record| {
                     record.tombstone.is_some() || record.homes.get(&member.name).is_none_or(|home| *uid != *home.uid)
                 });
                 if ended { Ok(()) } else { Err(Violation::at(COPIES, key, format!("{} deletes a home", member.name))) }
             }
-            _ => Ok(()),
+            _ => Err(Violation::at(USERS, key, format!("{} writes it: {:?}", member.name, request.method))),
         }
+    }
+
+    /// A home's object is made anew in the member that becomes the home: the agreed intent, verbatim.
+    pub(super) fn makes_home(&self, member: &MemberName, request: &ApiRequest) -> Result<(), Violation> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let hash = Hash::of(&body["spec"]);
+        let text = |field: &str| body["metadata"][field].as_str().unwrap_or_default();
+        let path = request.path.split('?').next().unwrap_or_default();
+        let agreed = self.agreed.iter().any(|((key, ..), agreed)| {
+            let collection = home_path(key).rsplit_once('/').is_some_and(|(collection, _)| collection == path);
+            collection && *key.name == *text("name") && agreed.hash == hash
+        });
+        if agreed {
+            return Ok(());
+        }
+        Err(Violation::new(USERS, format!("{member} makes {path}/{} of what was never agreed", text("name"))))
+    }
+
+    fn only_finalizers(&self, member: &MemberName, key: &RecordKey, body: &Value) -> Result<(), Violation> {
+        let fields = |value: &Value| -> Vec<String> {
+            value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+        };
+        let known = ["finalizers", "resourceVersion", "uid"];
+        if fields(body) == ["metadata"] && fields(&body["metadata"]).iter().all(|field| known.contains(&field.as_str()))
+        {
+            return Ok(());
+        }
+        Err(Violation::at(USERS, key, format!("{member} writes more than its finalizer: {body}")))
     }
 
     /// The object that goes is no home any more.

@@ -17,6 +17,8 @@ const GROUND: &str = "a delete has its ground in the topology server, read a mom
 const CUT_OFF: &str = "cut off from the topology server, nothing is deleted";
 const OURS: &str = "only what is Hansa's, and of a life that ended, is deleted";
 
+const FENCED: &str = "a delete names uid and resourceVersion";
+
 /// How old the read may be that a deletion rests on. Calls take up to eight seconds in a storm.
 const FRESH_MS: u64 = 10_000;
 
@@ -39,6 +41,7 @@ impl Judge {
                 self.may_remove(now, id, member, key, None)
             }
             (Method::Delete, _) => {
+                is_fenced(&member.name, key, &body)?;
                 let uid = body["preconditions"]["uid"].as_str().unwrap_or_default().to_owned();
                 self.may_remove(now, id, member, key, Some(&uid))
             }
@@ -142,6 +145,16 @@ impl Judge {
         if let Some(output) = spec.and_then(|spec| self.render(key, &spec, member, life, revision)) {
             self.held.insert((key.clone(), life, member.clone(), output.hash));
         }
+    }
+}
+
+/// A deletion names the object that was seen, in the state in which it was seen.
+pub(super) fn is_fenced(member: &MemberName, key: &RecordKey, body: &Value) -> Result<(), Violation> {
+    let named = |field: &str| body["preconditions"][field].as_str().is_some_and(|value| !value.is_empty());
+    if named("uid") && named("resourceVersion") {
+        Ok(())
+    } else {
+        Err(Violation::at(FENCED, key, format!("{member} deletes by name: {}", body["preconditions"])))
     }
 }
 

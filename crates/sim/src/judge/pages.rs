@@ -4,7 +4,7 @@ use super::{Agreed, Judge, Violation};
 use crate::member::Member;
 use crate::users::Users;
 use hansa_ballot::Control;
-use hansa_ledger::cell::{MemberCell, State, StatusCell};
+use hansa_ledger::cell::{Health, MemberCell, State, StatusCell};
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::record::{Body, Placed, PlacedState};
 use hansa_ledger::{Envelope, Page, Record, Slot, Versioned};
@@ -70,7 +70,7 @@ impl Judge {
             Key::Status(member, page) if member == name => {
                 let cell: StatusCell = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
                 for (key, status) in &cell.records {
-                    if status.state == State::Applied {
+                    if status.state == State::Applied && matches!(status.health, Health::Healthy | Health::Unknown) {
                         self.applied.insert((key.clone(), status.incarnation, status.revision, member.clone()));
                     }
                 }
@@ -163,7 +163,7 @@ impl Judge {
                         Some(old) if old.incarnation == new.incarnation => {
                             withdrawn |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
                         }
-                        _ => self.is_born(writer, key, old.map(|old| &**old), new, users)?,
+                        _ => self.is_born(now, writer, key, old.map(|old| &**old), new, users)?,
                     }
                     self.keep_agreed(key, new);
                 }
@@ -195,20 +195,25 @@ impl Judge {
 
     fn is_born(
         &mut self,
+        now: u64,
         writer: &mut Member,
         key: &RecordKey,
         old: Option<&Record>,
         new: &Record,
         users: &Users,
     ) -> Result<(), Violation> {
-        let name = &writer.name;
+        let name = writer.name.clone();
         if self.lives.get(key).is_some_and(|known| new.incarnation <= *known) || new.revision.0 != 1 {
             let what =
                 format!("life {} revision {} after life {:?}", new.incarnation, new.revision, self.lives.get(key));
             return Err(Violation::at(RISES, key, what));
         }
-        if new.homes.keys().collect::<Vec<_>>() != [name] || new.tombstone.is_some() {
+        // One write may carry a birth and the home's leaving, or the end.
+        if new.homes.keys().any(|home| *home != name) || new.homes.is_empty() && stands(now, writer, key, None) {
             return Err(Violation::at(SPEAKS, key, format!("{name} begins a life with homes {:?}", new.homes.keys())));
+        }
+        if new.tombstone.is_some() {
+            self.ends(writer, key, None, users)?;
         }
         if let Some(old) = old {
             if old.tombstone.is_none() {
@@ -220,7 +225,9 @@ impl Judge {
                     now.state == PlacedState::Placed && now.incarnation == new.incarnation
                         || now.state == PlacedState::Withdrawing && now.incarnation == owed.incarnation
                 });
-                if !carried {
+                if *member == name && kept.is_some_and(|kept| kept.state == PlacedState::Gone) {
+                    self.is_gone(now, writer, key, owed.incarnation)?;
+                } else if !carried {
                     return Err(Violation::at(
                         DEBTS,
                         key,
@@ -229,14 +236,23 @@ impl Judge {
                 }
             }
         }
-        self.hear(writer, key, new, users)
+        self.hear(writer, key, true, new, users)
     }
 
     /// The new revision is what a user wrote in the writer's own cluster, and no earlier word than
     /// the last that was heard there.
-    fn hear(&mut self, writer: &Member, key: &RecordKey, new: &Record, users: &Users) -> Result<(), Violation> {
+    ///
+    /// `home`: whether the writer was a home before; one write may carry an edit and the leaving.
+    fn hear(
+        &mut self,
+        writer: &Member,
+        key: &RecordKey,
+        home: bool,
+        new: &Record,
+        users: &Users,
+    ) -> Result<(), Violation> {
         let name = &writer.name;
-        if &new.intent.author != name || !new.homes.contains_key(name) {
+        if &new.intent.author != name || !(home || new.homes.contains_key(name)) {
             return Err(Violation::at(EDITS, key, format!("{name} is no home of its new revision {}", new.revision)));
         }
         let Some(word) = users.last_written(key, name, new.intent.hash) else {
@@ -268,13 +284,13 @@ impl Judge {
             if new.revision < old.revision || old.tombstone.is_some() {
                 return Err(Violation::at(RISES, key, format!("revision {} after {}", new.revision, old.revision)));
             }
-            self.hear(writer, key, new, users)?;
+            self.hear(writer, key, old.homes.contains_key(&writer.name), new, users)?;
         } else if new.intent.hash != old.intent.hash {
             return Err(Violation::at(EDITS, key, format!("another intent under revision {}", new.revision)));
         }
         self.home_changes(now, writer, key, old, new)?;
         match (&old.tombstone, &new.tombstone) {
-            (None, Some(_)) => self.ends(writer, key, old, users)?,
+            (None, Some(_)) => self.ends(writer, key, Some(old), users)?,
             (Some(then), now) if now.as_ref() != Some(then) => {
                 return Err(Violation::at(ENDS, key, "a tombstone is taken back or changed"));
             }
@@ -312,12 +328,8 @@ impl Judge {
                 Some(still) if still == home || member == &name => {}
                 None if moved => {}
                 None if member == &name => {
-                    let standing = writer.look(now, &crate::kinds::home_path(key));
-                    let stands = standing.is_some_and(|object| {
-                        object["metadata"]["uid"] == *home.uid && object["metadata"]["deletionTimestamp"].is_null()
-                    });
                     let restored = self.restored_ms.contains_key(member);
-                    if stands && !restored {
+                    if stands(now, writer, key, Some(&home.uid)) && !restored {
                         return Err(Violation::at(LEAVES, key, format!("{member} stands, and is no home any more")));
                     }
                 }
@@ -331,9 +343,15 @@ impl Judge {
         }
     }
 
-    fn ends(&mut self, writer: &Member, key: &RecordKey, old: &Record, users: &Users) -> Result<(), Violation> {
+    /// A tombstone is written; `old` is what stood before, unless that was an earlier life.
+    fn ends(&mut self, writer: &Member, key: &RecordKey, old: Option<&Record>, users: &Users) -> Result<(), Violation> {
         let name = &writer.name;
-        let own = old.homes.get(name).is_some_and(|home| old.homes.len() == 1 && users.meant_to_delete(&home.uid));
+        let own = match old {
+            Some(old) => {
+                old.homes.get(name).is_some_and(|home| old.homes.len() == 1 && users.meant_to_delete(&home.uid))
+            }
+            None => users.has_deleted(key, name),
+        };
         if own || users.asked_for_the_end(key) {
             self.decided(name, 1, key)
         } else {
@@ -415,10 +433,16 @@ impl Judge {
         let Some(wanted) = ground else {
             return Err(Violation::at(WITHDRAWS, key, format!("placement has selected {withdrawn:?} all along")));
         };
-        let applied =
-            |member: &MemberName| self.applied.contains(&(key.clone(), new.incarnation, new.revision, member.clone()));
-        if let Some(missing) = wanted.iter().find(|member| !applied(member)) {
-            let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {}", new.revision);
+        let (life, revision) = (new.incarnation, new.revision);
+        // What stands in its own member the decider has seen itself; the others have said so.
+        let stood = self
+            .render(key, &spec, name, life, revision)
+            .is_some_and(|output| self.held.contains(&(key.clone(), life, name.clone(), output.hash)));
+        let has = |member: &MemberName| {
+            self.applied.contains(&(key.clone(), life, revision, member.clone())) || (member == name && stood)
+        };
+        if let Some(missing) = wanted.iter().find(|member| !has(member)) {
+            let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {revision}");
             return Err(Violation::at(WITHDRAWS, key, what));
         }
         self.decided(name, withdrawn.len() as u64, key)
@@ -441,6 +465,14 @@ impl Judge {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a federated object stands in a member and is not being deleted: the one with this uid, or
+/// any.
+fn stands(now: u64, member: &mut Member, key: &RecordKey, uid: Option<&str>) -> bool {
+    member.look(now, &crate::kinds::home_path(key)).is_some_and(|object| {
+        uid.is_none_or(|uid| object["metadata"]["uid"] == uid) && object["metadata"]["deletionTimestamp"].is_null()
+    })
 }
 
 pub(super) fn spec_of(record: &Record) -> Option<FederatedSpec> {

@@ -1,7 +1,7 @@
 //! What stands when all is quiet.
 
 use super::{Judge, key_of, life_of};
-use crate::kinds::{KINDS, Kind, homes_path, output_path, outputs_path, type_name};
+use crate::kinds::{KINDS, homes_path, output_path, outputs_path, type_name};
 use crate::member::Member;
 use hansa_ledger::Record;
 use hansa_ledger::lives::{Duty, duty};
@@ -22,7 +22,7 @@ impl Judge {
             .filter_map(|(key, slot)| Some((key.clone(), Record::clone(slot.record()?))))
             .collect();
         for (key, record) in &records {
-            if let Some(why) = self.undecided(key, record, dead_name.as_ref()) {
+            if let Some(why) = self.undecided(record, dead_name.as_ref()) {
                 return Some(format!("{key}: {why}"));
             }
             for (index, member) in members.iter_mut().enumerate() {
@@ -47,7 +47,7 @@ impl Judge {
     }
 
     /// What is still to be decided or acknowledged about a record.
-    fn undecided(&self, key: &RecordKey, record: &Record, dead: Option<&MemberName>) -> Option<String> {
+    fn undecided(&self, record: &Record, dead: Option<&MemberName>) -> Option<String> {
         let waits_for_the_dead = dead.is_some_and(|dead| {
             record.placed.contains_key(dead) || record.homes.contains_key(dead) || record.moving.as_ref() == Some(dead)
         });
@@ -59,8 +59,10 @@ impl Judge {
         }
         let league = self.specs.last()?;
         let spec = super::pages::spec_of(record)?;
-        let wanted = hansa_place::placed(league, &spec.placement).map(|placed| placed.members).unwrap_or_default();
         let placed: BTreeSet<MemberName> = record.placed_members().cloned().collect();
+        // A placement that is refused places nothing, and takes nothing away.
+        let wanted =
+            hansa_place::placed(league, &spec.placement).map_or_else(|_| placed.clone(), |placed| placed.members);
         // Who decides on withdrawals may be the dead one.
         let ok = if dead.is_some() { placed.is_superset(&wanted) } else { placed == wanted };
         if !ok {
@@ -71,7 +73,7 @@ impl Judge {
                 record.placed.iter().find(|(_, placed)| placed.state == hansa_ledger::record::PlacedState::Withdrawing);
             waiting.map(|(member, _)| format!("{member} is withdrawing"))
         })
-        .filter(|_| dead.is_none() && Kind::of(&key.type_name).version == "v1")
+        .filter(|_| dead.is_none())
     }
 
     /// What is wrong with a record's output in a member.
@@ -80,12 +82,21 @@ impl Judge {
             return None;
         }
         let spec = super::pages::spec_of(record)?;
-        let output = self.render(key, &spec, &member.name, record.incarnation, record.revision)?;
+        // What users paused is left as it is. (A home that they could unpause it in may be gone.)
+        if spec.paused {
+            return None;
+        }
+        let mut output = self.render(key, &spec, &member.name, record.incarnation, record.revision)?;
         let Some(live) = member.look(now, &output_path(key)) else {
             return Some("its output is missing".to_owned());
         };
         if life_of(&live) != Some(record.incarnation) {
             return Some(format!("its output is of life {:?}, not {}", life_of(&live), record.incarnation));
+        }
+        if is_scaled_by_another(&live)
+            && let Some(spec) = output.object["spec"].as_object_mut()
+        {
+            spec.remove("replicas");
         }
         if let Some(path) = difference(&output.object, &live, "") {
             return Some(format!("its output differs from what is rendered at {path}"));
@@ -139,6 +150,19 @@ impl Judge {
                 if dead.is_some() {
                     continue;
                 }
+                let spec = record.and_then(super::pages::spec_of);
+                let placement = spec.as_ref().and_then(|spec| {
+                    Some(
+                        hansa_place::placed(self.specs.last()?, &spec.placement)
+                            .map(|placed| !placed.members.is_empty()),
+                    )
+                });
+                if agreed && placement.is_some_and(|placed| condition("Scheduled") != Some(placed == Ok(true))) {
+                    return Some(format!("{key} says Scheduled={:?}, and is not", condition("Scheduled")));
+                }
+                if spec.is_some_and(|spec| spec.paused) {
+                    continue;
+                }
                 let whole = object["status"]["observedGeneration"] == object["metadata"]["generation"];
                 if agreed && (condition("Propagated") != Some(true) || !whole) {
                     return Some(format!(
@@ -157,6 +181,19 @@ impl Judge {
         }
         None
     }
+}
+
+/// Whether the scale is left to another manager: one that is not a person's tool holds it, and Hansa
+/// does not.
+fn is_scaled_by_another(live: &Value) -> bool {
+    let holders: Vec<&str> = live["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry["fieldsV1"]["f:spec"]["f:replicas"].is_object())
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
+    !holders.is_empty() && holders.iter().all(|holder| *holder != "hansa" && !holder.starts_with("kubectl"))
 }
 
 /// Where the rendered object is not in the live one.

@@ -204,6 +204,7 @@ impl World {
         let Some(object) = self.members[member].look(now, &home_path(key)) else { return };
         self.ask(member, &format!("deletes {key}"), &Request::delete(&home_path(key)));
         self.users.deleted.insert(object["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
+        self.users.deleted_in.insert((key.clone(), self.members[member].name.clone()));
     }
 
     fn request(&mut self, member: usize, key: &RecordKey, action: &str) {

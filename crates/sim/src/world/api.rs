@@ -186,13 +186,23 @@ impl World {
     pub(super) fn tick(&mut self, member: usize) {
         let now = self.now;
         let here = &mut self.members[member];
-        here.ticking = false;
+        if here.ticks_ms.is_none_or(|due| due > now) {
+            // It was put forward, and has happened.
+            return;
+        }
+        here.ticks_ms = None;
         let next = here.core.tick(Member::time(now));
         self.after_change(member);
         if let Some(next) = next {
-            let here = &mut self.members[member];
-            here.ticking = true;
-            let at = now + next.saturating_sub(Member::time(now)).max(1);
+            self.tick_at(member, now + next.saturating_sub(Member::time(now)).max(1));
+        }
+    }
+
+    /// Calls the controllers of an API server at this time, if not before.
+    pub(crate) fn tick_at(&mut self, member: usize, at: u64) {
+        let here = &mut self.members[member];
+        if here.ticks_ms.is_none_or(|due| due > at) {
+            here.ticks_ms = Some(at);
             self.at(at, Due::Tick(member));
         }
     }
@@ -204,8 +214,6 @@ impl World {
         if touched.is_empty() {
             return;
         }
-        let tick = !here.ticking;
-        here.ticking = true;
         let mut polls = Vec::new();
         for (id, process) in self.processes.iter_mut().filter(|(_, process)| process.member == member) {
             for (act, watching) in &mut process.watches {
@@ -219,9 +227,7 @@ impl World {
                 }
             }
         }
-        if tick {
-            self.after(1, Due::Tick(member));
-        }
+        self.tick_at(member, self.now + 1);
         for (id, act) in polls {
             self.after(1, Due::Poll(id, act));
         }

@@ -137,7 +137,7 @@ impl World {
         let now = self.now;
         self.judge.restored(now, &mut self.members[member]);
         let pause = self.random.within(1..5_000);
-        self.after(1, Due::Tick(member));
+        self.tick_at(member, self.now + 1);
         self.after(pause, Due::Heal(Heal::Start(member)));
     }
 

@@ -5,6 +5,7 @@ use crate::judge::Violation;
 use crate::member::Reach;
 use crate::process::ProcessId;
 use bytes::Bytes;
+use hansa_ledger::keys::{self, Key};
 use hansa_ledger::{Swap, Version};
 use hansa_operator::{ActId, Event, TopoAnswer, TopoRequest};
 use std::collections::BTreeMap;
@@ -163,6 +164,7 @@ impl World {
         if let Swap::Committed(version) = &swap {
             let here = &mut self.members[writer];
             let name = here.name.clone();
+            here.writes += u64::from(!matches!(keys::parse(key), Key::Cell(_)));
             let told = self.judge.committed(self.now, here, key, before.as_ref(), &value, &self.users)?;
             self.tell("topo", format!("{name} writes {key} at {version}{told}"));
             self.tell_changes();
