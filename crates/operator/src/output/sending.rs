@@ -94,6 +94,10 @@ impl Operator {
         if work.migrate && object.live.is_some() {
             return Some((OutputCall::Migrate, ApiRequest::get(path)));
         }
+        // Of an object that is made anew nobody else holds anything yet.
+        if object.live.is_none() && matches!(work.look, Some(Look::Nothing)) {
+            work.yielded.clear();
+        }
         let mut body = rendered.object;
         for field in &work.yielded {
             hansa_render::drop_path(&mut body, field);
