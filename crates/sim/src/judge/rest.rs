@@ -63,8 +63,9 @@ impl Judge {
         // A placement that is refused places nothing, and takes nothing away.
         let wanted =
             hansa_place::placed(league, &spec.placement).map_or_else(|_| placed.clone(), |placed| placed.members);
-        // Who decides on withdrawals may be the dead one.
-        let ok = if dead.is_some() { placed.is_superset(&wanted) } else { placed == wanted };
+        // Who decides on withdrawals may be the dead one; and members that leave a paused object as it
+        // is do not report its newest revision, for which a withdrawal waits.
+        let ok = if dead.is_some() || spec.paused { placed.is_superset(&wanted) } else { placed == wanted };
         if !ok {
             return Some(format!("placement selects {wanted:?}, and {placed:?} are placed"));
         }
