@@ -8,7 +8,7 @@ use crate::writer::Pen;
 use hansa_ballot::{Control, FederationHome, Standing};
 use hansa_ledger::swap::Settled;
 use hansa_ledger::{Envelope, Swap, keys};
-use hansa_model::{Era, FederationSpec, Hash, LeagueId, TypeName};
+use hansa_model::{Era, FederationSpec, Hash, LeagueId, Member, MemberName, TypeName};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,9 @@ pub(crate) struct Federations {
     flight: Option<(LeagueId, Control)>,
     /// Confirmations that wait to be written: the set, and who gave it.
     confirmations: BTreeMap<Hash, String>,
+    /// The control document that the topology server shows, while it is not known whether it is this
+    /// member's league, or known that it is not.
+    shown: Option<(LeagueId, Era, Control)>,
 }
 
 #[derive(Debug)]
@@ -31,7 +34,17 @@ struct Seen {
     hash: Hash,
     raw: Arc<RawValue>,
     errors: Vec<String>,
+    /// The league that its status names: this member has been in it.
+    pinned: Option<LeagueId>,
+    /// Hansa made it, after the spec in its home.
+    mirror: bool,
 }
+
+/// How many members that are not ready are named: what the CRD takes.
+const MAX_NOT_READY: usize = 256;
+
+/// The label of the Federation that Hansa keeps in members where the spec has not its home.
+pub(crate) const MIRROR_LABEL: &str = "hansa.dev/mirror";
 
 impl Operator {
     pub(crate) fn federation_seen(&mut self, object: &Value) {
@@ -48,6 +61,8 @@ impl Operator {
             hash: Hash::of(spec),
             raw: Arc::from(raw),
             errors,
+            pinned: serde_json::from_value(object["status"]["league"].clone()).ok(),
+            mirror: object["metadata"]["labels"][MIRROR_LABEL].is_string(),
         };
         self.federations.seen.insert(name, seen);
         self.own_seen("federations", object);
@@ -66,6 +81,36 @@ impl Operator {
         if !self.topology.is_loaded() || self.topology.control.is_busy() || !self.is_synced(&FeedId::Federation) {
             return;
         }
+        if let Some((league, era, control)) = self.federations.shown.take() {
+            return self.meet_control(league, era, control);
+        }
+        self.show_federations();
+    }
+
+    /// Takes the control document that the topology server shows for this member's, unless its
+    /// Federation names another league: a topology server that was swapped, or began anew, is no
+    /// reason to follow other people's spec, or to found the league once more.
+    fn meet_control(&mut self, id: LeagueId, era: Era, control: Control) {
+        if !self.is_synced(&FeedId::Federation) {
+            self.federations.shown = Some((id, era, control));
+            return;
+        }
+        match self.federations.seen.values().filter_map(|seen| seen.pinned).find(|pinned| *pinned != id) {
+            Some(pinned) if self.league.is_none() => {
+                let message = format!(
+                    "the topology server holds league {}, and this member belongs to league {}: nothing is done here; name this league's own topology server, or another prefix in it",
+                    id.label(),
+                    pinned.label()
+                );
+                self.log(Level::Error, None, message);
+                self.federations.shown = Some((id, era, control));
+                self.show_federations();
+            }
+            _ => self.turn_control(id, era, control),
+        }
+    }
+
+    fn show_federations(&mut self) {
         let names: Vec<Arc<str>> = self.federations.seen.keys().cloned().collect();
         let mut write = None;
         for name in &names {
@@ -78,8 +123,20 @@ impl Operator {
                 generation: seen.generation,
                 hash: seen.hash,
             };
-            let (agreed, reason, message) = if let Some(error) = seen.errors.first() {
+            let mirrored = control.filter(|control| seen.mirror && control.home.member != self.config.member);
+            let spec = mirrored.map(|control| serde_json::from_str::<Value>(control.spec.get()).unwrap_or_default());
+            let shown = self.federations.shown.as_ref().map(|(id, ..)| *id);
+            let (agreed, reason, message) = if let Some(control) = mirrored {
+                ("True", "Mirror", mirror_message(&control.home.member))
+            } else if let Some(error) = seen.errors.first() {
                 ("False", "Invalid", error.clone())
+            } else if let (Some(pinned), None) = (seen.pinned, control) {
+                let found = shown.map_or_else(|| "none".to_owned(), |shown| format!("league {}", shown.label()));
+                let message = format!(
+                    "this member belongs to league {}, and the topology server holds {found}: nothing is done here; bring back this league's topology server, or, to begin anew on purpose, delete this object and make it again",
+                    pinned.label()
+                );
+                ("False", "AnotherLeague", message)
             } else {
                 match (standing, control) {
                     (Standing::Founds, _) if write.is_none() => {
@@ -115,15 +172,15 @@ impl Operator {
                     ),
                 }
             };
-            let status = self.federation_status(seen.generation, agreed, reason, &message);
-            self.keep_own(OwnName::new("federations", name), None, Some(status));
+            let status = self.federation_status(seen.generation, seen.pinned, agreed, reason, &message);
+            self.keep_own(OwnName::new("federations", name), spec, Some(status));
         }
         if names.is_empty()
             && let Some(league) = &self.league
         {
             let spec = serde_json::from_str::<Value>(league.control.spec.get()).unwrap_or_default();
-            let message = format!("read-only: the spec has its home in member {}", league.control.home.member);
-            let status = self.federation_status(1, "True", "Mirror", &message);
+            let message = mirror_message(&league.control.home.member);
+            let status = self.federation_status(1, None, "True", "Mirror", &message);
             self.keep_own(OwnName::new("federations", "league"), Some(spec), Some(status));
         }
         if write.is_none()
@@ -139,15 +196,33 @@ impl Operator {
         }
     }
 
-    fn federation_status(&self, observed: u64, agreed: &str, reason: &str, message: &str) -> Value {
+    fn federation_status(
+        &self,
+        observed: u64,
+        pinned: Option<LeagueId>,
+        agreed: &str,
+        reason: &str,
+        message: &str,
+    ) -> Value {
         let mut status = json!({
             "observedGeneration": observed,
             "conditions": [self.condition("Agreed", agreed, reason, message, observed)],
         });
+        if let Some(pinned) = pinned {
+            status["league"] = json!(pinned);
+        }
         if let Some(league) = &self.league {
             status["league"] = json!(league.id);
             status["generation"] = json!(league.control.generation);
             status["era"] = json!(league.era);
+            status["home"] = json!(league.control.home.member);
+            let ready = |member: &&Member| self.member_status(&member.name)["ready"] == true;
+            let (well, others): (Vec<_>, Vec<_>) = league.spec.members.iter().partition(ready);
+            let mut members = json!({"total": league.spec.members.len(), "ready": well.len()});
+            if !others.is_empty() {
+                members["notReady"] = others.iter().take(MAX_NOT_READY).map(|member| json!(member.name)).collect();
+            }
+            status["members"] = members;
         }
         status
     }
@@ -198,7 +273,7 @@ impl Operator {
 
     pub(crate) fn control_seen(&mut self, envelope: &Envelope, body: &[u8]) {
         match Control::from_slice(body) {
-            Ok(control) => self.turn_control(envelope.league, envelope.era, control),
+            Ok(control) => self.meet_control(envelope.league, envelope.era, control),
             Err(error) => self.log(Level::Error, None, error.to_string()),
         }
     }
@@ -267,4 +342,8 @@ impl Operator {
             }
         }
     }
+}
+
+fn mirror_message(home: &MemberName) -> String {
+    format!("read-only: the spec has its home in member {home}, edit it there")
 }

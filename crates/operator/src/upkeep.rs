@@ -5,6 +5,7 @@
 use crate::classify::classify;
 use crate::events::{Regarding, tidings};
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
+use crate::league::MIRROR_LABEL;
 use crate::machine::{FeedId, Operator, Purpose};
 use crate::observed::{MANAGER, status_hash};
 use crate::sealing::Untrusted;
@@ -111,7 +112,11 @@ impl Operator {
         if let Some(spec) = &own.wanted_spec
             && own.spec != Some(Hash::of(spec))
         {
-            let body = json!({"apiVersion": API_VERSION, "kind": name.kind(), "metadata": {"name": &*name.name}, "spec": spec});
+            let mut metadata = json!({"name": &*name.name});
+            if name.plural == "federations" {
+                metadata["labels"] = json!({MIRROR_LABEL: "true"});
+            }
+            let body = json!({"apiVersion": API_VERSION, "kind": name.kind(), "metadata": metadata, "spec": spec});
             own.busy = true;
             let call = UpkeepCall::Spec(Hash::of(spec));
             let request = ApiRequest::write(
@@ -200,6 +205,7 @@ impl Operator {
             }
             self.keep_own(OwnName::new("members", member.name.as_str()), Some(spec), Some(status));
         }
+        self.judge_federations();
     }
 
     /// For how long a member has said nothing, on this operator's own clock.
@@ -216,7 +222,7 @@ impl Operator {
         self.silent_ms(member) < 3 * self.config.heartbeat_ms + 2_000
     }
 
-    fn member_status(&self, member: &MemberName) -> Value {
+    pub(crate) fn member_status(&self, member: &MemberName) -> Value {
         let own = member == &self.config.member;
         let cell = if own {
             Some(&self.topology.cell.cell)
