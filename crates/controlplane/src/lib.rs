@@ -179,6 +179,43 @@ impl Etcd {
     }
 }
 
+/// Someone whom the API server knows by a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user's name.
+    pub name: String,
+    /// The bearer token.
+    pub token: String,
+    /// `system:masters` may do everything; without groups a user may do what RBAC objects say.
+    pub groups: Vec<String>,
+}
+
+impl User {
+    /// A user of that name with the token `token-of-NAME` and no rights.
+    pub fn named(name: &str) -> Self {
+        User { name: name.to_owned(), token: format!("token-of-{name}"), groups: Vec::new() }
+    }
+
+    /// The administrator whom every cluster has.
+    fn admin() -> Self {
+        User { token: "token-of-the-admin".to_owned(), groups: vec!["system:masters".to_owned()], ..User::named(ADMIN) }
+    }
+}
+
+/// The name of the user who may do everything.
+pub const ADMIN: &str = "admin";
+
+/// What a cluster has beside the usual.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Users beside [`ADMIN`], with a kubeconfig each ([`Cluster::kubeconfig_of`]).
+    pub users: Vec<User>,
+    /// Arguments for kube-apiserver, after the usual ones.
+    pub api_server: Vec<String>,
+    /// Arguments for kube-controller-manager, after the usual ones.
+    pub controllers: Vec<String>,
+}
+
 /// A real kube-apiserver with an etcd of its own.
 #[derive(Debug)]
 pub struct Cluster {
@@ -186,12 +223,16 @@ pub struct Cluster {
     pub name: String,
     /// The kubeconfig of an administrator.
     pub kubeconfig: PathBuf,
+    // The processes in the order in which they end, so that none complains about those it needs.
+    /// The controllers, when they were asked for.
+    pub controllers: Option<Process>,
     /// The API server.
     pub api_server: Process,
     /// Its etcd.
     pub etcd: Etcd,
-    /// The controllers, when they were asked for.
-    pub controllers: Option<Process>,
+    folder: PathBuf,
+    port: u16,
+    options: Options,
 }
 
 impl Cluster {
@@ -200,44 +241,62 @@ impl Cluster {
     /// # Errors
     /// When a process cannot be started.
     pub fn start(folder: &Path, name: &str) -> Result<Self> {
+        Cluster::start_with(folder, name, Options::default())
+    }
+
+    /// The same with users and arguments of one's own.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub fn start_with(folder: &Path, name: &str, options: Options) -> Result<Self> {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder)?;
-        let at = |file: &str| folder.join(file).display().to_string();
+        let [port] = free_ports()?;
+        write_files(&folder, name, port, &options)?;
         let etcd = Etcd::start(&folder, "etcd", false)?;
-        let [secure] = free_ports()?;
-        let serving = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-        std::fs::write(at("serving.crt"), serving.cert.pem())?;
-        std::fs::write(at("serving.key"), serving.signing_key.serialize_pem())?;
-        let accounts = rcgen::KeyPair::generate()?;
-        std::fs::write(at("accounts.key"), accounts.serialize_pem())?;
-        std::fs::write(at("accounts.pub"), accounts.public_key_pem())?;
-        std::fs::write(at("tokens.csv"), "token-of-the-admin,admin,admin,system:masters\n")?;
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": name,
-            "clusters": [{"name": name, "cluster": {
-                "server": format!("https://127.0.0.1:{secure}"),
-                "certificate-authority-data": STANDARD.encode(serving.cert.pem()),
-            }}],
-            "users": [{"name": "admin", "user": {"token": "token-of-the-admin"}}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": "admin"}}],
-        });
-        std::fs::write(at("kubeconfig"), kubeconfig.to_string())?;
-        let arguments = [
-            format!("--etcd-servers=http://{}", etcd.address),
-            "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={secure}"),
-            format!("--tls-cert-file={}", at("serving.crt")),
-            format!("--tls-private-key-file={}", at("serving.key")),
-            format!("--token-auth-file={}", at("tokens.csv")),
-            "--authorization-mode=RBAC".to_owned(),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", at("accounts.pub")),
-            format!("--service-account-signing-key-file={}", at("accounts.key")),
-            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-        ];
-        let api_server = Process::start(&binaries()?.join("kube-apiserver"), "kube-apiserver", &arguments, &folder)?;
-        let kubeconfig = folder.join("kubeconfig");
-        Ok(Cluster { name: name.to_owned(), kubeconfig, api_server, etcd, controllers: None })
+        let api_server = start_api_server(&folder, port, &etcd, &options)?;
+        let kubeconfig = kubeconfig_of(&folder, ADMIN);
+        Ok(Cluster { name: name.to_owned(), kubeconfig, controllers: None, api_server, etcd, folder, port, options })
+    }
+
+    /// Where its files are: logs (`NAME.log`), keys, etcd's data (`etcd`).
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The kubeconfig of a user.
+    pub fn kubeconfig_of(&self, user: &str) -> PathBuf {
+        kubeconfig_of(&self.folder, user)
+    }
+
+    /// `kubectl` as a user, with its caches in the cluster's folder.
+    ///
+    /// # Errors
+    /// When the binaries are nowhere.
+    pub fn kubectl(&self, user: &str) -> Result<Command> {
+        kubectl(&self.kubeconfig_of(user), &self.folder)
+    }
+
+    /// Ends the API server at once, as `kill -9` does.
+    pub fn kill_api_server(&mut self) {
+        self.api_server.kill();
+    }
+
+    /// Starts etcd and the API server again where they do not run: on the same port for clients,
+    /// with what etcd's folder holds now.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub fn start_again(&mut self) -> Result<()> {
+        if !self.etcd.process.is_running() {
+            self.etcd = Etcd::start(&self.folder, "etcd", false)?;
+            // An API server keeps to the etcd that it was started with.
+            self.api_server.kill();
+        }
+        if !self.api_server.is_running() {
+            self.api_server = start_api_server(&self.folder, self.port, &self.etcd, &self.options)?;
+        }
+        Ok(())
     }
 
     /// A client with all rights.
@@ -254,10 +313,18 @@ impl Cluster {
     /// # Errors
     /// When it ended, or takes too long.
     pub async fn ready(&mut self) -> Result<()> {
+        self.serves("/readyz").await
+    }
+
+    /// Waits until the API server answers a path well: one of an object that others make, too.
+    ///
+    /// # Errors
+    /// When a process ended, or it takes too long.
+    pub async fn serves(&mut self, path: &str) -> Result<()> {
         let deadline = Instant::now() + READY;
         let client = self.client().await?;
         loop {
-            let request = http::Request::get("/readyz").body(Body::empty())?;
+            let request = http::Request::get(path).body(Body::empty())?;
             if let Ok(response) = client.send(request).await {
                 let status = response.status();
                 let _ = response.into_body().collect().await;
@@ -265,10 +332,15 @@ impl Cluster {
                     return Ok(());
                 }
             }
-            if !self.api_server.is_running() || Instant::now() > deadline {
-                bail!("the API server of {} does not start: {}", self.name, self.api_server.tail());
+            let late = Instant::now() > deadline;
+            let processes = [Some(&mut self.etcd.process), Some(&mut self.api_server), self.controllers.as_mut()];
+            for process in processes.into_iter().flatten() {
+                if late || !process.is_running() {
+                    let why = if late { "in time" } else { "and a process ended" };
+                    bail!("the API server of {} does not serve {path} {why}: {}", self.name, process.tail());
+                }
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -277,18 +349,81 @@ impl Cluster {
     /// # Errors
     /// When they cannot be started.
     pub fn start_controllers(&mut self) -> Result<()> {
-        let folder = self.kubeconfig.parent().context("the kubeconfig lies in a folder")?;
-        let arguments = [
+        let at = |file: &str| self.folder.join(file).display().to_string();
+        let mut arguments = vec![
             format!("--kubeconfig={}", self.kubeconfig.display()),
-            format!("--service-account-private-key-file={}", folder.join("accounts.key").display()),
-            format!("--root-ca-file={}", folder.join("serving.crt").display()),
+            format!("--service-account-private-key-file={}", at("accounts.key")),
+            format!("--root-ca-file={}", at("serving.crt")),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
             "--kube-api-qps=500".to_owned(),
             "--kube-api-burst=1000".to_owned(),
         ];
+        arguments.extend_from_slice(&self.options.controllers);
         let program = binaries()?.join("kube-controller-manager");
-        self.controllers = Some(Process::start(&program, "kube-controller-manager", &arguments, folder)?);
+        self.controllers = Some(Process::start(&program, "kube-controller-manager", &arguments, &self.folder)?);
         Ok(())
     }
+}
+
+/// `kubectl` with a kubeconfig, its caches in a folder.
+///
+/// # Errors
+/// When the binaries are nowhere.
+pub fn kubectl(kubeconfig: &Path, folder: &Path) -> Result<Command> {
+    let mut command = Command::new(binaries()?.join("kubectl"));
+    command.arg("--kubeconfig").arg(kubeconfig).arg("--cache-dir").arg(folder.join("kubectl-cache"));
+    // What the one who runs the tests prefers is not looked at.
+    command.env("KUBERC", "off").env_remove("KUBECONFIG");
+    Ok(command)
+}
+
+fn kubeconfig_of(folder: &Path, user: &str) -> PathBuf {
+    if user == ADMIN { folder.join("kubeconfig") } else { folder.join(format!("kubeconfig-{user}")) }
+}
+
+/// Keys, certificates, tokens and kubeconfigs.
+fn write_files(folder: &Path, name: &str, port: u16, options: &Options) -> Result<()> {
+    let serving = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+    std::fs::write(folder.join("serving.crt"), serving.cert.pem())?;
+    std::fs::write(folder.join("serving.key"), serving.signing_key.serialize_pem())?;
+    let accounts = rcgen::KeyPair::generate()?;
+    std::fs::write(folder.join("accounts.key"), accounts.serialize_pem())?;
+    std::fs::write(folder.join("accounts.pub"), accounts.public_key_pem())?;
+    let mut tokens = String::new();
+    for user in std::iter::once(&User::admin()).chain(&options.users) {
+        let User { name: user_name, token, groups } = user;
+        tokens.push_str(&format!("{token},{user_name},{user_name},\"{}\"\n", groups.join(",")));
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": name,
+            "clusters": [{"name": name, "cluster": {
+                "server": format!("https://127.0.0.1:{port}"),
+                "certificate-authority-data": STANDARD.encode(serving.cert.pem()),
+            }}],
+            "users": [{"name": user_name, "user": {"token": token}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": user_name}}],
+        });
+        std::fs::write(kubeconfig_of(folder, user_name), kubeconfig.to_string())?;
+    }
+    std::fs::write(folder.join("tokens.csv"), tokens)?;
+    Ok(())
+}
+
+fn start_api_server(folder: &Path, port: u16, etcd: &Etcd, options: &Options) -> Result<Process> {
+    let at = |file: &str| folder.join(file).display().to_string();
+    let mut arguments = vec![
+        format!("--etcd-servers=http://{}", etcd.address),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--tls-cert-file={}", at("serving.crt")),
+        format!("--tls-private-key-file={}", at("serving.key")),
+        format!("--token-auth-file={}", at("tokens.csv")),
+        "--authorization-mode=RBAC".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", at("accounts.pub")),
+        format!("--service-account-signing-key-file={}", at("accounts.key")),
+        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+    ];
+    arguments.extend_from_slice(&options.api_server);
+    Process::start(&binaries()?.join("kube-apiserver"), "kube-apiserver", &arguments, folder)
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::audit::{Audit, Write};
+use super::random::Random;
 use super::store::{Change, Object, ResourceId};
 use super::time::Millis;
 use super::{Config, Core};
@@ -97,6 +98,8 @@ impl Core {
             return Ok(core);
         }
         let mut core = Core::empty(config, now);
+        // A seed that was given again must not give the uids again that are in the snapshot.
+        core.random = Random::new(core.random.bits() ^ snapshot.version);
         core.audit.users = snapshot.audit.users;
         let mut objects = Vec::with_capacity(snapshot.objects.len());
         for (resource, revision, version, body) in snapshot.objects {

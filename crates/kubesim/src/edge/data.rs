@@ -28,6 +28,23 @@ const KEPT_WRITES: i64 = 5000;
 /// The format of the file, for readers to come.
 const FORMAT: &str = "1";
 
+/// Why a file cannot be opened.
+#[derive(Debug)]
+pub enum Fault {
+    /// SQLite says so.
+    Sqlite(rusqlite::Error),
+    /// Its pages do not fit together; SQLite's words.
+    Pages(String),
+    /// Another format than [`FORMAT`].
+    Format(String),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Fault::Sqlite(error)
+    }
+}
+
 /// An open data file.
 pub struct DataFile {
     connection: Connection,
@@ -48,7 +65,11 @@ pub struct Memory {
 
 impl DataFile {
     /// Opens or makes the file, for this process alone.
-    pub fn open(path: &Path) -> rusqlite::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When the file is in use, damaged, or of a newer format.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             // A folder that cannot be made shows when the file is opened.
             let _ = std::fs::create_dir_all(folder);
@@ -57,10 +78,20 @@ impl DataFile {
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        // What a crash left half-written at the end of the log, SQLite drops: nobody was told of it.
+        // Anything else that is not whole must show now, not as an object that is silently missing.
+        let fault: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if fault != "ok" {
+            return Err(Fault::Pages(fault));
+        }
         connection.execute_batch(SCHEMA)?;
         let oldest: i64 = connection.query_row("SELECT COALESCE(MAX(number), 0) FROM writes", [], |row| row.get(0))?;
         connection.execute("DELETE FROM writes WHERE number <= ?", [oldest - KEPT_WRITES])?;
-        Ok(DataFile { connection })
+        let file = DataFile { connection };
+        match file.meta("format")? {
+            Some(format) if format != FORMAT => Err(Fault::Format(format)),
+            _ => Ok(file),
+        }
     }
 
     fn meta(&self, name: &str) -> rusqlite::Result<Option<String>> {

@@ -35,7 +35,7 @@ use crate::core::access::Rule;
 use crate::core::http::User;
 use crate::core::{Config, Core};
 use certificates::Authority;
-use data::DataFile;
+use data::{DataFile, Fault};
 use hub::Hub;
 
 /// Someone who may come with a token.
@@ -103,14 +103,22 @@ pub enum EdgeError {
         #[source]
         source: rusqlite::Error,
     },
-    /// The data file holds what is no object.
-    #[error("the data file {} is damaged", path.display())]
+    /// The data file is not whole, or holds what is no object.
+    #[error("the data file {} is damaged; restore it from a copy, or move it away to begin anew", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: crate::core::Damaged,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The data file is of another release.
+    #[error("the data file {} has format {format}, which this release does not know; use the newer release that wrote it", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the file says.
+        format: String,
     },
     /// The kubeconfig cannot be written.
     #[error("cannot write the kubeconfig {}", path.display())]
@@ -127,6 +135,21 @@ pub enum EdgeError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
+}
+
+impl EdgeError {
+    fn of_file(path: &Path, fault: Fault) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let path = path.to_owned();
+        match fault {
+            Fault::Sqlite(source) if matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) => {
+                EdgeError::Damaged { path, source: source.into() }
+            }
+            Fault::Sqlite(source) => EdgeError::Data { path, source },
+            Fault::Pages(why) => EdgeError::Damaged { path, source: why.into() },
+            Fault::Format(format) => EdgeError::Format { path, format },
+        }
+    }
 }
 
 /// A server that runs.
@@ -169,9 +192,8 @@ impl Running {
 pub async fn serve(options: Options) -> Result<Running, EdgeError> {
     let (file, memory) = match &options.data {
         Some(path) => {
-            let of_data = |source| EdgeError::Data { path: path.clone(), source };
-            let file = DataFile::open(path).map_err(of_data)?;
-            let memory = file.memory().map_err(of_data)?;
+            let file = DataFile::open(path).map_err(|fault| EdgeError::of_file(path, fault))?;
+            let memory = file.memory().map_err(|error| EdgeError::of_file(path, Fault::Sqlite(error)))?;
             (Some(file), memory)
         }
         None => (None, data::Memory::default()),
@@ -198,8 +220,10 @@ pub async fn serve(options: Options) -> Result<Running, EdgeError> {
         config.access.add_token(&token, user);
         users.push((account.name.clone(), token));
     }
-    let core = Core::restore(config, hub::wall_clock(), memory.snapshot)
-        .map_err(|source| EdgeError::Damaged { path: options.data.clone().unwrap_or_default(), source })?;
+    let core = Core::restore(config, hub::wall_clock(), memory.snapshot).map_err(|source| EdgeError::Damaged {
+        path: options.data.clone().unwrap_or_default(),
+        source: source.into(),
+    })?;
     if let (Some(file), Some(path)) = (&file, &options.data) {
         file.remember(&authority, &admin_token, address.port())
             .map_err(|source| EdgeError::Data { path: path.clone(), source })?;
