@@ -393,7 +393,9 @@ fn write_files(folder: &Path, name: &str, port: u16, options: &Options) -> Resul
     let mut tokens = String::new();
     for user in std::iter::once(&User::admin()).chain(&options.users) {
         let User { name: user_name, token, groups } = user;
-        tokens.push_str(&format!("{token},{user_name},{user_name},\"{}\"\n", groups.join(",")));
+        // An empty fourth column would be a group without a name.
+        let groups = if groups.is_empty() { String::new() } else { format!(",\"{}\"", groups.join(",")) };
+        tokens.push_str(&format!("{token},{user_name},{user_name}{groups}\n"));
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": name,
             "clusters": [{"name": name, "cluster": {

@@ -55,13 +55,13 @@ fn kubesim_answers_as_a_real_control_plane() -> Result<()> {
 
     let began = Instant::now();
     // Held to the end, and dropped (which ends the processes) on a panic as well.
-    let real = ControlPlane::start()?;
-    let second = if std::env::var_os("BATTERY_ITSELF").is_some() { Some(ControlPlane::start()?) } else { None };
+    let mut real = ControlPlane::start()?;
+    let mut second = if std::env::var_os("BATTERY_ITSELF").is_some() { Some(ControlPlane::start()?) } else { None };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let differences = runtime.block_on(async {
         real.ready().await?;
         let kubesim = edge::serve(options()).await?;
-        let other = match &second {
+        let other = match &mut second {
             Some(second) => {
                 second.ready().await?;
                 second.kubeconfig()
