@@ -25,6 +25,8 @@ pub struct Reply {
     pub message: String,
     /// What it found: from the status, or from the Secret beside the Request.
     pub result: Option<Value>,
+    /// It is not carried out yet: the Request stays, and the message says what it waits for.
+    pub waits: bool,
 }
 
 /// What an action is about: an object, or the league.
@@ -72,6 +74,9 @@ pub async fn ask(cluster: &Cluster, spec: &RequestSpec, patience: Duration) -> a
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; the request is withdrawn, and may have been carried out")),
     };
     drop(progress);
+    if let Ok(Reply { waits: true, .. }) = &answered {
+        return answered;
+    }
     let uid = &made["metadata"]["uid"];
     let withdrawal = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
     // The operator removes answered requests in the end: a failure here is not the user's concern.
@@ -84,7 +89,8 @@ async fn answer(cluster: &Cluster, request: &Resource, patience: Duration) -> an
         None => Some(None),
         Some(object) => {
             let status: RequestStatus = serde_json::from_value(object["status"].clone()).unwrap_or_default();
-            (status.phase != Phase::Pending).then_some(Some(status))
+            // What waits for something says so, and is carried out when that has come.
+            (status.phase != Phase::Pending || status.message.is_some()).then_some(Some(status))
         }
     };
     let status = match cluster.until(request, Instant::now() + patience, judge).await? {
@@ -103,7 +109,7 @@ async fn answer(cluster: &Cluster, request: &Resource, patience: Duration) -> an
         Some(name) => Some(secret(cluster, request.namespace(), name).await?),
         None => status.result,
     };
-    Ok(Reply { message, result })
+    Ok(Reply { message, result, waits: status.phase == Phase::Pending })
 }
 
 async fn secret(cluster: &Cluster, namespace: &str, name: &str) -> anyhow::Result<Value> {

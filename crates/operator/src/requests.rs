@@ -15,8 +15,11 @@ use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey, Takeover};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// How long a request may wait for others before it is answered with what it waits for.
+/// How long a request may wait for others before it says what it waits for.
 const PATIENCE_MS: u64 = 30_000;
+
+/// How long an answered request is left for its user to read.
+const KEPT_MS: u64 = 600_000;
 
 /// What is asked, read from the object.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,12 +43,16 @@ struct Open {
     failures: u32,
     /// The change that it wanted was handed to the page.
     sent: bool,
+    /// What its status says it waits for.
+    told: Option<String>,
 }
 
 /// The requests of this member.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     open: BTreeMap<ObjectName, Open>,
+    /// What is answered: its uid, and until when it is kept.
+    answered: BTreeMap<ObjectName, (String, u64)>,
 }
 
 /// What is being written for a request.
@@ -55,13 +62,25 @@ pub(crate) enum RequestCall {
     Secret { status: String },
     /// The status.
     Status,
+    /// What it waits for, in the status.
+    Waits,
+    /// It was answered long ago, and goes.
+    Remove,
 }
 
 /// How a request ends.
 enum Answer {
     Wait,
-    Done { message: String, result: Option<Value> },
-    Data { message: String, data: Value },
+    /// It stays open, and its status says what it waits for.
+    Waits(String),
+    Done {
+        message: String,
+        result: Option<Value>,
+    },
+    Data {
+        message: String,
+        data: Value,
+    },
     Refused(String),
 }
 
@@ -121,7 +140,7 @@ impl Operator {
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         if phase != "Pending" || object["metadata"]["deletionTimestamp"].is_string() {
             self.requests.open.remove(&name);
-            return;
+            return self.keep_answered(name, uid);
         }
         if self.requests.open.get(&name).is_some_and(|open| open.uid == uid) || self.config.observe {
             return;
@@ -129,7 +148,8 @@ impl Operator {
         let now = self.now.monotonic_ms;
         match Asked::read(&object["spec"]) {
             Ok(asked) => {
-                let open = Open { uid, asked, since_ms: now, busy: false, retry_ms: 0, failures: 0, sent: false };
+                let open =
+                    Open { uid, asked, since_ms: now, busy: false, retry_ms: 0, failures: 0, sent: false, told: None };
                 self.requests.open.insert(name.clone(), open);
                 self.continue_request(&name);
             }
@@ -139,6 +159,27 @@ impl Operator {
 
     pub(crate) fn request_gone(&mut self, name: &ObjectName) {
         self.requests.open.remove(name);
+        self.requests.answered.remove(name);
+    }
+
+    /// An answered request goes in the end, with the Secret that it owns: those who asked may not
+    /// have waited for the answer.
+    fn keep_answered(&mut self, name: ObjectName, uid: String) {
+        if self.config.observe || self.requests.answered.get(&name).is_some_and(|(known, _)| *known == uid) {
+            return;
+        }
+        let until = self.now.monotonic_ms + KEPT_MS;
+        self.requests.answered.insert(name.clone(), (uid, until));
+        self.at(until, Timer::Request(name));
+    }
+
+    fn remove_answered(&mut self, name: &ObjectName) {
+        let now = self.now.monotonic_ms;
+        let Some((uid, _)) = self.requests.answered.get(name).filter(|(_, until)| *until <= now) else { return };
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
+        let request = ApiRequest::write(Method::Delete, path(name), ContentType::Json, &options);
+        self.requests.answered.remove(name);
+        self.api(Purpose::Request(name.clone(), RequestCall::Remove), request);
     }
 
     /// Looks at the open requests about an object, or about none, again.
@@ -157,7 +198,7 @@ impl Operator {
 
     pub(crate) fn continue_request(&mut self, name: &ObjectName) {
         let now = self.now.monotonic_ms;
-        let Some(open) = self.requests.open.get(name) else { return };
+        let Some(open) = self.requests.open.get(name) else { return self.remove_answered(name) };
         if open.busy || open.retry_ms > now {
             return;
         }
@@ -168,17 +209,24 @@ impl Operator {
             self.carry_out(name, &asked, sent)
         };
         let answer = match answer {
-            Answer::Wait if now.saturating_sub(since) >= PATIENCE_MS => {
-                Answer::Done { message: self.waits_for(&asked), result: None }
-            }
+            Answer::Wait if now.saturating_sub(since) >= PATIENCE_MS => Answer::Waits(self.waits_for(&asked)),
             Answer::Wait => return self.at(since + PATIENCE_MS, Timer::Request(name.clone())),
             answer => answer,
         };
-        if let Some(open) = self.requests.open.get_mut(name) {
-            open.busy = true;
+        let Some(open) = self.requests.open.get_mut(name) else { return };
+        if let Answer::Waits(message) = &answer
+            && open.told.as_ref() == Some(message)
+        {
+            return;
         }
+        open.busy = true;
         match answer {
             Answer::Wait => {}
+            Answer::Waits(message) => {
+                let status = json!({"phase": "Pending", "message": message});
+                open.told = Some(message);
+                self.send_status(name, &status, RequestCall::Waits);
+            }
             Answer::Done { message, result } => {
                 let mut status = json!({"phase": "Done", "message": message});
                 if let Some(result) = result {
@@ -218,7 +266,7 @@ impl Operator {
                 let pending = Pending { incarnation: record.incarnation, weight: 1 };
                 if record.tombstone.is_none() && !self.removals.ask(Decision::End, key, pending) {
                     return match self.removals.held(key) {
-                        Some(held) => Answer::Done { message: format!("{key} waits: {held}"), result: None },
+                        Some(held) => Answer::Waits(format!("{key} waits: {held}")),
                         None => Answer::Wait,
                     };
                 }
@@ -327,12 +375,14 @@ impl Operator {
     }
 
     fn write_status(&mut self, name: &ObjectName, status: &Value) {
-        let (namespace, request) = name;
+        self.send_status(name, status, RequestCall::Status);
+    }
+
+    fn send_status(&mut self, name: &ObjectName, status: &Value, call: RequestCall) {
         let body = json!([{"op": "add", "path": "/status", "value": status}]);
-        let path =
-            format!("/apis/hansa.dev/v1alpha1/namespaces/{namespace}/requests/{request}/status?fieldManager={MANAGER}");
+        let path = format!("{}/status?fieldManager={MANAGER}", path(name));
         let request = ApiRequest::write(Method::Patch, path, ContentType::JsonPatch, &body);
-        self.api(Purpose::Request(name.clone(), RequestCall::Status), request);
+        self.api(Purpose::Request(name.clone(), call), request);
     }
 
     pub(crate) fn request_answered(
@@ -350,12 +400,21 @@ impl Operator {
                 self.requests.open.remove(name);
                 return;
             }
+            (RequestCall::Waits, Ok(answer)) if answer.status < 300 => {
+                if let Some(open) = self.requests.open.get_mut(name) {
+                    open.busy = false;
+                }
+                return self.continue_request(name);
+            }
+            // Gone already, or another one has its name: nothing is left to do.
+            (RequestCall::Remove, Ok(answer)) if matches!(answer.status, 200..300 | 404 | 409) => return,
             (_, Ok(answer)) => classify(answer.status, &answer.body).message(),
             (_, Err(reason)) => reason,
         };
         self.metrics.failures += 1;
         let Some(open) = self.requests.open.get_mut(name) else { return };
         open.busy = false;
+        open.told = None;
         open.failures += 1;
         let failures = open.failures;
         let until = self.pause(failures, 200, 30_000);
@@ -367,6 +426,11 @@ impl Operator {
             self.log(Level::Warning, None, format!("Request {}/{} cannot be answered: {failure}", name.0, name.1));
         }
     }
+}
+
+/// The path of a Request.
+fn path((namespace, name): &ObjectName) -> String {
+    format!("/apis/hansa.dev/v1alpha1/namespaces/{namespace}/requests/{name}")
 }
 
 fn refused(message: &str) -> Value {
