@@ -8,36 +8,54 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The ClusterRole of those who may read what the league is, and ask the operator through the API
+/// server's proxy: names and states of objects in all namespaces, no contents.
+pub const READER: &str = "hansa-reader";
+
+/// The operator's Service and its port, as the API server's proxy names them.
+const OPERATOR_AS_PROXIED: &str = "hansa-operator:http";
+
 const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 5] = ["create", "delete", "deletecollection", "patch", "update"];
 
 /// ClusterRoles that add Hansa's kinds to Kubernetes' own view, edit and admin.
 ///
 /// They let a user write a federated object; whether it may be this one, the admission policy asks
-/// ([`crate::policy`]). Kinds that can change who may do what are left to admin. Federations and
-/// cluster-scoped kinds are no namespace's matter: they need a ClusterRoleBinding.
+/// ([`crate::policy`]). Kinds that can change who may do what are left to admin.
+///
+/// The league and its operator are no namespace's matter: [`READER`] is a role of its own, which
+/// comes with a view of the whole cluster, and which whoever has rights in a namespace alone is given
+/// by a ClusterRoleBinding.
 pub fn user_roles(types: &[FederatedType]) -> Vec<Value> {
+    let reader = vec![
+        rule(&[GROUP], &["federations", "members"], &READ),
+        named_rule(&[""], &["services/proxy"], &[OPERATOR_AS_PROXIED], &["get"]),
+    ];
     let (privileged, ordinary): (Vec<_>, Vec<_>) =
         types.iter().partition(|federated| PRIVILEGED_GROUPS.contains(&federated.resource.group()));
-    let mut view = vec![rule(&[GROUP], &["federations", "members", "requests"], &READ)];
+    let mut view = vec![rule(&[GROUP], &["requests"], &READ)];
     view.extend(federated_rules(types, "", &READ));
     let mut edit = vec![rule(&[GROUP], &["requests"], &["create", "delete", "deletecollection"])];
     edit.extend(federated_rules(ordinary.iter().copied(), "", &WRITE));
     edit.extend(federated_rules(ordinary, "scale", &["get", "patch", "update"]));
     let admin: Vec<Value> = federated_rules(privileged, "", &WRITE);
-    let mut roles = vec![user_role("view", view), user_role("edit", edit)];
+    let mut roles = vec![
+        user_role(READER, "view", reader),
+        user_role("hansa-view", "view", view),
+        user_role("hansa-edit", "edit", edit),
+    ];
     if !admin.is_empty() {
-        roles.push(user_role("admin", admin));
+        roles.push(user_role("hansa-admin", "admin", admin));
     }
     roles
 }
 
-fn user_role(to: &str, rules: Vec<Value>) -> Value {
+fn user_role(name: &str, to: &str, rules: Vec<Value>) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {
-            "name": format!("hansa-{to}"),
+            "name": name,
             "labels": {
                 "app.kubernetes.io/part-of": "hansa",
                 format!("rbac.authorization.k8s.io/aggregate-to-{to}"): "true",
@@ -267,20 +285,27 @@ mod tests {
     fn users_get_their_rights_by_aggregation() {
         let roles = user_roles(&types(&["deployments.apps", "roles.rbac.authorization.k8s.io"]));
         let names: Vec<_> = roles.iter().map(|role| role["metadata"]["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["hansa-view", "hansa-edit", "hansa-admin"]);
-        for (role, to) in roles.iter().zip(["view", "edit", "admin"]) {
+        assert_eq!(names, ["hansa-reader", "hansa-view", "hansa-edit", "hansa-admin"]);
+        for (role, to) in roles.iter().zip(["view", "view", "edit", "admin"]) {
             assert_eq!(role["metadata"]["labels"][format!("rbac.authorization.k8s.io/aggregate-to-{to}")], "true");
         }
         check(
             &roles[0],
             expect![[r#"
-            [hansa.dev] federations,members,requests: get,list,watch
+            [hansa.dev] federations,members: get,list,watch
+            [] services/proxy named hansa-operator:http: get
+        "#]],
+        );
+        check(
+            &roles[1],
+            expect![[r#"
+            [hansa.dev] requests: get,list,watch
             [apps.types.hansa.dev] federateddeployments: get,list,watch
             [rbac.authorization.k8s.io.types.hansa.dev] federatedroles: get,list,watch
         "#]],
         );
         check(
-            &roles[1],
+            &roles[2],
             expect![[r#"
             [hansa.dev] requests: create,delete,deletecollection
             [apps.types.hansa.dev] federateddeployments: create,delete,deletecollection,patch,update
@@ -288,7 +313,7 @@ mod tests {
         "#]],
         );
         check(
-            &roles[2],
+            &roles[3],
             expect![[r#"
             [rbac.authorization.k8s.io.types.hansa.dev] federatedroles: create,delete,deletecollection,patch,update
         "#]],

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 pub struct RequestSpec {
     /// What to do.
     pub action: Action,
-    /// The federated object. Confirm, Pause and Resume without one are about the league or a member.
+    /// The federated object. A confirmation is about the league, and names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectKey>,
     /// What the action needs to know.
@@ -40,12 +40,6 @@ pub enum Action {
     HomeMove,
     /// Let exactly the set that was shown pass the breaker.
     Confirm,
-    /// Leave outputs as they are.
-    Pause,
-    /// Keep outputs up again.
-    Resume,
-    /// Show what would change where.
-    Plan,
     /// Show the substitution output for one member.
     Output,
     /// Show why each member has what it has.
@@ -54,16 +48,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 8] = [
-        Action::Delete,
-        Action::HomeMove,
-        Action::Confirm,
-        Action::Pause,
-        Action::Resume,
-        Action::Plan,
-        Action::Output,
-        Action::Explain,
-    ];
+    pub const ALL: [Action; 5] = [Action::Delete, Action::HomeMove, Action::Confirm, Action::Output, Action::Explain];
 
     /// The name, as it stands in `spec.action`.
     pub fn as_str(self) -> &'static str {
@@ -71,29 +56,24 @@ impl Action {
             Action::Delete => "Delete",
             Action::HomeMove => "HomeMove",
             Action::Confirm => "Confirm",
-            Action::Pause => "Pause",
-            Action::Resume => "Resume",
-            Action::Plan => "Plan",
             Action::Output => "Output",
             Action::Explain => "Explain",
         }
     }
 
-    /// The verb that whoever asks must hold on the kind of the object, in its namespace.
-    ///
-    /// A confirmation lets objects go; a plan lets the writer try out, by dry run, what the write
-    /// itself would need.
+    /// The verb that whoever asks must hold on the kind of the object, in its namespace; for what is
+    /// about the league, on Federations.
     pub fn verb(self) -> &'static str {
         match self {
-            Action::Delete | Action::Confirm => "delete",
-            Action::HomeMove | Action::Pause | Action::Resume | Action::Plan => "update",
+            Action::Delete => "delete",
+            Action::HomeMove | Action::Confirm => "update",
             Action::Output | Action::Explain => "get",
         }
     }
 
-    /// Whether the action may be about no object at all; it then needs `update` on Federations.
-    pub fn may_be_league_wide(self) -> bool {
-        matches!(self, Action::Confirm | Action::Pause | Action::Resume)
+    /// Whether the action is about the league and no object; it then needs `update` on Federations.
+    pub fn is_league_wide(self) -> bool {
+        matches!(self, Action::Confirm)
     }
 }
 
@@ -123,7 +103,7 @@ impl ObjectKey {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Arguments {
-    /// The new home, the member whose output is asked for, or the member to pause.
+    /// The new home, or the member whose output is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberName>,
     /// For Confirm: the hash of the set that was shown.
@@ -132,10 +112,6 @@ pub struct Arguments {
     /// For Delete: what becomes of the outputs, in place of the object's own policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// For Plan: the spec that the federated object would have; left out to plan what is stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
-    pub spec: Option<Value>,
 }
 
 /// How a request ended.
@@ -188,14 +164,14 @@ pub fn definition() -> Definition {
     let mut spec = structural_schema::<RequestSpec>();
     let league_wide: Vec<String> = Action::ALL
         .iter()
-        .filter(|action| action.may_be_league_wide())
+        .filter(|action| action.is_league_wide())
         .map(|action| format!("'{}'", action.as_str()))
         .collect();
     for rule in [
         rule("self == oldSelf", "a request is one command: write another one"),
         rule(
-            &format!("has(self.object) || self.action in [{}]", league_wide.join(", ")),
-            "this action is about one object: name it in spec.object",
+            &format!("has(self.object) != (self.action in [{}])", league_wide.join(", ")),
+            "name the object in spec.object; a confirmation is about the league, and names none",
         ),
         rule(
             "!(self.action in ['HomeMove', 'Output']) || (has(self.arguments) && has(self.arguments.member))",

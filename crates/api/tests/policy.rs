@@ -291,8 +291,6 @@ fn requests(create: impl Fn(&str, &Value) -> Answer) {
     for (action, resource, verb) in [
         ("Delete", "configmaps", "delete"),
         ("HomeMove", "deployments.apps", "update"),
-        ("Pause", "configmaps", "update"),
-        ("Plan", "configmaps", "update"),
         ("Output", "secrets", "get"),
         ("Explain", "configmaps", "get"),
     ] {
@@ -310,11 +308,13 @@ fn requests(create: impl Fn(&str, &Value) -> Answer) {
         .expect_refusal("no namespace is all of them");
     create(WRITER, &request("Delete", "pods/exec", "shop", "web", json!({}))).expect_refusal("a type");
 
-    let mut league_wide = request("Pause", "configmaps", "shop", "web", json!({"member": "aws-use1"}));
-    league_wide["spec"].as_object_mut().unwrap().remove("object");
-    create(ADMIN, &league_wide).expect("the administrator may pause a member");
-    let refusal = create(WRITER, &league_wide).expect_refusal("a namespace's writer pauses no member");
-    assert!(refusal.contains("Pause needs the verb update on federations.hansa.dev"), "{refusal}");
+    let mut confirmation = request("Confirm", "configmaps", "shop", "web", json!({"set": "0".repeat(64)}));
+    let refusal = create(ADMIN, &confirmation).expect_refusal("a set is not one object's");
+    assert!(refusal.contains("a confirmation is about the league, and names none"), "{refusal}");
+    confirmation["spec"].as_object_mut().unwrap().remove("object");
+    create(ADMIN, &confirmation).expect("the administrator may confirm");
+    let refusal = create(WRITER, &confirmation).expect_refusal("a namespace's writer confirms nothing");
+    assert!(refusal.contains("Confirm needs the verb update on federations.hansa.dev"), "{refusal}");
 }
 
 /// The operator may do its work, is asked nothing by the policies, and may do no more.

@@ -276,7 +276,8 @@ fn warning(header: &str) -> Option<String> {
 
 /// An error with its causes in one line, none told twice.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    // What a client's layers are called says nothing to people.
+    let mut text = error.to_string().trim_start_matches("ServiceError: ").to_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
         let words = error.to_string();

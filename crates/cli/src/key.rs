@@ -2,8 +2,18 @@
 
 use crate::cluster::Cluster;
 use crate::kinds::{Kind, Kinds, builtin, discover};
+use crate::reads::Reads;
 use anyhow::{anyhow, bail};
 use hansa_model::RecordKey;
+
+/// Who is asked about kinds that are not built in.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// The API server: every kind that it serves.
+    Cluster(&'a Cluster),
+    /// An operator, where there is no API server to ask: every kind that the league federates.
+    Operator(&'a Reads),
+}
 
 /// An object on the command line.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,31 +47,38 @@ impl OptionalObject {
 }
 
 impl ObjectArguments {
-    /// The key of the object, with a type that is built in or that the cluster serves.
+    /// The key of the object, with a type that is built in or that the source knows.
     ///
     /// # Errors
     /// When no object or type is meant, or several are.
-    pub async fn key(&self, cluster: Option<&Cluster>) -> anyhow::Result<RecordKey> {
+    pub async fn key(&self, source: Option<Source<'_>>) -> anyhow::Result<RecordKey> {
         let parts = Parts::read(&self.words)?;
-        let kind = kind(&parts.type_word, cluster).await?;
-        let default = cluster.map_or("default", |cluster| cluster.namespace.as_str());
+        let kind = kind(&parts.type_word, source).await?;
+        let default = match source {
+            Some(Source::Cluster(cluster)) => cluster.namespace.as_str(),
+            Some(Source::Operator(_)) | None => "default",
+        };
         parts.key(&kind, self.namespace.as_deref(), default)
     }
 }
 
-/// The kind that a word means: a built-in one, or one that the cluster serves.
+/// The kind that a word means: a built-in one, or one that the source knows.
 ///
 /// # Errors
 /// When there is none, or several.
-pub async fn kind(word: &str, cluster: Option<&Cluster>) -> anyhow::Result<Kind> {
+pub async fn kind(word: &str, source: Option<Source<'_>>) -> anyhow::Result<Kind> {
     let mut kinds = Kinds::new(builtin());
     if let Some(found) = kinds.of_word(word)? {
         return Ok(found.clone());
     }
-    let known = match cluster {
-        Some(cluster) => {
+    let known = match source {
+        Some(Source::Cluster(cluster)) => {
             kinds.extend(discover(cluster).await?);
             "the cluster serves none of that name"
+        }
+        Some(Source::Operator(reads)) => {
+            kinds.extend(reads.kinds().await?);
+            "it is not built in, and the league federates none of that name"
         }
         None => "it is not built in, and there is no cluster to ask (--kubeconfig, --context)",
     };

@@ -2,7 +2,7 @@
 
 use crate::yaml;
 use clap::ValueEnum;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Width, presets};
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 
@@ -33,6 +33,9 @@ pub struct ManifestOutput {
     pub format: Format,
 }
 
+/// Says how wide tables may be where there is no terminal to ask: a program that shows them on its own.
+pub const COLUMNS: &str = "HANSA_COLUMNS";
+
 /// What the place can show that is printed to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Screen {
@@ -49,7 +52,11 @@ impl Screen {
 
     /// Standard output.
     pub fn stdout() -> Self {
-        Screen::of(std::io::stdout().is_terminal(), comfy_table::Table::new().width())
+        let told = || std::env::var(COLUMNS).ok()?.parse().ok();
+        match std::io::stdout().is_terminal() {
+            true => Screen::of(true, comfy_table::Table::new().width()),
+            false => Screen { width: told(), ..Screen::of(false, None) },
+        }
     }
 
     /// Standard error.
@@ -61,7 +68,7 @@ impl Screen {
     fn of(terminal: bool, width: Option<u16>) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Screen { colours: terminal && wanted, width: width.filter(|_| terminal) }
+        Screen { colours: terminal && wanted, width }
     }
 
     /// A text in a tone.
@@ -77,6 +84,10 @@ impl Screen {
         if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
+
+/// How far columns stand apart, and how far where there is little room.
+const GAP: u16 = 3;
+const NARROW: u16 = 2;
 
 /// How something is to be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -124,14 +135,27 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// How many columns of text it needs to have every row in one line.
+    pub fn width(&self) -> usize {
+        let whole = |index| self.longest(index, |text| Box::new(std::iter::once(text)));
+        let widths = (0..self.columns.len()).filter(|index| self.is_used(*index)).map(whole);
+        widths.map(|width| width + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())
+    }
+
+    fn is_used(&self, index: usize) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|row| row.get(index).is_some_and(|cell| !cell.0.is_empty()))
+    }
+
+    /// The longest part in a column, its heading included.
+    fn longest<'a>(&'a self, index: usize, parts: impl Fn(&'a str) -> Box<dyn Iterator<Item = &'a str> + 'a>) -> usize {
+        let cells = self.rows.iter().filter_map(|row| Some(row.get(index)?.0.as_str()));
+        let texts = cells.chain([self.columns[index].as_str()]);
+        texts.flat_map(parts).map(|part| part.chars().count()).max().unwrap_or(0)
+    }
+
     /// The table as text; columns that are empty in every row are left out.
     pub fn render(&self, screen: &Screen) -> String {
-        let used: Vec<usize> = (0..self.columns.len())
-            .filter(|index| {
-                self.rows.is_empty()
-                    || self.rows.iter().any(|row| row.get(*index).is_some_and(|cell| !cell.0.is_empty()))
-            })
-            .collect();
+        let used: Vec<usize> = (0..self.columns.len()).filter(|index| self.is_used(*index)).collect();
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
         if screen.colours {
@@ -143,6 +167,7 @@ impl Table {
             Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
+        let gap = if screen.width.is_some_and(|width| self.width() > usize::from(width)) { NARROW } else { GAP };
         table.set_header(used.iter().map(|index| Cell::new(&self.columns[*index]).add_attribute(Attribute::Bold)));
         for row in &self.rows {
             table.add_row(used.iter().map(|index| match row.get(*index) {
@@ -150,8 +175,14 @@ impl Table {
                 None => Cell::new(""),
             }));
         }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 3));
+        for (index, column) in used.iter().zip(table.column_iter_mut()) {
+            column.set_padding((0, gap));
+            // Words stay whole, however little room there is: names are copied from here.
+            let word = self.longest(*index, |text| Box::new(text.split_whitespace()));
+            column.set_constraint(match word == self.longest(*index, |text| Box::new(std::iter::once(text))) {
+                true => ColumnConstraint::ContentWidth,
+                false => ColumnConstraint::LowerBoundary(Width::Fixed(word as u16 + gap)),
+            });
         }
         table.trim_fmt() + "\n"
     }
@@ -192,6 +223,11 @@ pub fn answer(format: Format, value: &Value, table: impl FnOnce(&Screen) -> Stri
         Format::Json => stdout(&json(value)),
         Format::Yaml => stdout(&yaml::to_string(value)),
     }
+}
+
+/// What was done, in the wanted format; `words` says it to people.
+pub fn done(output: Output, value: &Value, words: &str) -> anyhow::Result<()> {
+    answer(output.format, value, |_| format!("{words}\n"))
 }
 
 /// JSON for people and programs, with a line end.

@@ -1,9 +1,12 @@
 //! What the cluster's operator tells everyone who may reach it: no contents of objects.
 
 use crate::cluster::{Cluster, Connection, chain};
+use crate::key::Source;
+use crate::kinds::Kind;
 use crate::resource::encode;
 use anyhow::{Context, anyhow, bail};
 use hansa_api::OPERATOR;
+use hansa_api::rbac::READER;
 use hansa_model::RecordKey;
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -124,12 +127,44 @@ impl Reads {
         self.ask("held", "").await.map(items)
     }
 
-    /// The federated objects.
+    /// The federated objects, by namespace, type and name.
     ///
     /// # Errors
     /// When it cannot be asked.
     pub async fn objects(&self, select: &Selection) -> anyhow::Result<Vec<Value>> {
-        self.ask("objects", &select.query()).await.map(items)
+        let mut objects = self.ask("objects", &select.query()).await.map(items)?;
+        let key =
+            |row: &Value| ["namespace", "type", "name"].map(|field| row[field].as_str().unwrap_or_default().to_owned());
+        objects.sort_by_cached_key(key);
+        Ok(objects)
+    }
+
+    /// The kinds of the federated types that are installed, as the operator knows them.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn kinds(&self) -> anyhow::Result<Vec<Kind>> {
+        let health = self.health().await?;
+        let kind = |entry: &Value| {
+            let kind = entry["kind"].as_str()?;
+            Some(Kind {
+                type_name: entry["type"].as_str()?.parse().ok()?,
+                versions: vec![entry["version"].as_str()?.to_owned()],
+                kind: kind.to_owned(),
+                singular: kind.to_ascii_lowercase(),
+                short_names: Vec::new(),
+                namespaced: entry["namespaced"].as_bool()?,
+            })
+        };
+        Ok(health["types"].as_array().into_iter().flatten().filter_map(kind).collect())
+    }
+
+    /// Who knows the kinds that are not built in.
+    pub fn source(&self) -> Source<'_> {
+        match self {
+            Reads::Proxy(cluster) => Source::Cluster(cluster),
+            Reads::Direct { .. } => Source::Operator(self),
+        }
     }
 
     /// Why each member has an object.
@@ -174,7 +209,7 @@ impl Reads {
         match status {
             401 => format!("the API server does not know who you are: {words}: log in again"),
             403 => format!(
-                "{words}: the operator is asked through the API server's proxy, so ask for a role with the verb get on services/proxy in namespace {namespace}, or use --operator URL"
+                "{words}: the operator is asked through the API server's proxy, so ask for the ClusterRole {READER} (the verb get on services/proxy in namespace {namespace}), or use --operator URL"
             ),
             404 if words.contains("services") => format!(
                 "{words}: the operator is asked through the {service}: install it (`hansa manifests`), say where it is (--system-namespace), or use --operator URL"

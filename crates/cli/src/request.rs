@@ -4,6 +4,7 @@
 //! answer with data.
 
 use crate::cluster::{Body, Cluster, MANAGER, Verb};
+use crate::print::{self, Output};
 use crate::progress::Progress;
 use crate::resource::{Resource, key_words};
 use anyhow::{Context, bail};
@@ -29,6 +30,27 @@ pub struct Reply {
     pub waits: bool,
 }
 
+impl Reply {
+    /// Tells it: in one sentence, or as a value with the object that it is about.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn tell(&self, output: Output, key: Option<&RecordKey>) -> anyhow::Result<()> {
+        print::done(output, &json!({"object": key, "message": self.message, "result": self.result}), &self.message)
+    }
+}
+
+/// An action as it is typed.
+fn command(action: Action) -> &'static str {
+    match action {
+        Action::Delete => "delete",
+        Action::HomeMove => "home move",
+        Action::Confirm => "confirm",
+        Action::Output => "output",
+        Action::Explain => "explain",
+    }
+}
+
 /// What an action is about: an object, or the league.
 pub fn spec(action: Action, key: Option<&RecordKey>, arguments: Arguments) -> RequestSpec {
     let object = key.map(|key| ObjectKey {
@@ -46,8 +68,8 @@ pub fn spec(action: Action, key: Option<&RecordKey>, arguments: Arguments) -> Re
 /// When the user may not ask, the operator refuses, or does not answer in time.
 pub async fn ask(cluster: &Cluster, spec: &RequestSpec, patience: Duration) -> anyhow::Result<Reply> {
     let what = match &spec.object {
-        Some(object) => format!("{} {}", spec.action.as_str(), key_words(&object.record_key())),
-        None => spec.action.as_str().to_owned(),
+        Some(object) => format!("{} {}", command(spec.action), key_words(&object.record_key())),
+        None => command(spec.action).to_owned(),
     };
     // Beside the object, so that the rights in its namespace are enough; what is about no namespace
     // goes to the operator's own.
@@ -136,8 +158,6 @@ mod tests {
                 "arguments": {"member": "gcp"},
             })
         );
-        let league = spec(Action::Pause, None, Arguments::default());
-        assert_eq!(serde_json::to_value(league).unwrap(), json!({"action": "Pause"}));
         let namespace = spec(Action::Delete, Some(&"namespaces//shop".parse().unwrap()), Arguments::default());
         assert_eq!(
             serde_json::to_value(namespace).unwrap()["object"],

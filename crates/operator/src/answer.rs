@@ -32,7 +32,14 @@ impl Operator {
         let types: Vec<Value> = self
             .types
             .iter()
-            .map(|(name, state)| json!({"type": name, "version": state.federated_type.version, "installed": state.installed.is_some(), "failure": state.failure}))
+            .map(|(name, state)| {
+                let installed = state.installed.as_ref();
+                json!({
+                    "type": name, "version": state.federated_type.version, "installed": installed.is_some(),
+                    "kind": installed.map(|kind| &kind.kind), "namespaced": installed.map(|kind| kind.namespaced),
+                    "failure": state.failure,
+                })
+            })
             .collect();
         json!({
             "member": self.config.member,

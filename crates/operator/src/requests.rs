@@ -113,6 +113,10 @@ impl Asked {
                 Ok(Asked::Delete { key: key()?, policy })
             }
             "HomeMove" => Ok(Asked::HomeMove { key: key()?, to: member()? }),
+            // Who may write one object may not let a whole set go.
+            "Confirm" if !object.is_null() => {
+                Err("spec.object: a confirmation is about the league, and names no object".to_owned())
+            }
             "Confirm" => Ok(Asked::Confirm {
                 set: text(&arguments["set"]).parse().map_err(|error| format!("spec.arguments.set: {error}"))?,
             }),

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Patience};
 use crate::cluster::Connection;
-use crate::print::{self, Tone};
+use crate::print::{self, Output, Tone};
 use crate::reads::Reads;
 use crate::request;
 use anyhow::bail;
@@ -23,6 +23,8 @@ pub struct Arguments {
     patience: Patience,
     #[command(flatten)]
     connection: Connection,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Confirms a set.
@@ -43,7 +45,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     }
     let spec = request::spec(Action::Confirm, None, RequestArguments { set: Some(set), ..RequestArguments::default() });
     let reply = request::ask(&cluster, &spec, arguments.patience.timeout).await?;
-    print::stdout(&format!("{}\n", reply.message))?;
+    reply.tell(arguments.output, None)?;
     Ok(Outcome::Done)
 }
 

@@ -2,8 +2,9 @@
 
 use super::{Outcome, Patience};
 use crate::cluster::Connection;
-use crate::key::ObjectArguments;
-use crate::{print, request};
+use crate::key::{ObjectArguments, Source};
+use crate::print::Output;
+use crate::request;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use hansa_api::{Action, Arguments as RequestArguments};
 use hansa_model::DeletionPolicy;
@@ -20,6 +21,8 @@ pub struct Arguments {
     patience: Patience,
     #[command(flatten)]
     connection: Connection,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// A deletion policy by its name.
@@ -30,10 +33,10 @@ pub fn policy(text: &str) -> DeletionPolicy {
 /// Deletes an object.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let cluster = arguments.connection.cluster().await?;
-    let key = arguments.object.key(Some(&cluster)).await?;
+    let key = arguments.object.key(Some(Source::Cluster(&cluster))).await?;
     let wanted = RequestArguments { deletion_policy: arguments.deletion_policy, ..RequestArguments::default() };
     let reply =
         request::ask(&cluster, &request::spec(Action::Delete, Some(&key), wanted), arguments.patience.timeout).await?;
-    print::stdout(&format!("{}\n", reply.message))?;
+    reply.tell(arguments.output, Some(&key))?;
     Ok(Outcome::Done)
 }

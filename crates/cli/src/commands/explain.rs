@@ -22,8 +22,7 @@ pub struct Arguments {
 /// Explains an object. It ends as wrong when the league knows no such object.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let reads = Reads::open(&arguments.connection).await?;
-    let cluster = reads.cluster();
-    let key = arguments.object.key(cluster).await?;
+    let key = arguments.object.key(Some(reads.source())).await?;
     let answer = reads.explain(&key).await?;
     if answer["found"] != true && arguments.output.format == Format::Table {
         anyhow::bail!("{key}: {}", answer["why"].as_str().unwrap_or("the league knows no such object"));

@@ -1,12 +1,13 @@
 //! `hansa get`: the league's federated objects.
 
 use super::Outcome;
-use crate::cluster::{Cluster, Connection};
+use crate::cluster::Connection;
 use crate::key;
 use crate::print::{self, Output, Table, Tone};
 use crate::reads::{Reads, Selection};
 use anyhow::bail;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Arguments of `hansa get`.
 #[derive(Debug, clap::Args)]
@@ -33,8 +34,7 @@ pub struct Arguments {
 /// Lists objects.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let reads = Reads::open(&arguments.connection).await?;
-    let cluster = reads.cluster();
-    let select = select(&arguments, cluster).await?;
+    let select = select(&arguments, &reads).await?;
     let rows = reads.objects(&select).await?;
     if rows.is_empty() && !select.name.is_empty() {
         let place =
@@ -52,12 +52,16 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         );
         return Ok(Outcome::Done);
     }
-    print::answer(arguments.output.format, &Value::from(rows.clone()), |screen| table(&rows).render(screen))?;
+    print::answer(arguments.output.format, &Value::from(rows.clone()), |screen| {
+        let whole = table(&rows, false);
+        let fits = screen.width.is_none_or(|width| whole.width() <= usize::from(width));
+        if fits { whole.render(screen) } else { table(&rows, true).render(screen) }
+    })?;
     Ok(Outcome::Done)
 }
 
 /// Which objects are meant.
-async fn select(arguments: &Arguments, cluster: Option<&Cluster>) -> anyhow::Result<Selection> {
+async fn select(arguments: &Arguments, reads: &Reads) -> anyhow::Result<Selection> {
     let parts: Vec<&str> = arguments.words.iter().flat_map(|word| word.split('/')).collect();
     let (type_word, stated, name) = match parts.as_slice() {
         [] => (None, None, ""),
@@ -72,9 +76,9 @@ async fn select(arguments: &Arguments, cluster: Option<&Cluster>) -> anyhow::Res
         select.namespace = stated.unwrap_or_default();
         return Ok(select);
     };
-    let kind = key::kind(type_word, cluster).await?;
+    let kind = key::kind(type_word, Some(reads.source())).await?;
     select.type_name = kind.type_name.to_string();
-    let default = || match cluster {
+    let default = || match reads.cluster() {
         // What lost its home is looked for everywhere: nobody remembers where it was.
         Some(cluster) if !arguments.homeless || !name.is_empty() => cluster.namespace.clone(),
         _ => String::new(),
@@ -85,9 +89,12 @@ async fn select(arguments: &Arguments, cluster: Option<&Cluster>) -> anyhow::Res
     Ok(select)
 }
 
-fn table(rows: &[Value]) -> Table {
-    let mut table =
-        Table::new(["NAMESPACE", "TYPE", "NAME", "PLACED", "APPLIED", "READY", "HOMES", "REVISION", "TROUBLE"]);
+/// The objects; `short`: types without their groups, where no other type has the same name.
+fn table(rows: &[Value], short: bool) -> Table {
+    let mut table = Table::new(["NAMESPACE", "TYPE", "NAME", "PLACED", "APPLIED", "READY", "HOMES", "TROUBLE"]);
+    let types: BTreeSet<&str> = rows.iter().filter_map(|row| row["type"].as_str()).collect();
+    let plural = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    let is_alone = |name: &str| types.iter().filter(|other| plural(other) == plural(name)).count() == 1;
     for row in rows {
         let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
         let members: Vec<&Value> = row["members"].as_array().into_iter().flatten().collect();
@@ -103,13 +110,12 @@ fn table(rows: &[Value]) -> Table {
             if row["homeless"] == true { ("none".to_owned(), Tone::Bad) } else { (homes.join(","), Tone::Plain) };
         table.toned([
             (text("namespace"), Tone::Plain),
-            (text("type"), Tone::Plain),
+            (if short && is_alone(&text("type")) { plural(&text("type")) } else { text("type") }, Tone::Plain),
             (text("name"), Tone::Strong),
             (placed.len().to_string(), Tone::Plain),
             (applied.to_string(), tone(applied)),
             (ready.to_string(), tone(ready)),
             homes,
-            (row["revision"].to_string(), Tone::Plain),
             trouble(row, &members),
         ]);
     }
@@ -118,22 +124,21 @@ fn table(rows: &[Value]) -> Table {
 
 /// What is not as it should be, in a few words.
 fn trouble(row: &Value, members: &[&Value]) -> (String, Tone) {
-    let mut words = Vec::new();
-    if row["deleted"] == true {
-        words.push("deleted".to_owned());
-    }
+    let mut states: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for member in members {
         let text = |field: &str| member[field].as_str().unwrap_or_default();
         let name = text("member");
         match (text("placed"), text("state"), text("health")) {
-            ("withdrawing", ..) => words.push(format!("{name} withdraws")),
+            ("withdrawing", ..) => states.entry("Withdrawing").or_default().push(name),
             ("gone", ..) => {}
-            (_, "Applied", "Degraded") => words.push(format!("{name} Degraded")),
+            (_, "Applied", "Degraded") => states.entry("Degraded").or_default().push(name),
             (_, "Applied" | "", _) => {}
-            (_, state, _) => words.push(format!("{name} {state}")),
+            (_, state, _) => states.entry(state).or_default().push(name),
         }
     }
-    (words.join(", "), Tone::Bad)
+    let deleted = (row["deleted"] == true).then(|| "Deleted".to_owned());
+    let words = states.iter().map(|(state, names)| format!("{state} in {}", names.join(", ")));
+    (deleted.into_iter().chain(words).collect::<Vec<_>>().join("; "), Tone::Bad)
 }
 
 #[cfg(test)]
@@ -157,6 +162,6 @@ mod tests {
             shop        deployments.apps   web    2        1         1       aws,gcp   3          azure withdraws
             shop        configmaps         web    2        1         0       none      1          aws Refused, gcp Degraded
         "#]]
-        .assert_eq(&table(&rows).render(&Screen::PLAIN));
+        .assert_eq(&table(&rows, false).render(&Screen::PLAIN));
     }
 }

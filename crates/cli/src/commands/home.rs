@@ -2,7 +2,7 @@
 
 use super::{Outcome, Patience};
 use crate::cluster::Connection;
-use crate::key::{ObjectArguments, OptionalObject};
+use crate::key::{ObjectArguments, OptionalObject, Source};
 use crate::print::{self, Format, Output, Table, Tone};
 use crate::reads::{Reads, Selection};
 use crate::request;
@@ -29,8 +29,10 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Make another member the home of an object: ask in its home, which consents by that, or in the
-    /// new one, where the league's spec allows takeovers.
+    /// Make another member the home of an object.
+    ///
+    /// Ask in its home, which consents by that, or in the new one, where the league's spec allows
+    /// takeovers (homes: {takeover: Allowed}) or no member is the home.
     Move {
         #[command(flatten)]
         object: ObjectArguments,
@@ -41,6 +43,8 @@ enum Command {
         patience: Patience,
         #[command(flatten)]
         connection: Connection,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -48,13 +52,13 @@ enum Command {
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     match arguments.command {
         Command::List { object, connection, output } => list(&object, &connection, output).await,
-        Command::Move { object, to, patience, connection } => {
+        Command::Move { object, to, patience, connection, output } => {
             let cluster = connection.cluster().await?;
-            let key = object.key(Some(&cluster)).await?;
+            let key = object.key(Some(Source::Cluster(&cluster))).await?;
             let wanted = RequestArguments { member: Some(to), ..RequestArguments::default() };
             let spec = request::spec(Action::HomeMove, Some(&key), wanted);
             let reply = request::ask(&cluster, &spec, patience.timeout).await?;
-            print::stdout(&format!("{}\n", reply.message))?;
+            reply.tell(output, Some(&key))?;
             Ok(Outcome::Done)
         }
     }
@@ -62,11 +66,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 
 async fn list(object: &OptionalObject, connection: &Connection, output: Output) -> anyhow::Result<Outcome> {
     let reads = Reads::open(connection).await?;
-    let cluster = reads.cluster();
     let select = match object.given() {
         None => Selection { namespace: object.namespace.clone().unwrap_or_default(), ..Selection::default() },
         Some(object) => {
-            let key = object.key(cluster).await?;
+            let key = object.key(Some(reads.source())).await?;
             Selection {
                 type_name: key.type_name.to_string(),
                 namespace: key.namespace.to_string(),

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Patience};
 use crate::cluster::{Cluster, Connection};
-use crate::key::{ObjectArguments, kind};
+use crate::key::{ObjectArguments, Source, kind};
 use crate::league::League;
 use crate::print::{self, Format, ManifestOutput, Screen, Table};
 use crate::rendering::{Life, Rendering, template};
@@ -32,7 +32,7 @@ pub struct Arguments {
 /// Prints an output: computed here where this cluster keeps the agreed object, else asked for.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let cluster = arguments.connection.cluster().await?;
-    let key = arguments.object.key(Some(&cluster)).await?;
+    let key = arguments.object.key(Some(Source::Cluster(&cluster))).await?;
     let output = match computed(&cluster, &key, &arguments.member).await? {
         Some(output) => output,
         None => asked(&cluster, &key, &arguments.member, arguments.patience.timeout).await?,
@@ -53,7 +53,7 @@ async fn computed(cluster: &Cluster, key: &RecordKey, member: &MemberName) -> an
     let Some(agreed) = status.agreed.filter(|agreed| current && !agreed.differs) else { return Ok(None) };
     let spec: FederatedSpec = serde_json::from_value(object["spec"].clone()).with_context(|| format!("{key}: spec"))?;
     let league = League::read(cluster).await?;
-    let kind = kind(&key.type_name.to_string(), Some(cluster)).await?;
+    let kind = kind(&key.type_name.to_string(), Some(Source::Cluster(cluster))).await?;
     let rendering = Rendering::of(cluster, &league, &kind).await?;
     let template = template(cluster, key, &spec, &[]).await?;
     let life = Life { incarnation: agreed.incarnation, revision: agreed.revision };

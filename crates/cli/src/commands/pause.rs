@@ -2,10 +2,10 @@
 
 use super::Outcome;
 use crate::cluster::{Body, Cluster, Connection, MANAGER, Verb};
-use crate::key::OptionalObject;
+use crate::key::{OptionalObject, Source};
 use crate::league::League;
 use crate::member;
-use crate::print;
+use crate::print::{self, Output};
 use crate::reads::Reads;
 use crate::resource::{Resource, key_words};
 use anyhow::{Context, bail};
@@ -22,6 +22,8 @@ pub struct Arguments {
     member: Option<MemberName>,
     #[command(flatten)]
     connection: Connection,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Pauses, or resumes.
@@ -29,7 +31,7 @@ pub async fn run(arguments: Arguments, paused: bool) -> anyhow::Result<Outcome> 
     let cluster = arguments.connection.cluster().await?;
     let (what, changed) = match (arguments.object.given(), &arguments.member) {
         (Some(object), _) => {
-            let key = object.key(Some(&cluster)).await?;
+            let key = object.key(Some(Source::Cluster(&cluster))).await?;
             (key_words(&key), pause_object(&cluster, &arguments.connection, &key, paused).await?)
         }
         (None, Some(member)) => {
@@ -42,10 +44,8 @@ pub async fn run(arguments: Arguments, paused: bool) -> anyhow::Result<Outcome> 
         }
     };
     let state = if paused { "paused" } else { "resumed" };
-    print::stdout(&match changed {
-        true => format!("{what}: {state}\n"),
-        false => format!("{what}: {state} already\n"),
-    })?;
+    let words = if changed { format!("{what}: {state}") } else { format!("{what}: {state} already") };
+    print::done(arguments.output, &json!({"what": what, "paused": paused, "changed": changed}), &words)?;
     Ok(Outcome::Done)
 }
 

@@ -259,8 +259,10 @@ impl Planner {
             let Some(record) = record else { return Ok(outputs) };
             // Its homes are elsewhere: what it is there, the operator says.
             let homes: Vec<&str> = record["homes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let homes = if homes.is_empty() { "nowhere".to_owned() } else { format!("in {}", homes.join(", ")) };
-            plan.notes.push(format!("it is at home {homes}, and not here: applied here it conflicts, unless it is equal or this cluster becomes its home (`hansa home move`)"));
+            plan.notes.push(match homes.as_slice() {
+                [] => "it has no home: applied here as it was agreed, this cluster becomes its home; with another content it waits for that (`hansa home move`)".to_owned(),
+                homes => format!("it is at home in {}, and not here: applied here it conflicts, unless it is equal or this cluster becomes its home (`hansa home move`)", homes.join(", ")),
+            });
             for member in placed(record) {
                 match super::output::asked(&self.cluster, key, &member, self.patience).await {
                     Ok(output) => outputs.insert(member, output),

@@ -5,7 +5,7 @@ use crate::print::{self, Format, Output, Screen, Table, Tone};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use hansa_ledger::{Envelope, Swap, Version, keys};
-use hansa_topo::{Changes, Finding, Severity, Topo, TopoError};
+use hansa_topo::{Changes, Finding, Severity, Topo, TopoError, TopoUrl};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -46,8 +46,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Write a value. A league agrees through these values: this is for repairs by someone who knows
-    /// what stands there.
+    /// Write a value, to repair what the league agrees through.
+    ///
+    /// The operators act on what is written: this is for someone who knows what stands there.
     Put(Put),
     /// Look at the server itself: what endangers a league, and the mend.
     Check {
@@ -78,6 +79,8 @@ struct Put {
     /// Write the bytes of the file as they are, without an envelope.
     #[arg(long)]
     raw: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Looks, or writes.
@@ -86,6 +89,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         (Command::Check { url: Some(url), .. }, _) | (_, Some(url)) => url.clone(),
         _ => bail!("name the topology server: --topo URL, or $HANSA_TOPO"),
     };
+    if !matches!(arguments.command, Command::Put(_)) {
+        exists(&url)?;
+    }
     let topo = hansa_topo::open(&url, &hansa_topo::Options::from_env()).await.map_err(plain)?;
     match arguments.command {
         Command::Get { key, output } => get(&*topo, &key, output).await,
@@ -93,10 +99,21 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Changes { prefix, output } => changes(topo, &prefix, output.format).await,
         Command::Put(put) => {
             let version = put_value(&*topo, &put).await?;
-            print::stdout(&format!("{} is written, at version {version}\n", put.key))?;
+            let words = format!("{} is written, at version {version}", put.key);
+            print::done(put.output, &json!({"key": put.key, "version": version.as_str()}), &words)?;
             Ok(Outcome::Done)
         }
         Command::Check { output, .. } => check(&*topo, output).await,
+    }
+}
+
+/// A file that is only looked into has to be there: opening would make an empty one.
+fn exists(url: &str) -> anyhow::Result<()> {
+    match url.parse() {
+        Ok(TopoUrl::Sqlite { path, .. }) if !path.exists() => {
+            bail!("{url}: there is no such file: check the path, or start an operator with it (`hansa operator`)")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -377,6 +394,7 @@ mod tests {
             expect: expect.map(str::to_owned),
             create: expect.is_none(),
             raw: true,
+            output: Output { format: Format::Table },
         };
         let said = |result: anyhow::Result<Version>| result.unwrap_err().to_string();
         assert!(said(put_value(&*topo, &put(None, false)).await).contains("--force"));

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use crate::cluster::{Cluster, Connection};
-use crate::key;
+use crate::key::{self, Source};
 use crate::kinds::Kind;
 use crate::league::League;
 use crate::print::{self, Output, Table, Tone, count};
@@ -32,8 +32,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Federate a kind, built in or defined by a CustomResourceDefinition. Ask in the member that the
-    /// league's spec is at home in.
+    /// Federate a kind, built in or defined by a CustomResourceDefinition.
+    ///
+    /// Ask in the member that the league's spec is at home in.
     Enable {
         /// The kind: its plural and group, such as deployments.apps, or any word that kubectl takes.
         #[arg(value_name = "TYPE")]
@@ -47,14 +48,18 @@ enum Command {
         privileged: bool,
         #[command(flatten)]
         connection: Connection,
+        #[command(flatten)]
+        output: Output,
     },
-    /// Stop to federate a kind. Refused while there are federated objects of it.
+    /// Stop to federate a kind; refused while there are federated objects of it.
     Disable {
         /// The kind.
         #[arg(value_name = "TYPE")]
         type_word: String,
         #[command(flatten)]
         connection: Connection,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -62,23 +67,25 @@ enum Command {
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     match arguments.command {
         Command::List { connection, output } => list(&connection, output).await,
-        Command::Enable { type_word, version, privileged, connection } => {
+        Command::Enable { type_word, version, privileged, connection, output } => {
             let cluster = connection.cluster().await?;
             let kind = served(&type_word, &cluster).await?;
             let wanted = wanted(&kind, version, privileged)?;
             let edit = |league: &League| enable(&league.list("types"), &wanted);
             let changed = League::edit(&cluster, edit).await?;
             let name = &wanted.resource;
-            print::stdout(&match changed {
+            let words = match changed {
                 true => format!(
-                    "{name}/{} is federated: the members install Federated{} (`hansa type list`)\n",
+                    "{name}/{} is federated: the members install Federated{} (`hansa type list`)",
                     wanted.version, kind.kind
                 ),
-                false => format!("{name}/{} is federated already\n", wanted.version),
-            })?;
+                false => format!("{name}/{} is federated already", wanted.version),
+            };
+            let value = json!({"type": name, "version": wanted.version, "federated": true, "changed": changed});
+            print::done(output, &value, &words)?;
             Ok(Outcome::Done)
         }
-        Command::Disable { type_word, connection } => {
+        Command::Disable { type_word, connection, output } => {
             let cluster = connection.cluster().await?;
             let name = listed(&type_word, &League::read(&cluster).await?, &cluster).await?;
             let select = Selection { type_name: name.to_string(), ..Selection::default() };
@@ -87,8 +94,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
                 bail!("{}", in_use(&name, &objects));
             }
             let edit = |league: &League| Ok(disable(&league.list("types"), &name));
-            League::edit(&cluster, edit).await?;
-            print::stdout(&format!("{name} is not federated any more; its generated kind is left where it is\n"))?;
+            let changed = League::edit(&cluster, edit).await?;
+            let words = format!("{name} is not federated any more; its generated kind is left where it is");
+            print::done(output, &json!({"type": name, "federated": false, "changed": changed}), &words)?;
             Ok(Outcome::Done)
         }
     }
@@ -96,7 +104,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 
 /// The kind, with the versions that the cluster really serves.
 async fn served(word: &str, cluster: &Cluster) -> anyhow::Result<Kind> {
-    let meant = key::kind(word, Some(cluster)).await?;
+    let meant = key::kind(word, Some(Source::Cluster(cluster))).await?;
     let served = crate::kinds::discover(cluster).await?;
     served.into_iter().find(|kind| kind.type_name == meant.type_name).with_context(|| {
         format!("this cluster does not serve {}: install its CustomResourceDefinition here first", meant.type_name)
@@ -153,7 +161,7 @@ async fn listed(word: &str, league: &League, cluster: &Cluster) -> anyhow::Resul
     let is_listed = |name: &TypeName| league.spec.types.iter().any(|federated| &federated.resource == name);
     let name = match word.parse::<TypeName>() {
         Ok(name) if is_listed(&name) => name,
-        _ => key::kind(word, Some(cluster)).await?.type_name,
+        _ => key::kind(word, Some(Source::Cluster(cluster))).await?.type_name,
     };
     if !is_listed(&name) {
         bail!("{name} is not federated: `hansa type list` shows what is");

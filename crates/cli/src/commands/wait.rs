@@ -2,13 +2,13 @@
 
 use super::{Outcome, duration};
 use crate::cluster::Connection;
-use crate::key::ObjectArguments;
+use crate::key::{ObjectArguments, Source};
 use crate::league::condition;
-use crate::print;
+use crate::print::{self, Output};
 use crate::progress::Progress;
 use crate::resource::{Resource, key_words};
 use anyhow::bail;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,6 +26,8 @@ pub struct Arguments {
     timeout: Duration,
     #[command(flatten)]
     connection: Connection,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,7 +96,7 @@ fn judge(object: Option<&Value>, wanted: &Wanted) -> Standing {
 /// Waits.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let cluster = arguments.connection.cluster().await?;
-    let key = arguments.object.key(Some(&cluster)).await?;
+    let key = arguments.object.key(Some(Source::Cluster(&cluster))).await?;
     let what = key_words(&key);
     let progress = Progress::spinner(format!("{what}: waiting"));
     let mut last = String::new();
@@ -112,8 +114,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let ended = cluster.until(&Resource::federated(&key), Instant::now() + arguments.timeout, watched).await?;
     drop(progress);
     match (ended, &arguments.wanted) {
-        (Some(true), Wanted::Deleted) => print::stdout(&format!("{what} is gone from this cluster\n"))?,
-        (Some(true), Wanted::Condition { kind, status }) => print::stdout(&format!("{what}: {kind} is {status}\n"))?,
+        (Some(true), Wanted::Deleted) => {
+            let words = format!("{what} is gone from this cluster");
+            print::done(arguments.output, &json!({"object": key, "state": "deleted"}), &words)?;
+        }
+        (Some(true), Wanted::Condition { kind, status }) => {
+            let state = json!({"object": key, "state": format!("{kind}={status}")});
+            print::done(arguments.output, &state, &format!("{what}: {kind} is {status}"))?;
+        }
         (Some(false), _) if seen => bail!("{what} was deleted while it was waited for"),
         (Some(false), _) => bail!("{what} is not kept in this cluster: `hansa home list` tells where"),
         (None, _) => bail!("{what}: not within {} s: {last}", arguments.timeout.as_secs()),
@@ -124,7 +132,6 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn object(generation: u64, observed: u64, status: &str) -> Value {
         json!({"metadata": {"generation": generation}, "status": {"observedGeneration": observed, "conditions": [

@@ -85,17 +85,22 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn invite(stage: &Stage, screen: &mut Screen) {
-    screen.step("Everything still runs: it is yours until Ctrl-C");
-    let kubeconfig = stage.kubeconfig.display();
-    screen.say(&format!("export KUBECONFIG={kubeconfig}"));
-    screen.say("kubectl --context gcp get members,federated -A");
-    screen.say("kubectl --context gcp -n shop edit federateddeployment web     # and watch the others follow");
-    screen.say("kubectl --context azure -n shop delete deployment web          # and see it come back");
-    for member in &stage.members {
-        screen.say(&format!(
-            "hansa status --operator http://127.0.0.1:{}     # as {} sees the league",
-            member.port, member.name
-        ));
+    screen.step("Everything still runs: it is yours until Ctrl-C. In another terminal:");
+    screen.command(&format!("export KUBECONFIG={}", stage.kubeconfig.display()));
+    // Most people run it out of the work tree, where nothing is on the path.
+    if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(std::path::Path::parent) {
+        screen.command(&format!("export PATH={}:$PATH", folder.display()));
+    }
+    for (command, why) in [
+        ("kubectl --context gcp get members,federated -A", "the league as gcp shows it"),
+        ("hansa status", "the league as the operator of aws sees it; --context asks another"),
+        ("kubectl --context gcp -n shop edit federateddeployment web", "the others follow"),
+        ("kubectl --context azure -n shop delete deployment web", "it comes back"),
+        ("hansa home move configmaps/shop/settings --to aws", "a home for what lost its own"),
+        ("hansa output deploy/shop/web --member azure", "what a member gets"),
+    ] {
+        screen.say(&format!("# {why}"));
+        screen.command(command);
     }
 }
 
@@ -174,7 +179,7 @@ async fn application(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     let aws = stage.members[0].client.clone();
     let path = stage.file("shop.yaml", SHOP)?;
     screen.command("hansa federate -f shop.yaml --all | kubectl --context aws apply --server-side -f -");
-    let (federated, _) = stage.hansa(&["federate", "-f", &path.display().to_string(), "--all"]).await?;
+    let (federated, _) = stage.hansa(&["federate", "-f", &path.display().to_string(), "--all"], None).await?;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
     write(
         &aws,
@@ -220,8 +225,7 @@ async fn application(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
             || try_get(&aws, "/apis/shop.example.com.types.hansa.dev/v1alpha1").await.is_some())
     })
     .await?;
-    let (federated, _) =
-        stage.hansa(&["federate", "-f", &path.display().to_string(), "--all", "--context", "aws"]).await?;
+    let (federated, _) = stage.hansa(&["federate", "-f", &path.display().to_string(), "--all"], None).await?;
     apply(&aws, &federated).await?;
     for member in &stage.members {
         eventually(&format!("{} has the coupon", member.name), async || {
@@ -243,9 +247,7 @@ async fn image_change(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     let text = json!({"apiVersion": planned["apiVersion"], "kind": planned["kind"], "metadata": {"name": "web", "namespace": "shop"}, "spec": planned["spec"]});
     let path = stage.file("web.json", &text.to_string())?;
     screen.command("hansa plan -f web.json");
-    let operator = format!("http://127.0.0.1:{}", stage.members[0].port);
-    let (plan, code) =
-        stage.hansa(&["plan", "-f", &path.display().to_string(), "--context", "aws", "--operator", &operator]).await?;
+    let (plan, code) = stage.hansa(&["plan", "-f", &path.display().to_string()], screen.columns()).await?;
     screen.say(plan.trim_end());
     screen.claim(code == 2, "the plan says by its exit code (2) that something would change");
     let named = MEMBERS.iter().all(|(name, _)| plan.contains(name))
@@ -316,20 +318,9 @@ async fn crash(stage: &mut Stage, screen: &mut Screen) -> Result<BTreeMap<String
         process.kill();
     }
     let gcp = stage.members[1].client.clone();
-    let operator = format!("http://127.0.0.1:{}", stage.members[1].port);
-    screen.command("hansa --context gcp home move deployments.apps/shop/web --to gcp");
+    screen.command("hansa home move deployments.apps/shop/web --to gcp --context gcp");
     let (moved, _) = stage
-        .hansa(&[
-            "home",
-            "move",
-            "deployments.apps/shop/web",
-            "--to",
-            "gcp",
-            "--context",
-            "gcp",
-            "--operator",
-            &operator,
-        ])
+        .hansa(&["home", "move", "deployments.apps/shop/web", "--to", "gcp", "--context", "gcp"], screen.columns())
         .await?;
     screen.say(moved.trim_end());
     eventually("gcp has the federated Deployment", async || Ok(try_get(&gcp, FEDERATED_WEB).await.is_some())).await?;
@@ -422,13 +413,13 @@ async fn accident(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
         kept += usize::from(uid(try_get(&member.client, SETTINGS).await) == *before);
     }
     screen.claim(kept == 2, "gcp and azure kept theirs: the same uids as before");
-    let operator = format!("http://127.0.0.1:{}", stage.members[1].port);
-    screen.command("hansa get --homeless");
-    let (homeless, _) = stage.hansa(&["get", "--homeless", "-A", "--operator", &operator]).await?;
+    screen.command("hansa get --homeless --context gcp");
+    let (homeless, _) = stage.hansa(&["get", "--homeless", "--context", "gcp"], screen.columns()).await?;
     screen.say(homeless.trim_end());
     screen.claim(homeless.contains("settings"), "what lost its home is listed");
-    screen.command("hansa explain configmaps/shop/settings");
-    let (explained, _) = stage.hansa(&["explain", "configmaps/shop/settings", "--operator", &operator]).await?;
+    screen.command("hansa explain configmaps/shop/settings --context gcp");
+    let (explained, _) =
+        stage.hansa(&["explain", "configmaps/shop/settings", "--context", "gcp"], screen.columns()).await?;
     screen.say(explained.trim_end());
     screen.claim(explained.contains("namespace"), "and why");
     Ok(())

@@ -1,15 +1,21 @@
-//! What the demo prints: the same lines with and without a terminal, colours only on one.
+//! What the demo prints: the same words with and without a terminal, colours and line breaks that fit
+//! it only on one.
 
+use crate::print;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// How long a step is left to be read.
 const READING: Duration = Duration::from_secs(5);
 
+/// How far what is told stands in.
+const MARGIN: usize = 5;
+
 /// Prints the story.
 #[derive(Debug)]
 pub struct Screen {
-    colours: bool,
+    terminal: bool,
+    look: print::Screen,
     started: Instant,
     failures: Vec<String>,
     step: String,
@@ -19,15 +25,29 @@ impl Screen {
     /// A screen on standard output.
     pub fn new() -> Self {
         Screen {
-            colours: std::io::stdout().is_terminal(),
+            terminal: std::io::stdout().is_terminal(),
+            look: print::Screen::stdout(),
             started: Instant::now(),
             failures: Vec::new(),
             step: String::new(),
         }
     }
 
+    /// How many columns there are for what commands print; `None`: as many as they need.
+    pub fn columns(&self) -> Option<usize> {
+        self.look.width.map(|width| usize::from(width).saturating_sub(MARGIN))
+    }
+
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.look.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// A text in lines that fit, each after the margin but the first, which comes after a sign.
+    fn wrapped(&self, text: &str, end: &str) -> Vec<String> {
+        match self.columns() {
+            Some(columns) => wrap(text, columns.saturating_sub(end.len())),
+            None => vec![text.to_owned()],
+        }
     }
 
     fn line(&self, text: &str) {
@@ -43,31 +63,40 @@ impl Screen {
         self.line(&format!("{} {}", self.paint("2", &at), self.paint("1;36", title)));
     }
 
-    /// A command that is carried out.
+    /// A command that is carried out, broken as a shell reads it.
     pub fn command(&self, text: &str) {
-        self.line(&format!("   {} {}", self.paint("2", "$"), self.paint("1", text)));
+        let lines = self.wrapped(text, " \\");
+        for (index, line) in lines.iter().enumerate() {
+            let sign = if index == 0 { "$" } else { " " };
+            let end = if index + 1 < lines.len() { " \\" } else { "" };
+            self.line(&format!("   {} {}{end}", self.paint("2", sign), self.paint("1", line)));
+        }
     }
 
     /// Something to know.
     pub fn say(&self, text: &str) {
         for line in text.lines() {
-            self.line(&format!("     {line}"));
+            for part in self.wrapped(line, "") {
+                self.line(format!("{:MARGIN$}{part}", "").trim_end());
+            }
         }
     }
 
     /// A claim, and what was seen.
     pub fn claim(&mut self, holds: bool, text: &str) {
-        if holds {
-            self.line(&format!("   {} {text}", self.paint("1;32", "✓")));
-        } else {
-            self.line(&format!("   {} {text}", self.paint("1;31", "✗")));
+        let (mut sign, code) = if holds { ("✓", "1;32") } else { ("✗", "1;31") };
+        for line in self.wrapped(text, "") {
+            self.line(&format!("   {} {line}", self.paint(code, sign)));
+            sign = " ";
+        }
+        if !holds {
             self.failures.push(format!("{}: {text}", self.step));
         }
     }
 
     /// Leaves people the time to read a step; nobody reads along in a pipe.
     pub async fn let_read(&self) {
-        if self.colours {
+        if self.terminal {
             tokio::time::sleep(READING).await;
         }
     }
@@ -75,5 +104,42 @@ impl Screen {
     /// The claims that did not hold.
     pub fn failures(&self) -> &[String] {
         &self.failures
+    }
+}
+
+/// A text in lines of at most so many columns, broken at spaces; further lines stand in a little more
+/// than the first. A word that is longer stays whole, so that it can be copied.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let indent = text.len() - text.trim_start_matches(' ').len();
+    let width = |line: &str| line.chars().count();
+    let mut lines = vec![" ".repeat(indent)];
+    let mut is_start = true;
+    // Several spaces in a row are a column of somebody's, and stay.
+    for word in text[indent..].split(' ') {
+        let last = lines.last_mut().expect("there is a first line");
+        if !is_start && width(last) + 1 + width(word) > columns {
+            lines.push(format!("{}{word}", " ".repeat(indent + 2)));
+        } else {
+            if !is_start {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+        is_start = false;
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_at_spaces_and_columns_stay() {
+        assert_eq!(wrap("one two three", 80), ["one two three"]);
+        assert_eq!(wrap("  a: one two three", 10), ["  a: one", "    two", "    three"]);
+        assert_eq!(wrap("name   state", 20), ["name   state"]);
+        assert_eq!(wrap("a-very-long-word and", 8), ["a-very-long-word", "  and"]);
+        assert_eq!(wrap("", 8), [""]);
     }
 }

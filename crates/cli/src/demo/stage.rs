@@ -1,7 +1,12 @@
 //! The processes of the demo: three API servers, three operators, all ended at the end.
 
+use super::proof::write;
+use crate::print::COLUMNS;
 use anyhow::{Context, Result, bail, ensure};
+use hansa_api::{OPERATOR as SERVICE, SYSTEM_NAMESPACE};
 use hansa_controlplane::{Process, free_ports};
+use hansa_kubesim::core::services::ADDRESS;
+use hansa_operator::{ContentType, Method};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -65,13 +70,9 @@ impl Stage {
             }
             contexts.push(serde_json::from_str::<Value>(&std::fs::read_to_string(&path)?)?);
             let [port] = free_ports()?;
-            members.push(Member {
-                name,
-                api_server: Some(api_server),
-                operator: None,
-                client: client(&path, name).await?,
-                port,
-            });
+            let client = client(&path, name).await?;
+            offer(&client, port).await?;
+            members.push(Member { name, api_server: Some(api_server), operator: None, client, port });
         }
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, merged(&contexts).to_string())?;
@@ -134,11 +135,19 @@ impl Stage {
         Ok(path)
     }
 
-    /// Runs this program's own command line, against a member; returns its output and exit code.
-    pub async fn hansa(&self, arguments: &[&str]) -> Result<(String, i32)> {
+    /// Runs this program's own command line; returns its output, no wider than so many columns, and its
+    /// exit code.
+    pub async fn hansa(&self, arguments: &[&str], columns: Option<usize>) -> Result<(String, i32)> {
         let program = std::env::current_exe().context("where this program is")?;
-        let output = tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        match columns {
+            Some(columns) => command.env(COLUMNS, columns.to_string()),
+            None => command.env_remove(COLUMNS),
+        };
+        let output = command
             .args(arguments)
+            .env_remove("HANSA_OPERATOR")
+            .env_remove("HANSA_SYSTEM_NAMESPACE")
             .env("KUBECONFIG", &self.kubeconfig)
             .env("NO_COLOR", "1")
             .current_dir(self.folder.path())
@@ -171,6 +180,23 @@ fn start_api_server(folder: &TempDir, name: &str) -> Result<Process> {
         format!("--user={OPERATOR}"),
     ];
     Process::start(&program, &format!("api-server-{name}"), &arguments, folder.path())
+}
+
+/// Puts the operator behind the API server's proxy, where users find it: a kubeconfig is all they need.
+async fn offer(client: &Client, port: u16) -> Result<()> {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": SERVICE, "namespace": SYSTEM_NAMESPACE, "annotations": {ADDRESS: format!("127.0.0.1:{port}")}},
+        "spec": {"ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
+    });
+    for (path, object) in [
+        (format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}"), namespace),
+        (format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/services/{SERVICE}"), service),
+    ] {
+        write(client, Method::Patch, &format!("{path}?fieldManager=demo"), ContentType::Apply, &object).await?;
+    }
+    Ok(())
 }
 
 async fn client(kubeconfig: &std::path::Path, context: &str) -> Result<Client> {

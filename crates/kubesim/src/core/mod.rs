@@ -34,7 +34,7 @@ mod reviews;
 mod route;
 mod scale;
 pub mod selector;
-mod services;
+pub mod services;
 mod snapshot;
 pub mod store;
 pub(crate) mod strategy;
