@@ -158,9 +158,9 @@ mod tests {
                    "members": [member("aws", "placed", "Refused", "Unknown", 1), member("gcp", "placed", "Applied", "Degraded", 1)]}),
         ];
         expect![[r#"
-            NAMESPACE   TYPE               NAME   PLACED   APPLIED   READY   HOMES     REVISION   TROUBLE
-            shop        deployments.apps   web    2        1         1       aws,gcp   3          azure withdraws
-            shop        configmaps         web    2        1         0       none      1          aws Refused, gcp Degraded
+            NAMESPACE   TYPE               NAME   PLACED   APPLIED   READY   HOMES     TROUBLE
+            shop        deployments.apps   web    2        1         1       aws,gcp   Withdrawing in azure
+            shop        configmaps         web    2        1         0       none      Degraded in gcp; Refused in aws
         "#]]
         .assert_eq(&table(&rows, false).render(&Screen::PLAIN));
     }
