@@ -53,9 +53,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     print::answer(arguments.output.format, &Value::from(rows.clone()), |screen| {
-        let whole = table(&rows, false);
+        let whole = table(&rows, &select, false);
         let fits = screen.width.is_none_or(|width| whole.width() <= usize::from(width));
-        if fits { whole.render(screen) } else { table(&rows, true).render(screen) }
+        if fits { whole.render(screen) } else { table(&rows, &select, true).render(screen) }
     })?;
     Ok(Outcome::Done)
 }
@@ -89,8 +89,9 @@ async fn select(arguments: &Arguments, reads: &Reads) -> anyhow::Result<Selectio
     Ok(select)
 }
 
-/// The objects; `short`: types without their groups, where no other type has the same name.
-fn table(rows: &[Value], short: bool) -> Table {
+/// The objects, without the namespace where only one was asked for. `short`: types without their
+/// groups, where no other type has the same name.
+fn table(rows: &[Value], select: &Selection, short: bool) -> Table {
     let mut table = Table::new(["NAMESPACE", "TYPE", "NAME", "PLACED", "APPLIED", "READY", "HOMES", "TROUBLE"]);
     let types: BTreeSet<&str> = rows.iter().filter_map(|row| row["type"].as_str()).collect();
     let plural = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
@@ -109,7 +110,7 @@ fn table(rows: &[Value], short: bool) -> Table {
         let homes =
             if row["homeless"] == true { ("none".to_owned(), Tone::Bad) } else { (homes.join(","), Tone::Plain) };
         table.toned([
-            (text("namespace"), Tone::Plain),
+            (if select.namespace.is_empty() { text("namespace") } else { String::new() }, Tone::Plain),
             (if short && is_alone(&text("type")) { plural(&text("type")) } else { text("type") }, Tone::Plain),
             (text("name"), Tone::Strong),
             (placed.len().to_string(), Tone::Plain),
@@ -162,6 +163,14 @@ mod tests {
             shop        deployments.apps   web    2        1         1       aws,gcp   Withdrawing in azure
             shop        configmaps         web    2        1         0       none      Degraded in gcp; Refused in aws
         "#]]
-        .assert_eq(&table(&rows, false).render(&Screen::PLAIN));
+        .assert_eq(&table(&rows, &Selection::default(), false).render(&Screen::PLAIN));
+        let select = Selection { namespace: "shop".into(), ..Selection::default() };
+        let short = table(&rows[..1], &select, true).render(&Screen { colours: false, width: Some(60) });
+        expect![[r#"
+            TYPE         NAME  PLACED  APPLIED  READY  HOMES    TROUBLE
+            deployments  web   2       1        1      aws,gcp  Withdrawing
+                                                                in azure
+        "#]]
+        .assert_eq(&short);
     }
 }

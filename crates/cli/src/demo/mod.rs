@@ -413,8 +413,8 @@ async fn accident(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
         kept += usize::from(uid(try_get(&member.client, SETTINGS).await) == *before);
     }
     screen.claim(kept == 2, "gcp and azure kept theirs: the same uids as before");
-    screen.command("hansa get --homeless --context gcp");
-    let (homeless, _) = stage.hansa(&["get", "--homeless", "--context", "gcp"], screen.columns()).await?;
+    screen.command("hansa get --homeless -n shop --context gcp");
+    let (homeless, _) = stage.hansa(&["get", "--homeless", "-n", "shop", "--context", "gcp"], screen.columns()).await?;
     screen.say(homeless.trim_end());
     screen.claim(homeless.contains("settings"), "what lost its home is listed");
     screen.command("hansa explain configmaps/shop/settings --context gcp");
