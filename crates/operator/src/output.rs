@@ -18,7 +18,7 @@ use crate::feed::ObjectName;
 use crate::machine::{Context, Object, Operator, Priority, Timer};
 use crate::removal::Decision;
 use hansa_ledger::Record;
-use hansa_ledger::cell::{RecordStatus, State};
+use hansa_ledger::cell::{OutputMemory, RecordStatus, State};
 use hansa_ledger::lives::{Duty, duty};
 use hansa_model::{FederatedSpec, Hash, Incarnation, RecordKey, TypeName};
 use serde_json::Value;
@@ -66,8 +66,9 @@ pub(crate) struct OutputWork {
     fenced: Option<(Incarnation, u64)>,
     /// Taking fields back from a rival, again and again: how often, and when last.
     fights: (u32, u64),
-    /// The earlier tools' ownership is still to be taken over.
-    migrate: bool,
+    /// The earlier tools' ownership is still to be taken over; what the apply taught is remembered
+    /// when that is done, so that whoever starts anew in between applies and takes over again.
+    migrate: Option<OutputMemory>,
     /// The watch told that the object is gone while a request about it was under way: what the answer
     /// shows may be what is gone.
     gone_meanwhile: bool,
@@ -228,7 +229,7 @@ impl Operator {
             let in_step = memory.as_ref().is_some_and(|memory| {
                 memory.uid == live.uid && memory.output == rendered.hash && Some(memory.owned) == live.owned
             });
-            if in_step && !object.output_work.migrate {
+            if in_step && object.output_work.migrate.is_none() {
                 return self.applied(key, object, record);
             }
             if live.deleting {

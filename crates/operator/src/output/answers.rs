@@ -107,6 +107,11 @@ impl Operator {
                 Live::answered(&mut object.live, live);
                 if let Some(record) = record.filter(|record| record.incarnation == incarnation) {
                     let mut status = self.base_status(key, record);
+                    let first = status.output.as_ref().is_none_or(|known| known.uid != memory.uid);
+                    if first && migration(body).is_some() {
+                        work.migrate = Some(memory);
+                        return;
+                    }
                     status.output = Some(memory);
                     self.set_status(key, Some(status));
                 }
@@ -134,9 +139,9 @@ impl Operator {
                     }
                     // Nothing is left with the earlier tools (the answer to the patch ends here too).
                     None => {
-                        work.migrate = false;
                         Live::answered(&mut object.live, self.reduce_live(&key.type_name, kind, body));
-                        self.relearn(key, object, record);
+                        let learned = work.migrate.take();
+                        self.relearn(key, object, record, learned);
                     }
                 }
             }
@@ -172,15 +177,14 @@ impl Operator {
         }
     }
 
-    /// What Hansa owns changed by a migration of field managers, not by drift.
-    pub(super) fn relearn(&mut self, key: &RecordKey, object: &Object, record: Option<&Record>) {
-        if let (Some(record), Some(live)) = (record, &object.live)
+    /// What the apply taught, with what Hansa owns after the migration of field managers.
+    fn relearn(&mut self, key: &RecordKey, object: &Object, record: Option<&Record>, learned: Option<OutputMemory>) {
+        if let (Some(record), Some(live), Some(mut memory)) = (record, &object.live, learned)
             && let Some(owned) = live.owned
         {
             let mut status = self.base_status(key, record);
-            if let Some(memory) = &mut status.output {
-                memory.owned = owned;
-            }
+            memory.owned = owned;
+            status.output = Some(memory);
             self.set_status(key, Some(status));
         }
     }

@@ -91,7 +91,7 @@ impl Operator {
         }
         let rendered = self.render(key, context, record, spec).ok()?;
         let work = &mut object.output_work;
-        if work.migrate && object.live.is_some() {
+        if work.migrate.is_some() && object.live.is_some() {
             return Some((OutputCall::Migrate, ApiRequest::get(path)));
         }
         // Of an object that is made anew nobody else holds anything yet.
@@ -118,7 +118,6 @@ impl Operator {
                 return Some((OutputCall::Try { output: rendered.hash, before }, apply(&body, true, "&dryRun=All")));
             }
             (None, Some(Look::Foreign(_) | Look::Adoptable)) => {
-                work.migrate = true;
                 let call = OutputCall::Apply { output: rendered.hash, incarnation, force: true, creates };
                 return Some((call, apply(&body, true, "")));
             }
