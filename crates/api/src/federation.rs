@@ -28,10 +28,27 @@ pub struct FederationStatus {
     /// The member that the spec is written in; everywhere else this object is a mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<MemberName>,
+    /// The members in numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<MembersSummary>,
     /// Agreed: whether this object is what the league agreed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"], "maxItems" = 32))]
     pub conditions: Vec<Condition>,
+}
+
+/// The members of a league in numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MembersSummary {
+    /// How many members the spec names.
+    pub total: u32,
+    /// How many of them are ready.
+    pub ready: u32,
+    /// The others by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 256))]
+    pub not_ready: Vec<MemberName>,
 }
 
 /// Groups whose kinds can change who may do what, namespaced ones included.
@@ -99,6 +116,20 @@ pub fn definition() -> Definition {
                 json_path: ".status.home",
                 priority: 0,
                 description: "The member that the spec is written in.",
+            },
+            Column {
+                name: "MEMBERS",
+                type_: "integer",
+                json_path: ".status.members.total",
+                priority: 0,
+                description: "How many members the spec names.",
+            },
+            Column {
+                name: "READY",
+                type_: "integer",
+                json_path: ".status.members.ready",
+                priority: 0,
+                description: "How many of them are ready.",
             },
             Column {
                 name: "GENERATION",

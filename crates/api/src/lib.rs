@@ -33,7 +33,7 @@ pub mod target;
 
 pub use conditions::{Condition, ConditionStatus, ConditionType};
 pub use federated::{federated_crd, schema_hash};
-pub use federation::FederationStatus;
+pub use federation::{FederationStatus, MembersSummary};
 pub use list_keys::list_map_keys;
 pub use manifests::{Options, manifests};
 pub use member::{MemberStatus, OperatorStatus};

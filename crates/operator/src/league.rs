@@ -213,7 +213,6 @@ impl Operator {
         }
         if let Some(league) = &self.league {
             status["league"] = json!(league.id);
-            status["home"] = json!(league.control.home.member);
             status["generation"] = json!(league.control.generation);
             status["era"] = json!(league.era);
             status["home"] = json!(league.control.home.member);
