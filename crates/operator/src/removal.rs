@@ -37,7 +37,8 @@ struct Set {
     lately: BTreeMap<RecordKey, (Pending, u64)>,
     /// The set that is too large, since when it is this one, and since when there is one.
     growing: Option<(Hash, u64, u64)>,
-    verdict: Option<(Hash, String)>,
+    /// The set that is shown, why it waits, and what is in it.
+    verdict: Option<(Hash, String, Vec<RecordKey>)>,
     /// Something was put up or taken back since the last judgement.
     changed: bool,
     judged_ms: u64,
@@ -101,13 +102,13 @@ impl Removals {
             .values()
             .find(|set| set.pending.contains_key(key))
             .and_then(|set| set.verdict.as_ref())
-            .map(|(_, why)| why.clone())
+            .map(|(_, why, _)| why.clone())
     }
 
     /// The sets that wait: what they are, their hash, why, and their keys.
     pub fn waiting(&self) -> impl Iterator<Item = (Decision, Hash, &str, Vec<&RecordKey>)> {
         self.sets.iter().filter_map(|(decision, set)| {
-            set.verdict.as_ref().map(|(hash, why)| (*decision, *hash, why.as_str(), set.pending.keys().collect()))
+            set.verdict.as_ref().map(|(hash, why, keys)| (*decision, *hash, why.as_str(), keys.iter().collect()))
         })
     }
 }
@@ -187,10 +188,10 @@ impl Operator {
         };
         set.growing = Some((hash, since, first));
         let still = now >= since + STILL_MS || now >= first + 10 * STILL_MS;
-        if still && set.verdict.as_ref().map(|(known, _)| *known) != Some(hash) {
-            set.verdict = Some((hash, why.clone()));
-            set.growing = Some((hash, since, now));
+        if still && set.verdict.as_ref().map(|(known, ..)| *known) != Some(hash) {
             let keys: Vec<RecordKey> = set.pending.keys().cloned().collect();
+            set.verdict = Some((hash, why.clone(), keys.clone()));
+            set.growing = Some((hash, since, now));
             self.log(Level::Warning, None, why);
             for key in keys {
                 self.touch(&key);

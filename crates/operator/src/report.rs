@@ -34,7 +34,8 @@ pub struct Input<'a> {
     /// Since when the topology server cannot be used, wall time in milliseconds.
     pub topology_away_since_ms: Option<u64>,
     /// What placement makes of it: the members, or why it is refused.
-    pub placement: Result<usize, &'a str>,
+    /// `None` before anything is agreed; with their number, what of it selects nobody.
+    pub placement: Option<Result<(usize, String), String>>,
     /// What waits for a confirmation: the set's hash and why, for people.
     pub held: Option<&'a str>,
     /// Members whose heartbeat has stopped: nothing more is expected of them for now.
@@ -132,10 +133,17 @@ pub fn report(input: &Input<'_>) -> Report {
     if !summaries.is_empty() {
         status.insert("aggregate".into(), hansa_render::aggregate(&summaries));
     }
-    let scheduled = match input.placement {
-        Ok(0) => ("False", "NoMember", "spec.placement selects no member of the league".to_owned()),
-        Ok(count) => ("True", "Placed", format!("placement selects {count} members")),
-        Err(why) => ("False", "Refused", why.to_owned()),
+    let scheduled = match &input.placement {
+        None => ("Unknown", "NotAgreed", "nothing is agreed yet".to_owned()),
+        Some(Ok((0, unknown))) if unknown.is_empty() => {
+            ("False", "NoMember", "spec.placement selects no member of the league".to_owned())
+        }
+        Some(Ok((0, unknown))) => ("False", "NoMember", unknown.clone()),
+        Some(Ok((count, unknown))) if unknown.is_empty() => {
+            ("True", "Placed", format!("placement selects {count} members"))
+        }
+        Some(Ok((count, unknown))) => ("True", "Placed", format!("placement selects {count} members; {unknown}")),
+        Some(Err(why)) => ("False", "Refused", why.clone()),
     };
     let propagated = match (&trouble, input.record) {
         (_, None) => ("Unknown", "NotAgreed", "nothing is agreed yet".to_owned()),

@@ -10,7 +10,7 @@ use hansa_ledger::cell::RecordStatus;
 use hansa_ledger::lives::{self, Standing};
 use hansa_ledger::record::Body;
 use hansa_model::{MemberName, RecordKey};
-use hansa_place::Reason;
+use hansa_place::{Placed, Reason};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,22 +53,14 @@ impl Operator {
             .cloned()
             .collect();
         let spec = record.map(|record| self.intent_spec(record));
-        let placement = match &spec {
-            Some(Ok(spec)) => self.placement_of(&context.spec, key, spec).and_then(|placed| {
-                let unfederated = placed.reasons.values().find(|reason| **reason == Reason::NamespaceNotFederated);
-                match unfederated.filter(|_| placed.members.is_empty()) {
-                    Some(reason) => Err(format!("metadata.namespace: {}: {reason}", key.namespace)),
-                    None => Ok(placed.members.len()),
-                }
-            }),
-            Some(Err(error)) => Err(error.clone()),
-            None => Ok(0),
-        };
         let refused = refusal(key, context);
-        let placement = match (&placement, &refused) {
-            (_, Some(refused)) => Err(refused.as_str()),
-            (Ok(count), None) => Ok(*count),
-            (Err(error), None) => Err(error.as_str()),
+        let placement = match (&spec, &refused) {
+            (_, Some(refused)) => Some(Err(refused.clone())),
+            (None, None) => None,
+            (Some(Err(error)), None) => Some(Err(error.clone())),
+            (Some(Ok(spec)), None) => Some(
+                self.placement_of(&context.spec, key, spec).and_then(|placed| told_placement(&key.namespace, &placed)),
+            ),
         };
         let differences =
             record.map_or_else(Vec::new, |record| differences(home, record, self.intent_text(record).ok().as_deref()));
@@ -160,4 +152,17 @@ pub(super) fn differences(home: &HomeState, record: &Record, agreed: Option<&Raw
         paths.push(format!("the content of Secret {}", source.name));
     }
     paths
+}
+
+/// How many members a placement selects, and what of it selects nobody.
+fn told_placement(namespace: &str, placed: &Placed) -> Result<(usize, String), String> {
+    let unfederated = placed.reasons.values().find(|reason| **reason == Reason::NamespaceNotFederated);
+    if let Some(reason) = unfederated.filter(|_| placed.members.is_empty()) {
+        return Err(format!("metadata.namespace: {namespace}: {reason}"));
+    }
+    let unknown = placed.reasons.iter().find_map(|(name, reason)| match reason {
+        Reason::NotAMember { field } => Some(format!("{field}: {name} is no member of the league")),
+        _ => None,
+    });
+    Ok((placed.members.len(), unknown.unwrap_or_default()))
 }
