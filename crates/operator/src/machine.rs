@@ -375,7 +375,7 @@ impl Operator {
             match timer {
                 Timer::Feed(id) => self.continue_feed(&id),
                 Timer::Object(key) => self.touch(&key),
-                Timer::Type(name) => self.install_type(&name),
+                Timer::Type(name) => self.retry_type(&name),
                 Timer::Request(name) => self.continue_request(&name),
                 Timer::Heartbeat => self.heartbeat(),
                 Timer::Topo(call) => self.repeat_topo(call),
@@ -457,7 +457,7 @@ impl Operator {
     }
 
     fn process(&mut self, key: &RecordKey) {
-        let Some(context) = self.context(key) else { return };
+        let Some(context) = self.context(key) else { return self.process_without_type(key) };
         let record = self.record_in_page(key);
         // Its body is in a blob that is not at hand: it is looked at again when that has come.
         if record.as_ref().is_some_and(|record| !self.has_bodies(key, record)) {

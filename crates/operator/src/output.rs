@@ -183,7 +183,7 @@ impl Operator {
         }
     }
 
-    fn say(&mut self, key: &RecordKey, record: &Record, state: State, message: impl Into<String>) {
+    pub(crate) fn say(&mut self, key: &RecordKey, record: &Record, state: State, message: impl Into<String>) {
         let mut status = self.base_status(key, record);
         status.state = state;
         status.message = message.into();

@@ -223,6 +223,7 @@ async fn operate(
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect(),
+        observe: options.observe,
     };
     installer.apply_own_crds().await.map_err(|error| anyhow!(error))?;
     let mut driver = Driver {
@@ -294,6 +295,8 @@ impl Driver {
                 if let Some(watch) = self.watches.remove(&id) {
                     watch.abort();
                 }
+                // A type that left the spec is not followed any more.
+                self.apply_policies();
             }
             Act::Topo { id, request } => {
                 let (topo, events) = (Arc::clone(&self.topo), self.events.clone());

@@ -50,6 +50,8 @@ pub struct Installer {
     pub minor: u64,
     /// The user names of the operator, which the policies exempt.
     pub operators: Vec<String>,
+    /// Writes nothing: it takes what stands.
+    pub observe: bool,
 }
 
 impl Installer {
@@ -77,12 +79,13 @@ impl Installer {
     async fn discover(&self, name: &TypeName, version: &str) -> Result<TargetKind, String> {
         let group = name.group();
         let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        let list = self.get(&path).await.map_err(|error| {
-            format!("spec.types: this member's API server does not serve {path} ({error}): install the kind's CRD here, or correct the version")
-        })?;
-        TargetKind::discovered(&list).into_iter().find(|kind| &kind.name == name).ok_or_else(|| {
-            format!("spec.types: this member's API server does not serve {name} in version {version}: install its CRD here, or correct the name")
-        })
+        let lacks = |why: &str| {
+            format!(
+                "spec.types: this member's API server does not serve {name} in version {version}{why}: install its CRD here, or correct name and version"
+            )
+        };
+        let list = self.get(&path).await.map_err(|error| lacks(&format!(" ({})", error.trim_end())))?;
+        TargetKind::discovered(&list).into_iter().find(|kind| &kind.name == name).ok_or_else(|| lacks(""))
     }
 
     async fn agree(&self, target: &TargetKind) -> Result<AgreedType, String> {
@@ -101,6 +104,9 @@ impl Installer {
                 return Ok(agreed);
             }
             let fresh = self.generate(target).await?;
+            if self.observe {
+                return Ok(fresh);
+            }
             let bytes = serde_json::to_vec(&fresh).map_err(|error| error.to_string())?.into();
             let expected: Option<Version> = standing.map(|standing| standing.version);
             let swap = match &expected {
@@ -153,7 +159,12 @@ impl Installer {
         crd["metadata"]["annotations"]["hansa.dev/schema"] = json!(hash);
         let stands = |found: &Value| found["metadata"]["annotations"]["hansa.dev/schema"] == json!(hash);
         let found = self.get(&path).await.ok();
-        if !found.as_ref().is_some_and(stands) {
+        if self.observe && found.is_none() {
+            return Err(format!(
+                "CustomResourceDefinition {name}: it is not there, and an operator that only observes makes none: apply `hansa manifests`, or start it without --observe"
+            ));
+        }
+        if !self.observe && !found.as_ref().is_some_and(stands) {
             let request = ApiRequest::write(
                 Method::Patch,
                 format!("{path}?fieldManager={MANAGER}&force=true"),
@@ -199,6 +210,9 @@ impl Installer {
     /// # Errors
     /// The API server's words. A server without ValidatingAdmissionPolicy is told of, not stopped at.
     pub async fn apply_policies(&self, types: &[FederatedType]) -> Result<(), String> {
+        if self.observe {
+            return Ok(());
+        }
         for policy in hansa_api::policy::policies(types, &self.operators) {
             let plural = match policy["kind"].as_str() {
                 Some("ValidatingAdmissionPolicyBinding") => "validatingadmissionpolicybindings",

@@ -1,9 +1,14 @@
 //! Feeds: which resources are followed, and where what they tell goes.
 
-use super::{FeedId, Operator, Purpose, Timer, collection};
+use super::{FeedId, Operator, Purpose, Timer, TypeState, collection};
 use crate::feed::{Feed, FeedChange, FeedFault, FeedRequest};
 use crate::io::{Act, ActId, InstalledType, Level};
-use hansa_model::TypeName;
+use hansa_ledger::cell::State;
+use hansa_ledger::lives::{Duty, duty};
+use hansa_model::{RecordKey, TypeName};
+
+/// How long an API server may take until it serves the kind of a new CRD; it is tried again after that.
+const SERVED_MS: u64 = 200;
 
 impl Operator {
     pub(crate) fn follow(&mut self, id: FeedId, path: String, selector: Option<String>) {
@@ -56,6 +61,10 @@ impl Operator {
         if fault.failures == 3 || fault.failures.is_multiple_of(20) {
             let message = format!("cannot follow {id:?}: {} ({} times in a row)", fault.reason, fault.failures);
             self.log(Level::Warning, None, message);
+        }
+        // The federated kind is not served any more: its CRD was deleted, which the league did not ask for.
+        if let (FeedId::Homes(name), Some(404)) = (id, fault.status) {
+            self.install_again(&name.clone());
         }
     }
 
@@ -128,15 +137,62 @@ impl Operator {
             Err(failure) => {
                 state.failures += 1;
                 let failures = state.failures;
-                if state.failure.as_ref() != Some(&failure) {
+                let known = state.failure.replace(failure.clone());
+                if known.as_ref() != Some(&failure) {
                     self.log(Level::Warning, None, format!("type {name} cannot be federated here yet: {failure}"));
-                }
-                if let Some(state) = self.types.get_mut(name) {
-                    state.failure = Some(failure);
+                    self.touch_type(name);
                 }
                 let at = self.pause(failures, 500, 60_000);
                 self.at(at, Timer::Type(name.clone()));
             }
+        }
+    }
+
+    /// Tries a type again that could not be installed.
+    pub(super) fn retry_type(&mut self, name: &TypeName) {
+        if self.types.get(name).is_some_and(|state| state.failure.is_some()) {
+            self.install_again(name);
+        }
+    }
+
+    /// Installs a type, unless that is under way.
+    fn install_again(&mut self, name: &TypeName) {
+        if !self.pending.values().any(|purpose| matches!(purpose, Purpose::Type(installed) if installed == name)) {
+            self.install_type(name);
+        }
+    }
+
+    /// A CRD has come: it may be what types lacked, as soon as it is served.
+    pub(crate) fn retry_types(&mut self) {
+        let at = self.now.monotonic_ms + SERVED_MS;
+        let mut names = Vec::new();
+        for (name, state) in self.types.iter_mut().filter(|(_, state)| state.failure.is_some()) {
+            state.failures = 0;
+            names.push(name.clone());
+        }
+        for name in names {
+            self.at(at, Timer::Type(name));
+        }
+    }
+
+    fn touch_type(&mut self, name: &TypeName) {
+        let of_type = |(key, _): &(&RecordKey, _)| &key.type_name == name;
+        let keys: Vec<RecordKey> = self.topology.records().filter(of_type).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.touch(&key);
+        }
+    }
+
+    /// An object whose kind this member does not have (yet) says so.
+    pub(super) fn process_without_type(&mut self, key: &RecordKey) {
+        let lacks = |state: &&TypeState| state.installed.is_none();
+        let failure = self.types.get(&key.type_name).filter(lacks).and_then(|state| state.failure.clone());
+        if let Some(failure) = failure
+            && self.topology.is_loaded()
+            && let Some(record) = self.record_in_page(key)
+            && duty(&record, &self.config.member) == Duty::Keep
+        {
+            self.say(key, &record, State::Waiting, failure);
         }
     }
 

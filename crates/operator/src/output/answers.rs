@@ -115,6 +115,9 @@ impl Operator {
                     status.output = Some(memory);
                     self.set_status(key, Some(status));
                 }
+                if key.type_name.group() == "apiextensions.k8s.io" {
+                    self.retry_types();
+                }
             }
             OutputCall::Migrate => {
                 let request = migration(body).map(|patch| {
