@@ -94,7 +94,7 @@ impl Default for Config {
         Config {
             seed: 1,
             history: 4096,
-            audited_writes: 1000,
+            audited_writes: 4000,
             journal: false,
             nodes: NodeConfig::three(),
             workloads: true,
