@@ -1,5 +1,6 @@
 //! An operator as a process of its own.
 
+use crate::wait::{Seen, eventually};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -78,12 +79,25 @@ impl Operator {
         }
     }
 
-    /// Stops it in its tracks, as a machine that sleeps does.
+    /// Stops it in its tracks, as a machine that sleeps does; but not while it holds the lock of a file
+    /// that others need too, for two machines share none.
     ///
     /// # Errors
-    /// When it does not run.
-    pub fn stop(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+    /// When it does not run, or does not stand still.
+    pub async fn stop(&self) -> Result<()> {
+        let id = self.child.as_ref().context("the operator runs")?.id();
+        eventually(&format!("the operator of {} stands still", self.settings.member), async || {
+            self.signal(Signal::STOP)?;
+            if !is_stopped(id)? {
+                return Ok(Seen::No("it still runs".to_owned()));
+            }
+            if holds_a_lock(id)? {
+                self.signal(Signal::CONT)?;
+                return Ok(Seen::No("it holds a lock".to_owned()));
+            }
+            Ok(Seen::Yes(()))
+        })
+        .await
     }
 
     /// Lets it go on.
@@ -152,6 +166,22 @@ impl Operator {
     pub fn kubeconfig(&self) -> &Path {
         &self.settings.kubeconfig
     }
+}
+
+/// Whether a process has stopped (proc(5): the state stands after the name in brackets).
+fn is_stopped(id: u32) -> Result<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    Ok(stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+}
+
+/// Whether a process keeps others from a file (proc(5): `1: POSIX ADVISORY WRITE PID …`).
+fn holds_a_lock(id: u32) -> Result<bool> {
+    let locks = std::fs::read_to_string("/proc/locks")?;
+    let id = id.to_string();
+    Ok(locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(3) == Some(&"WRITE") && words.get(4) == Some(&id.as_str())
+    }))
 }
 
 impl Drop for Operator {

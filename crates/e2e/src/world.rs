@@ -3,12 +3,14 @@
 use crate::audit::{Write, told};
 use crate::client::Api;
 use crate::cluster::{Cluster, Kind, Mark, Real, Sim, User};
+use crate::files::signal;
 use crate::objects::FEDERATIONS;
 use crate::operator::{Operator, Settings};
 use crate::wait::{PATIENCE, Seen, eventually, within};
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
 use hansa_controlplane::Etcd;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +51,7 @@ pub struct World {
     /// The `hansa` binary.
     pub binary: PathBuf,
     // In this order they end: the topology server after those who use it, the folder last.
-    _topo: Option<Etcd>,
+    etcd: Option<Etcd>,
     folder: TempDir,
 }
 
@@ -127,7 +129,7 @@ impl World {
             });
             members.push(Member { name, cluster: RwLock::new(cluster), operator: Mutex::new(operator), admin });
         }
-        let world = World { kind, members, topo, binary: binary.to_owned(), _topo: etcd, folder };
+        let world = World { kind, members, topo, binary: binary.to_owned(), etcd, folder };
         if let Err(error) = world.found().await {
             bail!("{error:#}\n{}", world.last_words().await);
         }
@@ -248,18 +250,58 @@ impl World {
         Ok(())
     }
 
+    /// Takes the topology server away from all, or gives it back: etcd stops in its tracks; a file
+    /// cannot be taken away while it is open, so the operators' own switches play it.
+    ///
+    /// # Errors
+    /// When it cannot be stopped or go on.
+    pub async fn set_topo_away(&self, away: bool) -> Result<()> {
+        if let Some(etcd) = &self.etcd {
+            return signal(etcd.process.id(), if away { Signal::STOP } else { Signal::CONT });
+        }
+        for member in &self.members {
+            member.operator.lock().await.set_topo_away(away)?;
+        }
+        Ok(())
+    }
+
+    /// An operator on the league's topology server under another name, with a kubeconfig of its own; it
+    /// does not run yet.
+    pub fn another_operator(&self, name: &str, kubeconfig: PathBuf) -> Operator {
+        let root = self.folder();
+        Operator::new(Settings {
+            binary: self.binary.clone(),
+            member: name.to_owned(),
+            kubeconfig,
+            topo: self.topo.clone(),
+            away: root.join(format!("{name}.away")),
+            log: root.join(format!("{name}.log")),
+        })
+    }
+
+    /// Ends the operator of a member as `kill -9` does, and starts it with further arguments.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn restart_operator(&self, index: usize, arguments: &[&str]) -> Result<()> {
+        let mut operator = self.members[index].operator.lock().await;
+        operator.kill();
+        operator.start(arguments)
+    }
+
     /// Brings the league back to what scenarios may expect.
     ///
     /// # Errors
     /// When it does not come back.
     pub async fn mend(&self) -> Result<()> {
+        self.set_topo_away(false).await?;
         for member in &self.members {
             let mut operator = member.operator.lock().await;
             operator.set_topo_away(false)?;
             operator.kill();
             operator.start(&[])?;
         }
-        self.ready(PATIENCE).await?;
+        // A type that was left in the spec may keep operators from being ready.
         self.edit_federation(|spec| *spec = federation_spec()).await?;
         self.ready(PATIENCE).await
     }

@@ -1,10 +1,18 @@
 //! The scenarios.
 
+pub mod accidents;
+pub mod admission;
 pub mod adoption;
+pub mod bad_input;
 pub mod basics;
+pub mod definitions;
 pub mod drift;
+pub mod failures;
 pub mod homes;
+pub mod lives;
+pub mod requests;
 pub mod scene;
+pub mod spec;
 
 use crate::cluster::Kind;
 use crate::runner::{Manner, Scenario};
@@ -13,6 +21,9 @@ use crate::runner::{Manner, Scenario};
 pub const KINDS: &[Kind] = &[Kind::Sim, Kind::Real];
 
 const BOTH: &[Kind] = &[Kind::Real, Kind::Sim];
+
+/// What kubesim has no part of: rights by RBAC, and policies that are evaluated.
+const REAL: &[Kind] = &[Kind::Real];
 
 macro_rules! scenario {
     ($name:literal, $manner:ident, $kinds:ident, $function:path) => {
@@ -36,7 +47,31 @@ pub fn all() -> Vec<Scenario> {
         scenario!("adoption", Beside, BOTH, adoption::running_deployment),
         scenario!("adoption-differing", Beside, BOTH, adoption::differing),
         scenario!("adoption-never", Beside, BOTH, adoption::never_and_orphan),
+        scenario!("delete-request", Beside, BOTH, requests::delete),
+        scenario!("home-move", Beside, BOTH, requests::home_move),
+        scenario!("namespace-deleted", Beside, BOTH, accidents::namespace_deleted),
+        scenario!("reborn-name", Beside, BOTH, lives::reborn_name),
+        scenario!("finished-job", Beside, BOTH, lives::finished_job),
+        scenario!("immutable-field", Beside, BOTH, lives::immutable_field),
+        scenario!("without-rights", Beside, REAL, admission::without_rights),
+        scenario!("autoscaler", Beside, BOTH, admission::autoscaler),
+        scenario!("sidecar", Beside, REAL, admission::sidecar),
+        scenario!("bad-objects", Beside, BOTH, bad_input::refused_objects),
+        scenario!("bad-placement", Beside, BOTH, bad_input::contradictions),
+        scenario!("bad-namespace", Beside, BOTH, bad_input::system_namespace),
+        scenario!("bad-kubeconfig", Beside, REAL, bad_input::kubeconfig_without_rights),
+        scenario!("bad-federation", Alone, BOTH, bad_input::clashing_federations),
         scenario!("restart-writes-nothing", Alone, BOTH, basics::restart_writes_nothing),
         scenario!("restored-home", Alone, BOTH, homes::restored_home),
+        scenario!("definition-deleted", Alone, BOTH, accidents::definition_deleted),
+        scenario!("missing-definition", Alone, BOTH, definitions::missing_in_members),
+        scenario!("required-namespaces", Alone, BOTH, spec::required_namespaces),
+        scenario!("relabelled", Alone, BOTH, spec::relabelled),
+        scenario!("paused", Alone, BOTH, spec::paused),
+        scenario!("observed", Alone, BOTH, spec::observed),
+        scenario!("breaker", Alone, BOTH, requests::breaker),
+        scenario!("topology-server-away", Alone, BOTH, failures::topology_server_away),
+        scenario!("stale-operator", Alone, BOTH, failures::stale_operator),
+        scenario!("killed-in-the-middle", Alone, BOTH, failures::killed_in_the_middle),
     ]
 }

@@ -3,7 +3,7 @@
 use crate::audit::told;
 use crate::client::{Api, Resource};
 use crate::cluster::Mark;
-use crate::objects::{self, CONFIG_MAPS, DEPLOYMENTS, JOBS, NAMESPACES, SECRETS, SERVICES, condition};
+use crate::objects::{self, CONFIG_MAPS, DEPLOYMENTS, JOBS, NAMESPACES, REQUESTS, SECRETS, SERVICES, condition};
 use crate::wait::{Seen, eventually};
 use crate::world::World;
 use anyhow::{Context, Result};
@@ -182,6 +182,45 @@ impl Scene {
             };
             let record = found[0].clone();
             Ok(if wanted(&record) { Seen::Yes(record) } else { Seen::No(found.to_string()) })
+        })
+        .await
+    }
+
+    /// Asks a member's operator by a `Request` about a federated object of the scenario, and waits for
+    /// the answer: its phase and its message.
+    ///
+    /// # Errors
+    /// When the API server refuses the request, or no answer comes.
+    pub async fn ask(
+        &self,
+        index: usize,
+        action: &str,
+        resource: Resource,
+        name: &str,
+        arguments: Value,
+    ) -> Result<(String, String)> {
+        let object = json!({"resource": resource.type_name(), "namespace": self.namespace, "name": name});
+        self.request(index, &json!({"action": action, "object": object, "arguments": arguments})).await
+    }
+
+    /// Makes a `Request` with this spec, and waits for the answer: its phase and its message.
+    ///
+    /// # Errors
+    /// When the API server refuses it, or no answer comes.
+    pub async fn request(&self, index: usize, spec: &Value) -> Result<(String, String)> {
+        self.make_namespace(index).await?;
+        let collection = REQUESTS.collection(&self.namespace);
+        let body = json!({
+            "apiVersion": REQUESTS.api_version(), "kind": "Request",
+            "metadata": {"generateName": "e2e-", "namespace": self.namespace}, "spec": spec,
+        });
+        let made = self.admin(index).create(&collection, &body).await?.ok()?;
+        let path = format!("{collection}/{}", made["metadata"]["name"].as_str().unwrap_or_default());
+        eventually(&format!("the request is answered: {spec}"), async || {
+            let status = self.admin(index).get(&path).await?["status"].clone();
+            let text = |field: &str| status[field].as_str().unwrap_or_default().to_owned();
+            let answered = matches!(status["phase"].as_str(), Some("Done" | "Refused"));
+            Ok(if answered { Seen::Yes((text("phase"), text("message"))) } else { Seen::No(status.to_string()) })
         })
         .await
     }

@@ -1,0 +1,233 @@
+//! Operators that are killed, cut off from the topology server, and stopped for a while.
+
+use super::scene::{Scene, uid};
+use crate::audit::{Write, told};
+use crate::client::Resource;
+use crate::objects::{self, CONFIG_MAPS, condition, config, everywhere, federated};
+use crate::wait::{PATIENCE, Seen, eventually, within};
+use crate::world::MEMBERS;
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const CONF: Resource = CONFIG_MAPS;
+
+/// How many objects there are when an operator is killed in their middle.
+const MANY: usize = 500;
+
+/// How many outputs stand, at least, when it is.
+const SOME: usize = 50;
+
+/// How long so many objects may take, on a machine with other things to do.
+const LONG: Duration = Duration::from_secs(150);
+
+fn greets(word: &str) -> Value {
+    everywhere(config(&[("greeting", word)]))
+}
+
+/// The outputs of the scenario in a member, by name.
+async fn outputs(scene: &Scene, index: usize) -> Result<BTreeMap<String, Value>> {
+    let path = format!("{}?labelSelector=hansa.dev%2Fleague", CONF.collection(&scene.namespace));
+    let all = scene.admin(index).list(&path).await?;
+    let name = |output: &Value| output["metadata"]["name"].as_str().map(str::to_owned).context("an object has a name");
+    all.into_iter().map(|output| Ok((name(&output)?, output))).collect()
+}
+
+/// The operator of the home is killed when some of 500 new objects have their outputs there, and
+/// starts again: all outputs stand in the end, those that stood were left as they were, and nothing
+/// was deleted.
+pub async fn killed_in_the_middle(scene: &Scene) -> Result<()> {
+    scene.make_namespace(0).await?;
+    let marks = scene.world.mark().await?;
+    // They are there before it starts, so that it meets all of them at once.
+    scene.world.members[0].operator.lock().await.kill();
+    stream::iter(0..MANY)
+        .map(|number| async move {
+            let object = federated(CONF, &scene.namespace, &format!("conf-{number:03}"), &greets("hello"));
+            scene.admin(0).create(&CONF.federated_collection(&scene.namespace), &object).await?.ok()
+        })
+        .buffer_unordered(16)
+        .try_collect::<Vec<_>>()
+        .await?;
+    scene.world.members[0].operator.lock().await.start(&[])?;
+    within(LONG, "some outputs stand", async || {
+        let count = outputs(scene, 0).await?.len();
+        if count < SOME {
+            return Ok(Seen::No(format!("{count} outputs")));
+        }
+        scene.world.members[0].operator.lock().await.kill();
+        Ok(Seen::Yes(()))
+    })
+    .await?;
+    let stood = outputs(scene, 0).await?;
+    ensure!(stood.len() < MANY, "it was killed in the middle, not after all {MANY}");
+
+    scene.world.members[0].operator.lock().await.start(&[])?;
+    for (index, name) in MEMBERS.iter().enumerate() {
+        within(LONG, &format!("all outputs stand in {name}"), async || {
+            let outputs = outputs(scene, index).await?;
+            let greet = outputs.values().filter(|output| output["data"]["greeting"] == "hello").count();
+            Ok(if greet == MANY { Seen::Yes(()) } else { Seen::No(format!("{greet} of {MANY}")) })
+        })
+        .await?;
+    }
+    scene.world.ready(LONG).await?;
+    let now = outputs(scene, 0).await?;
+    for (name, before) in &stood {
+        let fields = ["uid", "resourceVersion"];
+        let same = fields.iter().all(|field| now[name]["metadata"][*field] == before["metadata"][*field]);
+        ensure!(same, "{name} stood before the kill, and was changed after it: {before} and {}", now[name]);
+    }
+    scene.no_deletes(&marks).await?;
+    for (index, member) in MEMBERS.iter().enumerate() {
+        let mut writes = scene.writes(index, &marks).await?;
+        writes.retain(|write| write.resource == "configmaps" && write.succeeded());
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for write in &writes {
+            *counts.entry(write.name.as_str()).or_default() += 1;
+        }
+        ensure!(counts.len() == MANY, "{} outputs were written in {member}", counts.len());
+        for (name, count) in counts {
+            // The killed one may not have told anybody yet what it had applied: it applies it again,
+            // which changes nothing.
+            let allowed = 1 + usize::from(index == 0 && stood.contains_key(name));
+            ensure!(count <= allowed, "{name} was written {count} times in {member}");
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a member's API server shows a member with this state.
+async fn member_is(scene: &Scene, index: usize, name: &str, ready: &str, state: &str) -> Result<()> {
+    let path = objects::MEMBERS.path("", name);
+    eventually(&format!("{} shows {name} as {state}", MEMBERS[index]), async || {
+        let member = scene.admin(index).get(&path).await?;
+        let (status, reason, _) = condition(&member, "Ready");
+        let holds = (status, reason) == (ready, state) && member["status"]["state"] == state;
+        Ok(if holds { Seen::Yes(()) } else { Seen::No(member["status"].to_string()) })
+    })
+    .await
+}
+
+/// The topology server is away for a while: what was agreed is kept up, edits and deletions wait and
+/// say so, nothing is deleted; when it returns, they land.
+pub async fn topology_server_away(scene: &Scene) -> Result<()> {
+    for name in ["edited", "doomed"] {
+        scene.federate(0, CONF, name, &greets("hello")).await?;
+        scene.settled(0, CONF, name).await?;
+    }
+    scene.quiet().await?;
+    let marks = scene.world.mark().await?;
+    scene.world.set_topo_away(true).await?;
+    for (index, name) in MEMBERS.iter().enumerate() {
+        eventually(&format!("{name} knows that the topology server is away"), async || {
+            let health = scene.world.ask(index, "/read/health").await?.unwrap_or_default();
+            let knows = health["topologyAwaySince"].is_string();
+            Ok(if knows { Seen::Yes(()) } else { Seen::No(health.to_string()) })
+        })
+        .await?;
+    }
+    member_is(scene, 0, MEMBERS[0], "False", "TopologyServerAway").await?;
+    member_is(scene, 0, MEMBERS[1], "Unknown", "TopologyServerAway").await?;
+
+    // What was agreed is kept up.
+    let path = CONF.path(&scene.namespace, "edited");
+    let before = uid(&scene.admin(1).get(&path).await?)?;
+    scene.admin(1).delete(&path).await?;
+    let again = scene.output_is(1, CONF, "edited", "is made again", |o| o["data"]["greeting"] == "hello").await?;
+    ensure!(uid(&again)? != before, "it was gone");
+    scene.admin(2).patch(&path, "intruder", &json!({"data": {"greeting": "mine"}})).await?;
+    scene.output_is(2, CONF, "edited", "is repaired", |o| o["data"]["greeting"] == "hello").await?;
+
+    // An edit and a deletion wait.
+    scene.federate(0, CONF, "edited", &greets("good day")).await?;
+    let frozen = scene.condition_is(0, CONF, "edited", "Agreed", "False", "Frozen").await?;
+    let (_, _, message) = condition(&frozen, "Agreed");
+    ensure!(message.starts_with("frozen since ") && message.contains("topology server"), "{message}");
+    scene.admin(0).delete(&CONF.federated(&scene.namespace, "doomed")).await?;
+    let doomed = CONF.path(&scene.namespace, "doomed");
+    scene.admin(0).patch(&doomed, "intruder", &json!({"data": {"greeting": "mine"}})).await?;
+    for index in 0..MEMBERS.len() {
+        for name in ["edited", "doomed"] {
+            scene.output_is(index, CONF, name, "stands as agreed", |o| o["data"]["greeting"] == "hello").await?;
+        }
+    }
+    let waits = scene.home(0, CONF, "doomed").await?.context("the deleted object waits for its finalizer")?;
+    ensure!(waits["metadata"]["deletionTimestamp"].is_string(), "{waits}");
+    scene.no_deletes(&marks).await?;
+
+    scene.world.set_topo_away(false).await?;
+    for index in 0..MEMBERS.len() {
+        scene.output_is(index, CONF, "edited", "follows", |o| o["data"]["greeting"] == "good day").await?;
+        scene.output_goes(index, CONF, "doomed").await?;
+    }
+    scene.home_goes(0, CONF, "doomed").await?;
+    scene.settled(0, CONF, "edited").await?;
+    for index in 0..MEMBERS.len() {
+        member_is(scene, index, MEMBERS[0], "True", "Heartbeat").await?;
+    }
+    scene.quiet().await
+}
+
+/// An operator that was stopped while the others moved on reverts nothing when it returns, and
+/// deletes what was asked for meanwhile and nothing else.
+pub async fn stale_operator(scene: &Scene) -> Result<()> {
+    for name in ["kept", "edited", "deleted", "reborn"] {
+        scene.federate(0, CONF, name, &greets("hello")).await?;
+        scene.settled(0, CONF, name).await?;
+    }
+    scene.quiet().await?;
+    let kept = scene.output_is(2, CONF, "kept", "stands", |_| true).await?;
+    let reborn = scene.output_is(2, CONF, "reborn", "stands", |_| true).await?;
+    let stale = 2;
+    scene.world.members[stale].operator.lock().await.stop().await?;
+
+    scene.federate(0, CONF, "edited", &greets("good day")).await?;
+    scene.federate(0, CONF, "born", &greets("hello")).await?;
+    // Neither waits for the one that does not answer.
+    scene.delete(0, CONF, "deleted").await?;
+    scene.delete(0, CONF, "reborn").await?;
+    for index in [0, 1] {
+        scene.output_goes(index, CONF, "deleted").await?;
+        scene.output_goes(index, CONF, "reborn").await?;
+    }
+    scene.federate(0, CONF, "reborn", &greets("once more")).await?;
+    let mut before = Vec::new();
+    for index in [0, 1] {
+        scene.output_is(index, CONF, "edited", "follows", |o| o["data"]["greeting"] == "good day").await?;
+        scene.output_is(index, CONF, "born", "stands", |_| true).await?;
+        scene.output_is(index, CONF, "reborn", "is of its new life", |o| o["data"]["greeting"] == "once more").await?;
+        before.push(outputs(scene, index).await?);
+    }
+    let there = outputs(scene, stale).await?;
+    ensure!(there["edited"]["data"]["greeting"] == "hello" && there.contains_key("deleted"), "it is stale: {there:?}");
+    let marks = scene.world.mark().await?;
+
+    scene.world.members[stale].operator.lock().await.go_on()?;
+    scene.output_is(stale, CONF, "edited", "follows", |o| o["data"]["greeting"] == "good day").await?;
+    scene.output_goes(stale, CONF, "deleted").await?;
+    let anew = |o: &Value| o["data"]["greeting"] == "once more" && o["metadata"]["uid"] != reborn["metadata"]["uid"];
+    scene.output_is(stale, CONF, "reborn", "is of its new life", anew).await?;
+    scene.output_is(stale, CONF, "born", "stands", |_| true).await?;
+    for name in ["edited", "born", "reborn"] {
+        scene.settled(0, CONF, name).await?;
+    }
+    scene.record_is(0, CONF, "deleted", "is gone", Value::is_null).await?;
+    scene.world.ready(PATIENCE).await?;
+
+    for (index, before) in [0, 1].into_iter().zip(before) {
+        ensure!(outputs(scene, index).await? == before, "nothing was reverted in {}", MEMBERS[index]);
+        let mut writes = scene.writes(index, &marks).await?;
+        writes.retain(|write| write.resource == "configmaps");
+        ensure!(writes.is_empty(), "outputs in {} are not written: {}", MEMBERS[index], told(&writes));
+    }
+    let now = scene.output_is(stale, CONF, "kept", "stands", |_| true).await?;
+    ensure!(now == kept, "what nobody changed is not touched: {kept} and {now}");
+    let mut deletes = scene.writes(stale, &marks).await?;
+    deletes.retain(Write::is_delete);
+    let deleted: BTreeSet<&str> = deletes.iter().map(|write| write.name.as_str()).collect();
+    ensure!(deleted == BTreeSet::from(["deleted", "reborn"]), "only what was asked for: {}", told(&deletes));
+    Ok(())
+}
