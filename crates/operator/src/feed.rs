@@ -128,6 +128,11 @@ impl Feed {
         self.failures > 0
     }
 
+    /// Whether an object was told of, and not that it is gone.
+    pub fn knows(&self, name: &ObjectName) -> bool {
+        self.known.contains_key(name)
+    }
+
     /// The objects known.
     pub fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.known.keys()

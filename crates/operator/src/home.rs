@@ -265,7 +265,7 @@ impl Operator {
     }
 
     pub(crate) fn mutation_skipped(&mut self, key: &RecordKey, why: &Skipped) {
-        if *why == Skipped::SealedForAnotherLife {
+        if matches!(why, Skipped::SealedForAnotherLife | Skipped::Fenced { .. }) {
             return self.touch(key);
         }
         self.log(Level::Debug, Some(key), "nothing to write: the ground of the change is gone or it stands already");

@@ -465,9 +465,10 @@ impl Operator {
         }
         let mut object = self.objects.remove(key).unwrap_or_default();
         self.process_home(key, &context, &mut object, record.as_deref());
-        self.process_placement(key, &context, record.as_deref());
         self.process_wraps(key, &context, record.as_deref());
         self.process_output(key, &context, &mut object, record.as_deref());
+        // A withdrawal waits for this member's own output too: what was just learned of that counts.
+        self.process_placement(key, &context, record.as_deref());
         self.process_report(key, &context, &mut object, record.as_deref());
         if object.is_worth_keeping() {
             self.objects.insert(key.clone(), object);

@@ -7,7 +7,7 @@ use hansa_ledger::Record;
 use hansa_ledger::breaker::{Pending, Removal, Verdict, judge};
 use hansa_ledger::cell::{Health, State};
 use hansa_ledger::mutation::Change;
-use hansa_model::{DeletionBudget, Hash, Incarnation, MemberName, RecordKey};
+use hansa_model::{DeletionBudget, Hash, Incarnation, MemberName, RecordKey, Term};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which set a removal belongs to.
@@ -52,8 +52,8 @@ pub(crate) struct Removals {
     pub serial: u64,
     /// Approved, and waiting until the breaker's own entry is durable: which verdict it was.
     unpersisted: Vec<(u64, Decision, BTreeMap<RecordKey, Pending>)>,
-    /// The pages that this process has claimed with a decision.
-    claimed: BTreeSet<u32>,
+    /// The pages that this process has claimed with a decision, and under which terms.
+    claimed: BTreeMap<u32, Term>,
 }
 
 impl Removals {
@@ -245,15 +245,23 @@ impl Operator {
         }
         let weight = leaving.len() as u64;
         if self.removals.ask(Decision::Withdraw, key, Pending { incarnation: record.incarnation, weight }) {
-            let header = self.header(key);
-            let mine = header.member.as_ref() == Some(&self.config.member);
-            // The header names a member, not a process: a new start takes the next term with its
-            // first decision.
-            let page = key.page(self.pages());
-            let term = if mine && !self.removals.claimed.insert(page) { header.term } else { header.term.next() };
+            let term = self.term(key);
             self.removals.forget(Decision::Withdraw, key);
             self.mutate(key, Change::Withdraw { revision: record.revision, members: leaving, term });
         }
+    }
+
+    /// The term under which this process decides about a key's page. The header names a member, not a
+    /// process: a new start takes the next term with its first decision, and keeps it for those that
+    /// go with it in one write.
+    fn term(&mut self, key: &RecordKey) -> Term {
+        let header = self.header(key);
+        let mine = header.member.as_ref() == Some(&self.config.member);
+        let claimed = self.removals.claimed.entry(key.page(self.pages())).or_default();
+        if header.term > *claimed || header.term == *claimed && !mine {
+            *claimed = header.term.next();
+        }
+        *claimed
     }
 
     /// The member appointed to a key's page. Until appointments are voted, every operator computes

@@ -1,7 +1,7 @@
 //! Feeds: which resources are followed, and where what they tell goes.
 
 use super::{FeedId, Operator, Purpose, Timer, TypeState, collection};
-use crate::feed::{Feed, FeedChange, FeedFault, FeedRequest};
+use crate::feed::{Feed, FeedChange, FeedFault, FeedRequest, ObjectName};
 use crate::io::{Act, ActId, InstalledType, Level};
 use hansa_ledger::cell::State;
 use hansa_ledger::lives::{Duty, duty};
@@ -120,7 +120,27 @@ impl Operator {
             (FeedId::Sources, FeedChange::Synced) => {}
             (FeedId::Federation, FeedChange::Synced) => self.judge_federations(),
             (FeedId::Members, FeedChange::Synced) => self.refresh_members(),
+            (FeedId::Outputs(name), FeedChange::Synced) => {
+                self.outputs_listed(name);
+                self.touch_all();
+            }
             (_, FeedChange::Synced) => self.touch_all(),
+        }
+    }
+
+    /// The whole list was told. What was heard of from an answer alone is no news to the feed when it
+    /// goes: whatever does not stand in the list is looked at again.
+    fn outputs_listed(&mut self, type_name: &TypeName) {
+        let Some(feed) = self.feeds.get(&FeedId::Outputs(type_name.clone())) else { return };
+        let unlisted: Vec<ObjectName> = self
+            .objects
+            .iter()
+            .filter(|(key, object)| key.type_name == *type_name && object.live.is_some())
+            .map(|(key, _)| (key.namespace.clone(), key.name.clone()))
+            .filter(|name| !feed.knows(name))
+            .collect();
+        for name in unlisted {
+            self.output_gone(type_name, &name);
         }
     }
 

@@ -155,6 +155,10 @@ impl Operator {
                 work.retry_ms = self.now.monotonic_ms + 1_000;
             }
             OutputCall::Orphan => match orphaning(body) {
+                // The object was read meanwhile: what it rests on may have been taken back.
+                Some(_) if self.topology.down_since_ms.is_some() || !self.is_to_remove(record) => {
+                    Live::answered(&mut object.live, self.reduce_live(&key.type_name, kind, body));
+                }
                 Some(patch) => {
                     let version = self
                         .types
@@ -178,6 +182,10 @@ impl Operator {
                 }
             },
         }
+    }
+
+    fn is_to_remove(&self, record: Option<&Record>) -> bool {
+        record.is_some_and(|record| duty(record, &self.config.member) == Duty::Remove)
     }
 
     /// What the apply taught, with what Hansa owns after the migration of field managers.
@@ -244,6 +252,8 @@ impl Operator {
                     return self.log(Level::Warning, Some(key), format!("refused: {message}"));
                 }
             }
+            // It may have been made all the same: look again.
+            Refusal::Transient(_) if object.live.is_none() => work.look = None,
             Refusal::NotYet(_) | Refusal::Forbidden(_) | Refusal::Transient(_) => {}
         }
         self.metrics.failures += 1;

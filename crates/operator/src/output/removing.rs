@@ -56,6 +56,8 @@ impl Operator {
     ) {
         let owed = record.placed.get(&self.config.member).map_or(record.incarnation, |placed| placed.incarnation);
         match (&object.live, &object.output_work.look) {
+            // What is under way may still make it.
+            (None, _) if object.output_work.busy => {}
             (None, Some(Look::Nothing | Look::Foreign(_) | Look::Adoptable)) => {
                 // Gone, or not ours: nothing of this life stands here any more.
                 self.removals.forget(Decision::Output, key);
