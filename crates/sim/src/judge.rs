@@ -98,11 +98,14 @@ pub struct Judge {
     ended: BTreeMap<(MemberName, RecordKey), Incarnation>,
     /// How far into a user's words a home's ingests have come.
     heard: BTreeMap<(RecordKey, MemberName), usize>,
-    /// Outputs that a restored API server brought back.
+    /// Outputs that a restored API server brought back, or that came late from a process that had
+    /// ended or lost its Lease (no API server fences those): strays, which nobody deletes.
     brought_back: BTreeSet<(MemberName, RecordKey)>,
     /// When each member's API server was last restored.
     restored_ms: BTreeMap<MemberName, u64>,
     accounts: BTreeMap<MemberName, Account>,
+    /// The sets of removals that people were shown, and what is in them.
+    shown: BTreeMap<Hash, BTreeSet<RecordKey>>,
     knowledge: BTreeMap<ProcessId, Knowledge>,
     /// Nothing but heartbeats may be written any more.
     silent: bool,
@@ -127,6 +130,7 @@ impl Judge {
             brought_back: BTreeSet::new(),
             restored_ms: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            shown: BTreeMap::new(),
             knowledge: BTreeMap::new(),
             silent: false,
         }
@@ -198,7 +202,7 @@ impl Judge {
                 Err(Violation::new("Hansa changes no namespace and no CRD", format!("{}: {what}", member.name)))
             }
             About::Homes => self.makes_home(&member.name, request),
-            About::Own | About::Namespaces => Ok(()),
+            About::Own | About::Namespaces | About::Events => Ok(()),
             About::Other => Err(Violation::new(
                 "an operator writes outputs, homes and its own kinds alone",
                 format!("{} writes {}", member.name, request.path),
@@ -219,13 +223,22 @@ impl Judge {
         }
     }
 
-    /// An API server has answered a write of its operator.
-    pub fn served(&mut self, now: u64, member: &MemberName, request: &ApiRequest, response: &Response) {
-        let _ = now;
-        if let About::Output(key) = About::read(&request.path)
-            && response.status < 300
-        {
-            self.served_output(member, &key, request);
+    /// An API server has answered a write of an operator; `leads`: of the one that holds the Lease.
+    ///
+    /// # Errors
+    /// When something stands now that must not.
+    pub fn served(
+        &mut self,
+        member: &MemberName,
+        leads: bool,
+        request: &ApiRequest,
+        response: &Response,
+    ) -> Result<(), Violation> {
+        match About::read(&request.path) {
+            About::Output(key) if response.status < 300 => {
+                self.served_output(member, leads, &key, request, response.status == 201)
+            }
+            _ => Ok(()),
         }
     }
 

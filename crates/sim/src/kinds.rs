@@ -118,6 +118,8 @@ pub enum About {
     Own,
     /// The collection of namespaces.
     Namespaces,
+    /// Events, by which people are told.
+    Events,
     /// All the rest.
     Other,
 }
@@ -135,6 +137,7 @@ impl About {
         match rest {
             _ if group == "hansa.dev" => About::Own,
             ["namespaces"] => About::Namespaces,
+            ["namespaces", _, "events", ..] => About::Events,
             ["namespaces", _, plural] => {
                 let is_homes = |kind: &Kind| {
                     let type_name = type_name(kind.type_name);

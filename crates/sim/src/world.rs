@@ -354,6 +354,7 @@ impl World {
                 Ok(())
             }
             Act::Reply { answer, .. } => {
+                self.judge.shown(&answer);
                 self.users.answered(&answer);
                 Ok(())
             }

@@ -3,7 +3,9 @@
 use super::{Judge, Violation};
 use hansa_ledger::breaker::Removal;
 use hansa_ledger::cell::MemberCell;
-use hansa_model::{MemberName, RecordKey};
+use hansa_model::{Hash, MemberName, RecordKey};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 const BEFORE: &str = "the breaker's entry is durable before the deed";
 const WITHIN: &str = "the safety budget holds unless a person confirms";
@@ -17,21 +19,35 @@ pub(super) struct Account {
     entered: u64,
     /// The weight of everything that it ever took away or decided to.
     taken: u64,
-    /// How many entries went over the budget.
-    over: usize,
     /// Whether its wall clock was ever set forward: the window then ends early, as everyone's would.
     pub(super) clock_jumped: bool,
 }
 
 impl Judge {
+    /// People were shown what waits: a set's hash, and what is in it.
+    pub fn shown(&mut self, answer: &Value) {
+        for set in answer.as_array().into_iter().flatten() {
+            let Ok(hash) = serde_json::from_value::<Hash>(set["set"].clone()) else { continue };
+            let keys = serde_json::from_value::<BTreeSet<RecordKey>>(set["objects"].clone());
+            self.shown.entry(hash).or_default().extend(keys.unwrap_or_default());
+        }
+    }
+
     /// A member's cell was written.
     pub(super) fn turn_cell(&mut self, member: &MemberName, cell: &MemberCell) -> Result<String, Violation> {
         let budget = self.specs.iter().map(|spec| spec.safety.deletes.at_least).max().unwrap_or(u64::MAX);
         let window = self.specs.last().and_then(|spec| spec.safety.deletes.window_ms()).unwrap_or(u64::MAX);
-        let confirmed = self.control.as_ref().map_or(0, |control| control.confirmations.len());
         let account = self.accounts.entry(member.clone()).or_default();
-        let kept = cell.removals.iter().filter(|entry| account.entries.contains(entry)).count();
-        let new = &cell.removals[kept.min(cell.removals.len())..];
+        // Two entries may be equal.
+        let mut known = account.entries.clone();
+        let is_new = |entry: &&Removal| match known.iter().position(|other| other == *entry) {
+            Some(at) => {
+                known.swap_remove(at);
+                false
+            }
+            None => true,
+        };
+        let new: Vec<&Removal> = cell.removals.iter().filter(is_new).collect();
         let mut told = String::new();
         for entry in new {
             account.entered += entry.weight;
@@ -43,14 +59,10 @@ impl Judge {
                 .map(|other| other.weight)
                 .sum();
             // These leagues are too small for the percentage to count.
+            // What a person confirmed has no entry.
             if recent > budget {
-                account.over += 1;
-                if account.over > confirmed * 2 {
-                    let what = format!(
-                        "{member} lets {recent} go within the window, the budget is {budget} and {confirmed} sets are confirmed"
-                    );
-                    return Err(Violation::new(WITHIN, what));
-                }
+                let what = format!("{member} lets {recent} go within the window, and the budget is {budget}");
+                return Err(Violation::new(WITHIN, what));
             }
         }
         account.entries.clone_from(&cell.removals);
@@ -59,7 +71,13 @@ impl Judge {
 
     /// A member decides on, or carries out, a removal.
     pub(super) fn decided(&mut self, member: &MemberName, weight: u64, key: &RecordKey) -> Result<(), Violation> {
+        let confirmed = self.control.as_ref().is_some_and(|control| {
+            control.confirmations.keys().any(|set| self.shown.get(set).is_some_and(|keys| keys.contains(key)))
+        });
         let account = self.accounts.entry(member.clone()).or_default();
+        if confirmed && account.taken + weight > account.entered {
+            return Ok(());
+        }
         account.taken += weight;
         if account.taken > account.entered {
             let what = format!(

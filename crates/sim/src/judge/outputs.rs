@@ -17,6 +17,7 @@ const GROUND: &str = "a delete has its ground in the topology server, read a mom
 const CUT_OFF: &str = "cut off from the topology server, nothing is deleted";
 const OURS: &str = "only what is Hansa's, and of a life that ended, is deleted";
 
+const OWED: &str = "what is made is owed by a record";
 const FENCED: &str = "a delete names uid and resourceVersion";
 
 /// How old the read may be that a deletion rests on. Calls take up to eight seconds in a storm.
@@ -135,16 +136,34 @@ impl Judge {
         self.decided(&name, weight(&key.type_name, &live), key)
     }
 
-    pub(super) fn served_output(&mut self, member: &MemberName, key: &RecordKey, request: &ApiRequest) {
+    pub(super) fn served_output(
+        &mut self,
+        member: &MemberName,
+        leads: bool,
+        key: &RecordKey,
+        request: &ApiRequest,
+        made: bool,
+    ) -> Result<(), Violation> {
         if request.content_type != ContentType::Apply || request.path.contains("dryRun") {
-            return;
+            return Ok(());
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let Some((life, revision)) = marks_of(&body) else { return };
+        let Some((life, revision)) = marks_of(&body) else { return Ok(()) };
+        let owed = self.record(key).and_then(|record| record.placed.get(member)).is_some_and(|placed| {
+            placed.state != hansa_ledger::record::PlacedState::Gone && placed.incarnation >= life
+        });
+        if made && !owed {
+            if leads {
+                let what = format!("{member} makes life {life}, and has said that it is gone");
+                return Err(Violation::at(OWED, key, what));
+            }
+            self.brought_back.insert((member.clone(), key.clone()));
+        }
         let spec = self.agreed.get(&(key.clone(), life, revision)).and_then(|agreed| agreed.spec.clone());
         if let Some(output) = spec.and_then(|spec| self.render(key, &spec, member, life, revision)) {
             self.held.insert((key.clone(), life, member.clone(), output.hash));
         }
+        Ok(())
     }
 }
 

@@ -203,12 +203,12 @@ impl Judge {
         users: &Users,
     ) -> Result<(), Violation> {
         let name = writer.name.clone();
-        if self.lives.get(key).is_some_and(|known| new.incarnation <= *known) || new.revision.0 != 1 {
+        if self.lives.get(key).is_some_and(|known| new.incarnation <= *known) || new.revision.0 == 0 {
             let what =
                 format!("life {} revision {} after life {:?}", new.incarnation, new.revision, self.lives.get(key));
             return Err(Violation::at(RISES, key, what));
         }
-        // One write may carry a birth and the home's leaving, or the end.
+        // One write may carry a birth and edits, the home's leaving, or the end.
         if new.homes.keys().any(|home| *home != name) || new.homes.is_empty() && stands(now, writer, key, None) {
             return Err(Violation::at(SPEAKS, key, format!("{name} begins a life with homes {:?}", new.homes.keys())));
         }

@@ -52,7 +52,8 @@ impl World {
             }
         };
         if request.method != Method::Get {
-            self.judge.served(now, &self.members[member].name, request, &response);
+            let here = &self.members[member];
+            self.judge.served(&here.name, here.leader == Some(id), request, &response)?;
             self.after_change(member);
         }
         if !calm && self.random.chance(chances.api_answer_lost) {
