@@ -342,6 +342,21 @@ pub fn validate(context: &Context, old: Option<&Value>, new: &Value) -> Vec<Fiel
     errors
 }
 
+/// Kinds that are kept and of which nothing becomes here, with what somebody might have waited for.
+const KEPT: [(&str, &str); 11] = [
+    ("apiservices.apiregistration.k8s.io", "forwards no requests to them"),
+    ("certificatesigningrequests.certificates.k8s.io", "signs nothing"),
+    ("cronjobs.batch", "does not run them"),
+    ("flowschemas.flowcontrol.apiserver.k8s.io", "does not evaluate them"),
+    ("limitranges", "does not enforce them"),
+    ("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", "does not evaluate them"),
+    ("replicationcontrollers", "does not run their pods"),
+    ("resourceclaims.resource.k8s.io", "allocates nothing to them"),
+    ("resourceclaimtemplates.resource.k8s.io", "makes no claims of them"),
+    ("resourcequotas", "does not enforce them"),
+    ("storageversionmigrations.storagemigration.k8s.io", "does not migrate"),
+];
+
 /// Warns where something is kept but does nothing here.
 pub fn warn(resource: &Resource, object: &Value, options: &mut WriteOptions) {
     if resource.custom {
@@ -354,7 +369,15 @@ pub fn warn(resource: &Resource, object: &Value, options: &mut WriteOptions) {
         "apiextensions.k8s.io" if definitions::has_rules(object) => {
             options.warn("kubesim keeps x-kubernetes-validations and does not evaluate them");
         }
-        _ => {}
+        "rbac.authorization.k8s.io" => {
+            options.warn(format!("kubesim keeps {} and does not evaluate them", resource.name()));
+        }
+        _ => {
+            let name = resource.name();
+            if let Some((_, lack)) = KEPT.iter().find(|(kept, _)| *kept == name) {
+                options.warn(format!("kubesim keeps {name} and {lack}"));
+            }
+        }
     }
 }
 
