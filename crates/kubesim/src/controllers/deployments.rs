@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::api::MANAGER;
+use super::progress::{Progress, progress_of};
 use super::queue::Task;
 use super::workload::{controller_reference, scaled, set_counts, set_updated_condition, template_hash};
 use crate::core::Core;
@@ -14,7 +15,6 @@ use crate::core::delete::DeleteOptions;
 use crate::core::selector::LabelSelector;
 use crate::core::store::{Key, Object};
 use crate::core::strategy::condition;
-use crate::core::time;
 use crate::value;
 
 const ID: &str = "deployments.apps";
@@ -422,67 +422,6 @@ fn copied_annotations(deployment: &Value, revision: i64, plan: &Plan) -> Value {
     annotations.insert(DESIRED.into(), json!(plan.replicas.to_string()));
     annotations.insert(MAXIMUM.into(), json!((plan.replicas + plan.surge).to_string()));
     Value::Object(annotations)
-}
-
-enum Progress {
-    /// The condition is to be this.
-    Condition(&'static str, &'static str, String),
-    /// The condition stays; it may time out then.
-    Waiting(time::Millis),
-    /// The condition stays.
-    Settled,
-}
-
-fn progress_of(
-    deployment: &Value,
-    complete: bool,
-    moved: bool,
-    set: &str,
-    paused: bool,
-    now: time::Millis,
-) -> Progress {
-    let current = condition(deployment, "Progressing");
-    let reason = current.and_then(|condition| condition["reason"].as_str()).unwrap_or_default();
-    if paused {
-        return match reason {
-            "DeploymentPaused" => Progress::Settled,
-            _ => Progress::Condition("Unknown", "DeploymentPaused", "Deployment is paused".to_string()),
-        };
-    }
-    if reason == "DeploymentPaused" {
-        return Progress::Condition("Unknown", "DeploymentResumed", "Deployment is resumed".to_string());
-    }
-    if complete {
-        let message = format!("ReplicaSet {set:?} has successfully progressed.");
-        let same = current.is_some_and(|current| current["message"] == message.as_str());
-        return match reason {
-            "NewReplicaSetAvailable" if same => Progress::Settled,
-            _ => Progress::Condition("True", "NewReplicaSetAvailable", message),
-        };
-    }
-    if moved || reason == "NewReplicaSetAvailable" && set.is_empty() {
-        return Progress::Condition("True", "ReplicaSetUpdated", format!("ReplicaSet {set:?} is progressing."));
-    }
-    if reason == "DeploymentResumed" {
-        return Progress::Condition("True", "ReplicaSetUpdated", format!("ReplicaSet {set:?} is progressing."));
-    }
-    if matches!(reason, "NewReplicaSetAvailable" | "ProgressDeadlineExceeded" | "") {
-        return Progress::Settled;
-    }
-    let deadline = value::integer(deployment, &["spec", "progressDeadlineSeconds"])
-        .and_then(|n| u64::try_from(n).ok())
-        .unwrap_or(600);
-    let updated =
-        current.and_then(|condition| condition["lastUpdateTime"].as_str()).and_then(time::parse).unwrap_or(now);
-    let until = updated + deadline * 1000;
-    if now >= until {
-        return Progress::Condition(
-            "False",
-            "ProgressDeadlineExceeded",
-            format!("ReplicaSet {set:?} has timed out progressing."),
-        );
-    }
-    Progress::Waiting(until)
 }
 
 #[cfg(test)]

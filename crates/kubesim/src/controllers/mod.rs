@@ -14,6 +14,7 @@ mod jobs;
 mod kubelet;
 mod namespaces;
 mod nodes;
+mod progress;
 mod queue;
 mod replicasets;
 mod revisions;

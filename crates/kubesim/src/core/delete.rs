@@ -11,7 +11,7 @@ use super::encode::{Encoder, Output};
 use super::error::ApiError;
 use super::http::{Request, Response};
 use super::options::{WriteOptions, media_type};
-use super::read::{Query, matches};
+use super::read::Query;
 use super::registry::Resource;
 use super::route::Target;
 use super::store::Object;
@@ -92,10 +92,14 @@ impl DeleteOptions {
                 None
             }
         };
+        let dry_run = value::list(&given, &["dryRun"]);
+        if dry_run.iter().any(|wish| wish != "All") {
+            errors.push(FieldError::not_supported("dryRun", &json!(dry_run), &["All"]));
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", errors));
         }
-        options.dry_run |= !value::list(&given, &["dryRun"]).is_empty();
+        options.dry_run |= !dry_run.is_empty();
         let text = |path: &[&str]| value::string(&given, path).map(String::from);
         Ok(DeleteOptions {
             grace: given["gracePeriodSeconds"].as_i64().map(|seconds| if seconds < 0 { 1 } else { seconds }),
@@ -165,15 +169,9 @@ impl Core {
         let output = Output::negotiate(request.accept.as_deref())?;
         let how = DeleteOptions::read(request, options)?;
         let query = Query::read(request, target)?;
-        let version = self.store.version();
-        let objects: Vec<Arc<Object>> = self
-            .store
-            .list(&target.resource.id, target.namespace.as_deref())
-            .filter(|object| matches(&target.resource, &query, object))
-            .cloned()
-            .collect();
+        let selection = self.select(request, target, &query)?;
         let mut answered = Vec::new();
-        for object in objects {
+        for object in selection.objects {
             match self.delete_object(&target.resource, &object, &how, options.dry_run) {
                 Ok(_) => answered.push(object),
                 Err(error) if error.code == 404 => {}
@@ -183,7 +181,7 @@ impl Core {
         let encoder = Encoder { resource: &target.resource, version: &target.version, output, now: self.now };
         let mut out = Vec::new();
         let objects: Vec<&Object> = answered.iter().map(|object| &**object).collect();
-        encoder.list(&objects, &json!({ "resourceVersion": version.to_string() }), &mut out);
+        encoder.list(&objects, &selection.metadata, &mut out);
         Ok(output.respond(200, Bytes::from(out)))
     }
 
@@ -221,7 +219,7 @@ impl Core {
         let finalizing = !value::list(&object, &["metadata", "finalizers"]).is_empty();
         if !waits && !finalizing {
             if dry_run {
-                return Ok(Deleted::Gone(live.clone()));
+                return Ok(Deleted::Gone(Arc::new(Object::new(object, live.version, live.revision))));
             }
             if before != object {
                 // Pods are marked before they go, and watchers see it.

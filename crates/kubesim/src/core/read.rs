@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Core;
 use super::encode::{Encoder, Form, Output};
@@ -183,25 +183,36 @@ impl Core {
     pub(super) fn list(&mut self, request: &Request, target: &Target) -> Result<Response, ApiError> {
         let output = Output::negotiate(request.accept.as_deref())?.including(request.parameter("includeObject"))?;
         let query = Query::read(request, target)?;
-        let page = self.page(request, target, &query)?;
+        let mut selection = self.select(request, target, &query)?;
+        if target.resource.custom && output.form != Form::Table && selection.metadata.get("continue").is_none() {
+            // Lists without Go types of their own do not leave empty fields out.
+            selection.metadata["continue"] = json!("");
+        }
+        let objects: Vec<&Object> = selection.objects.iter().map(|object| &**object).collect();
+        let encoder = Encoder { resource: &target.resource, version: &target.version, output, now: self.now };
+        let mut out = Vec::with_capacity(objects.iter().map(|object| object.body().len() + 1).sum::<usize>() + 200);
+        encoder.list(&objects, &selection.metadata, &mut out);
+        Ok(output.respond(200, Bytes::from(out)))
+    }
+
+    /// The page of objects that a list or a deletion of a collection asks for.
+    pub(super) fn select(&self, request: &Request, target: &Target, query: &Query) -> Result<Selection, ApiError> {
+        let page = self.page(request, target, query)?;
         let selects = !query.labels.is_empty() || !query.fields.is_empty();
         let mut metadata = json!({ "resourceVersion": page.version.to_string() });
-        if target.resource.custom && output.form != Form::Table {
-            // Lists without Go types of their own do not leave empty fields out.
-            metadata["continue"] = json!("");
-        }
-        let mut objects: Vec<&Object> = Vec::new();
+        let mut objects: Vec<Arc<Object>> = Vec::new();
         let mut rest = 0;
         let mut last = None;
-        for object in page.objects.iter().filter(|object| matches(&target.resource, &query, object)) {
+        for object in &page.objects {
             if page.limit > 0 && objects.len() == page.limit {
+                // With a selector nobody looks further: there may be more, and none of it selected.
                 rest += 1;
                 if selects {
                     break;
                 }
-            } else {
+            } else if matches(&target.resource, query, object) {
                 last = Some(object.key());
-                objects.push(object);
+                objects.push(object.clone());
             }
         }
         if let (Some(last), true) = (last, rest > 0) {
@@ -210,10 +221,7 @@ impl Core {
                 metadata["remainingItemCount"] = json!(rest);
             }
         }
-        let encoder = Encoder { resource: &target.resource, version: &target.version, output, now: self.now };
-        let mut out = Vec::with_capacity(objects.iter().map(|object| object.body().len() + 1).sum::<usize>() + 200);
-        encoder.list(&objects, &metadata, &mut out);
-        Ok(output.respond(200, Bytes::from(out)))
+        Ok(Selection { objects, metadata })
     }
 
     fn page(&self, request: &Request, target: &Target, query: &Query) -> Result<Page, ApiError> {
@@ -251,6 +259,14 @@ impl Core {
         let limit = if query.version == Some(0) { 0 } else { query.limit };
         Ok(Page { objects, version, limit })
     }
+}
+
+/// Objects, and what the list of them says of itself.
+pub(super) struct Selection {
+    /// The objects, in the order of lists.
+    pub objects: Vec<Arc<Object>>,
+    /// The list's metadata.
+    pub metadata: Value,
 }
 
 struct Page {

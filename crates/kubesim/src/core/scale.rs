@@ -8,12 +8,12 @@ use super::body;
 use super::encode::{Encoder, Output};
 use super::error::ApiError;
 use super::http::{Request, Response};
-use super::options::{WriteOptions, stamp};
+use super::options::{FieldValidation, WriteOptions, stamp};
 use super::patch::{Kind, refused};
 use super::route::Target;
 use super::selector::selector_text;
 use super::store::Object;
-use super::write::{Made, precondition};
+use super::write::{Made, precondition, undecodable};
 use crate::apply::{self, ManagerContext};
 use crate::patch;
 use crate::schema::{self, FieldError, Scale};
@@ -95,21 +95,44 @@ impl Core {
         let context =
             ManagerContext { manager: &options.manager, api_version: API_VERSION, subresource: "scale", time: &time };
         let schema = schema::builtin().definition(DEFINITION).ok_or_else(ApiError::no_resource)?;
+        let (mut duplicates, mut warnings) = (Vec::new(), Vec::new());
+        let mut read = |body: body::Body| {
+            duplicates = body.duplicates;
+            body.value
+        };
         let mut wished = match request.method.as_str() {
             "PATCH" => match Kind::of(request, target.resource.custom)? {
                 Kind::Apply => {
-                    let applied = body::yaml(&request.body)?.value;
+                    let applied = read(body::yaml(&request.body)?);
                     apply::server_side_apply(&schema, Some(&before), &applied, options.force, &context)
                         .map_err(refused)?
                 }
                 Kind::Json => {
-                    let patch = body::json(&request.body, "Scale")?.value;
+                    let patch = read(body::json(&request.body, "Scale")?);
                     patch::json(&before, &patch).map_err(|_| ApiError::unprocessable())?
                 }
-                _ => patch::merge(&before, &body::json(&request.body, "Scale")?.value),
+                _ => patch::merge(&before, &read(body::json(&request.body, "Scale")?)),
             },
-            _ => body::decode(request, "Scale")?.value,
+            _ => read(body::decode(request, "Scale")?),
         };
+        let given = wished.clone();
+        let unknown = schema.prune(&mut wished);
+        let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+        let problems: Vec<String> =
+            duplicates.iter().map(|path| format!("duplicate field {path:?}")).chain(unknown).collect();
+        match options.validation {
+            FieldValidation::Strict if !problems.is_empty() => {
+                let strict = format!("strict decoding error: {}", problems.join(", "));
+                return Err(match request.method.as_str() {
+                    "PATCH" => undecodable(&given, &strict),
+                    _ => {
+                        ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {strict}"))
+                    }
+                });
+            }
+            FieldValidation::Warn => warnings = problems,
+            _ => {}
+        }
         if let Some(why) = schema.decode_error(&wished) {
             return Err(ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}")));
         }
@@ -155,6 +178,7 @@ impl Core {
             value::set(&mut object, &["metadata", "managedFields"], json!(entries));
             Ok(object)
         })?;
+        warnings.into_iter().for_each(|warning| options.warn(warning));
         self.scale_answer(target, output, &written.object)
     }
 }

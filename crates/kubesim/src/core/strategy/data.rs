@@ -229,6 +229,14 @@ pub fn priority_class_changes(old: &Value, new: &Value) -> Vec<FieldError> {
         .collect()
 }
 
+/// A ControllerRevision holds something.
+pub fn validate_revision(object: &Value) -> Vec<FieldError> {
+    match object.get("data") {
+        None | Some(Value::Null) => vec![FieldError::required("data", "data is mandatory")],
+        Some(_) => Vec::new(),
+    }
+}
+
 /// Events are where what they are about is.
 pub fn validate_event(object: &Value) -> Vec<FieldError> {
     let namespace = value::string(object, &["metadata", "namespace"]).unwrap_or_default();

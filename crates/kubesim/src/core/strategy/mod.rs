@@ -171,6 +171,7 @@ fn rules(resource: &Resource, object: &Value) -> Vec<FieldError> {
         "ingresses.networking.k8s.io" => data::validate_ingress(object),
         "horizontalpodautoscalers.autoscaling" => data::validate_autoscaler(object),
         "poddisruptionbudgets.policy" => data::validate_budget(object),
+        "controllerrevisions.apps" => data::validate_revision(object),
         "events" | "events.events.k8s.io" => data::validate_event(object),
         "leases.coordination.k8s.io" => data::validate_lease(object),
         "roles.rbac.authorization.k8s.io" | "clusterroles.rbac.authorization.k8s.io" => data::validate_role(object),
@@ -363,6 +364,9 @@ pub fn warn(resource: &Resource, object: &Value, options: &mut WriteOptions) {
         return;
     }
     match resource.group.as_str() {
+        "" if resource.plural == "services" && services::has_idle_name(object) => {
+            options.warn(r#"spec.externalName is ignored when spec.type is not "ExternalName""#);
+        }
         "admissionregistration.k8s.io" => {
             options.warn(format!("kubesim keeps {} and does not evaluate them", resource.name()));
         }

@@ -187,6 +187,12 @@ fn free_port(context: &mut Context, taken: &BTreeMap<i64, i64>) -> i64 {
     }
 }
 
+/// Whether a Service has a name outside of the cluster that its type does not use.
+pub fn has_idle_name(object: &Value) -> bool {
+    let text = |field: &str| value::string(object, &["spec", field]).unwrap_or_default();
+    text("type") != "ExternalName" && !text("externalName").is_empty()
+}
+
 /// The rules for Services.
 pub fn validate(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();

@@ -1,182 +1,11 @@
-//! The columns and cells of built-in kinds.
+//! The cells of built-in kinds; `columns` names them.
 
 use serde_json::{Value, json};
 
 use super::super::registry::Resource;
 use super::super::time;
-use super::{Column, Subject, pods, since, text};
+use super::{Subject, events, pods, since, text};
 use crate::value;
-
-const NAME: Column = ("Name", "string", "name", 0);
-const AGE: Column = ("Age", "string", "", 0);
-
-const fn text_column(name: &'static str) -> Column {
-    (name, "string", "", 0)
-}
-
-const fn wide(name: &'static str) -> Column {
-    (name, "string", "", 1)
-}
-
-const fn count(name: &'static str) -> Column {
-    (name, "integer", "", 0)
-}
-
-const fn flag(name: &'static str) -> Column {
-    (name, "boolean", "", 0)
-}
-
-const CONTAINERS: Column = wide("Containers");
-const IMAGES: Column = wide("Images");
-const SELECTOR: Column = wide("Selector");
-
-/// The columns of a built-in kind.
-pub fn columns(resource: &Resource) -> Vec<Column> {
-    let t = text_column;
-    match resource.name().as_str() {
-        "pods" => vec![
-            NAME,
-            t("Ready"),
-            t("Status"),
-            t("Restarts"),
-            AGE,
-            wide("IP"),
-            wide("Node"),
-            wide("Nominated Node"),
-            wide("Readiness Gates"),
-        ],
-        "deployments.apps" => {
-            vec![NAME, t("Ready"), t("Up-to-date"), t("Available"), AGE, CONTAINERS, IMAGES, SELECTOR]
-        }
-        "replicasets.apps" | "replicationcontrollers" => {
-            vec![NAME, count("Desired"), count("Current"), count("Ready"), AGE, CONTAINERS, IMAGES, SELECTOR]
-        }
-        "statefulsets.apps" => vec![NAME, t("Ready"), AGE, CONTAINERS, IMAGES],
-        "daemonsets.apps" => vec![
-            NAME,
-            count("Desired"),
-            count("Current"),
-            count("Ready"),
-            count("Up-to-date"),
-            count("Available"),
-            t("Node Selector"),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            SELECTOR,
-        ],
-        "jobs.batch" => vec![NAME, t("Status"), t("Completions"), t("Duration"), AGE, CONTAINERS, IMAGES, SELECTOR],
-        "cronjobs.batch" => vec![
-            NAME,
-            t("Schedule"),
-            t("Timezone"),
-            flag("Suspend"),
-            count("Active"),
-            t("Last Schedule"),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            SELECTOR,
-        ],
-        "services" => vec![NAME, t("Type"), t("Cluster-IP"), t("External-IP"), t("Port(s)"), AGE, SELECTOR],
-        "ingresses.networking.k8s.io" => vec![NAME, t("Class"), t("Hosts"), t("Address"), t("Ports"), AGE],
-        "ingressclasses.networking.k8s.io" => vec![NAME, t("Controller"), t("Parameters"), AGE],
-        "networkpolicies.networking.k8s.io" => vec![NAME, t("Pod-Selector"), AGE],
-        "endpoints" => vec![NAME, t("Endpoints"), AGE],
-        "endpointslices.discovery.k8s.io" => vec![NAME, t("AddressType"), t("Ports"), t("Endpoints"), AGE],
-        "nodes" => vec![
-            NAME,
-            t("Status"),
-            t("Roles"),
-            AGE,
-            t("Version"),
-            wide("Internal-IP"),
-            wide("External-IP"),
-            wide("OS-Image"),
-            wide("Kernel-Version"),
-            wide("Container-Runtime"),
-        ],
-        "events" | "events.events.k8s.io" => vec![
-            t("Last Seen"),
-            t("Type"),
-            t("Reason"),
-            t("Object"),
-            wide("Subobject"),
-            wide("Source"),
-            t("Message"),
-            wide("First Seen"),
-            wide("Count"),
-            ("Name", "string", "name", 1),
-        ],
-        "namespaces" => vec![NAME, t("Status"), AGE],
-        "secrets" => vec![NAME, t("Type"), t("Data"), AGE],
-        "configmaps" => vec![NAME, t("Data"), AGE],
-        "persistentvolumes" => vec![
-            NAME,
-            t("Capacity"),
-            t("Access Modes"),
-            t("Reclaim Policy"),
-            t("Status"),
-            t("Claim"),
-            t("StorageClass"),
-            t("VolumeAttributesClass"),
-            t("Reason"),
-            AGE,
-            wide("VolumeMode"),
-        ],
-        "persistentvolumeclaims" => vec![
-            NAME,
-            t("Status"),
-            t("Volume"),
-            t("Capacity"),
-            t("Access Modes"),
-            t("StorageClass"),
-            t("VolumeAttributesClass"),
-            AGE,
-            wide("VolumeMode"),
-        ],
-        "horizontalpodautoscalers.autoscaling" => {
-            vec![NAME, t("Reference"), t("Targets"), t("MinPods"), t("MaxPods"), t("Replicas"), AGE]
-        }
-        "poddisruptionbudgets.policy" => {
-            vec![NAME, t("Min Available"), t("Max Unavailable"), count("Allowed Disruptions"), AGE]
-        }
-        "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
-            vec![NAME, t("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")]
-        }
-        "leases.coordination.k8s.io" => vec![NAME, t("Holder"), AGE],
-        "storageclasses.storage.k8s.io" => {
-            vec![NAME, t("Provisioner"), t("ReclaimPolicy"), t("VolumeBindingMode"), t("AllowVolumeExpansion"), AGE]
-        }
-        "controllerrevisions.apps" => vec![NAME, t("Controller"), t("Revision"), AGE],
-        "priorityclasses.scheduling.k8s.io" => {
-            vec![NAME, count("Value"), flag("Global-Default"), AGE, t("PreemptionPolicy")]
-        }
-        "mutatingwebhookconfigurations.admissionregistration.k8s.io"
-        | "validatingwebhookconfigurations.admissionregistration.k8s.io" => {
-            vec![NAME, count("Webhooks"), AGE]
-        }
-        "validatingadmissionpolicies.admissionregistration.k8s.io" => {
-            vec![NAME, count("Validations"), t("ParamKind"), AGE]
-        }
-        "validatingadmissionpolicybindings.admissionregistration.k8s.io" => {
-            vec![NAME, t("PolicyName"), t("ParamRef"), AGE]
-        }
-        "customresourcedefinitions.apiextensions.k8s.io" => vec![
-            NAME,
-            t("Scope"),
-            t("Versions"),
-            ("Created At", "date", "", 0),
-            wide("Group"),
-            wide("Kind"),
-            wide("ShortNames"),
-            ("Established", "boolean", "", 1),
-        ],
-        "serviceaccounts" | "resourcequotas" => vec![NAME, AGE],
-        // What has no columns of its own tells its creation as it is written.
-        _ => vec![NAME, ("Created At", "date", "", 0)],
-    }
-}
 
 /// The cells of a built-in kind's object.
 pub fn cells(resource: &Resource, it: &Subject) -> Value {
@@ -299,7 +128,7 @@ pub fn cells(resource: &Resource, it: &Subject) -> Value {
             json!([name, it.text(&["addressType"]), unset(&ports), unset(&addresses), age])
         }
         "nodes" => node(it, name, &age),
-        "events" | "events.events.k8s.io" => event(it, name),
+        "events" | "events.events.k8s.io" => events::cells(it, name),
         "namespaces" => json!([name, it.text(&["status", "phase"]), age]),
         "secrets" => json!([name, it.text(&["type"]), entries(it.object, &["data"]), age]),
         "configmaps" => json!([name, entries(it.object, &["data"]) + entries(it.object, &["binaryData"]), age]),
@@ -425,7 +254,26 @@ pub fn cells(resource: &Resource, it: &Subject) -> Value {
             ])
         }
         "customresourcedefinitions.apiextensions.k8s.io" => definition(it, name),
-        "serviceaccounts" | "resourcequotas" => json!([name, age]),
+        "podtemplates" => {
+            let (names, images) = text::containers(&it.object["template"]);
+            json!([name, names, images, text::labels(value::get(it.object, &["template", "metadata", "labels"]))])
+        }
+        "resourcequotas" => {
+            let (limits, requests): (Vec<_>, Vec<_>) = value::get(it.object, &["status", "hard"])
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .partition(|(resource, _)| resource.starts_with("limits."));
+            let text = |of: Vec<(&String, &Value)>| -> String {
+                let used = |resource: &str| it.text(&["status", "used", resource]);
+                let shown = of.iter().map(|(resource, hard)| {
+                    format!("{resource}: {}/{}", text::or(used(resource), "0"), hard.as_str().unwrap_or_default())
+                });
+                shown.collect::<Vec<_>>().join(", ")
+            };
+            json!([name, text(requests), text(limits), age])
+        }
+        "serviceaccounts" => json!([name, age]),
         _ => json!([name, it.text(&["metadata", "creationTimestamp"])]),
     }
 }
@@ -584,42 +432,6 @@ fn node(it: &Subject, name: &str, age: &str) -> Value {
         text::or(info("osImage"), "<unknown>"),
         kernel,
         text::or(info("containerRuntimeVersion"), "<unknown>"),
-    ])
-}
-
-/// Events are read in either of their forms.
-fn event(it: &Subject, name: &str) -> Value {
-    let either = |one: &str, other: &str| text::or(it.text(&[one]), it.text(&[other]));
-    let about = if it.object.get("involvedObject").is_some() { "involvedObject" } else { "regarding" };
-    let first = either("firstTimestamp", "deprecatedFirstTimestamp");
-    let first = since(&text::or(&first, it.text(&["eventTime"])), it.now);
-    let last = either("lastTimestamp", "deprecatedLastTimestamp");
-    let mut last = if last.is_empty() { first.clone() } else { since(&last, it.now) };
-    let mut count = it.number(&["count"]).max(it.number(&["deprecatedCount"])).max(1);
-    if it.object.get("series").is_some_and(Value::is_object) {
-        last = it.since(&["series", "lastObservedTime"]);
-        count = it.number(&["series", "count"]);
-    }
-    let kind = it.text(&[about, "kind"]).to_lowercase();
-    let target = match it.text(&[about, "name"]) {
-        "" => kind,
-        name => format!("{kind}/{name}"),
-    };
-    let component = text::or(it.text(&["source", "component"]), &either("reportingComponent", "reportingController"));
-    let instance = text::or(it.text(&["source", "host"]), it.text(&["reportingInstance"]));
-    let source = if instance.is_empty() { component } else { format!("{component}, {instance}") };
-    let message = either("message", "note");
-    json!([
-        last,
-        it.text(&["type"]),
-        it.text(&["reason"]),
-        target,
-        it.text(&[about, "fieldPath"]),
-        source,
-        message.trim(),
-        first,
-        count,
-        name
     ])
 }
 

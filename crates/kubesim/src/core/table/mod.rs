@@ -1,5 +1,7 @@
 //! Tables: the columns that `kubectl get` shows, of built-in kinds and of custom resources.
 
+mod columns;
+mod events;
 mod kinds;
 mod pods;
 mod text;
@@ -74,7 +76,7 @@ pub fn definitions(resource: &Resource, version: &Version) -> Value {
         }
         return json!(columns);
     }
-    let columns = kinds::columns(resource);
+    let columns = columns::columns(resource);
     columns.iter().map(|(name, kind, format, priority)| column(name, kind, format, *priority, "")).collect()
 }
 
