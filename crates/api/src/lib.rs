@@ -12,6 +12,7 @@
 //! | [`target`], [`openapi`], [`federated`] | a `Federated<Kind>` CRD from the target's OpenAPI document |
 //! | [`list_keys`] | by which keys a custom resource's lists are merged |
 //! | [`policy`], [`rbac`] | who may write what |
+//! | [`finalizing`] | the finalizer, put on by the API server |
 //! | [`mod@manifests`] | everything that one member needs |
 //! | [`docs`] | the reference page of a CRD |
 
@@ -20,6 +21,7 @@ pub mod crd;
 pub mod docs;
 pub mod federated;
 pub mod federation;
+pub mod finalizing;
 pub mod list_keys;
 pub mod manifests;
 pub mod member;

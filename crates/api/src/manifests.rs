@@ -3,6 +3,7 @@
 //! The generated kinds are not among them: an operator makes those from what its own API server
 //! serves. The policies come before, as they must.
 
+use crate::finalizing::finalizing;
 use crate::{OPERATOR, SYSTEM_NAMESPACE, federation, member, policy, rbac, request};
 use hansa_model::{FederatedType, MemberName};
 use serde_json::{Value, json};
@@ -40,6 +41,8 @@ pub struct Options {
     pub replicas: u32,
     /// The types that are federated; roles and policies are made from them.
     pub types: Vec<FederatedType>,
+    /// Whether the API server is to put the finalizer on federated objects: from Kubernetes 1.36 on.
+    pub finalizing: bool,
     /// Further arguments of the operator.
     pub arguments: Vec<String>,
 }
@@ -54,6 +57,7 @@ impl Options {
             namespace: SYSTEM_NAMESPACE.to_owned(),
             replicas: 2,
             types: Vec::new(),
+            finalizing: false,
             arguments: Vec::new(),
         }
     }
@@ -83,6 +87,9 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     })];
     objects.extend(own_crds());
     objects.extend(policy::policies(&options.types, &[policy::operator_user(namespace)]));
+    if options.finalizing {
+        objects.extend(finalizing(&options.types));
+    }
     objects.extend(rbac::user_roles(&options.types));
     objects.push(rbac::operator_cluster_role(&options.types));
     objects.push(rbac::operator_role(namespace));

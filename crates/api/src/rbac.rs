@@ -1,6 +1,7 @@
 //! Roles: for the users of federated kinds, and the operator's own, no larger than the types need.
 
 use crate::federation::PRIVILEGED_GROUPS;
+use crate::finalizing::FINALIZER_POLICY;
 use crate::policy::POLICIES;
 use crate::{GROUP, OPERATOR};
 use hansa_model::FederatedType;
@@ -111,6 +112,12 @@ pub fn operator_cluster_role(types: &[FederatedType]) -> Value {
             &["admissionregistration.k8s.io"],
             &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
             &POLICIES,
+            &["get", "patch"],
+        ),
+        named_rule(
+            &["admissionregistration.k8s.io"],
+            &["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"],
+            &[FINALIZER_POLICY],
             &["get", "patch"],
         ),
         // Answers to requests: written once, and never read.
@@ -258,6 +265,7 @@ mod tests {
                 [] namespaces: create,get,list,watch
                 [apiextensions.k8s.io] customresourcedefinitions: create,get,list,patch,watch
                 [admissionregistration.k8s.io] validatingadmissionpolicies,validatingadmissionpolicybindings named hansa-federated,hansa-members,hansa-requests: get,patch
+                [admissionregistration.k8s.io] mutatingadmissionpolicies,mutatingadmissionpolicybindings named hansa-finalizer: get,patch
                 [] secrets: create
                 [] events: create
             "#]],

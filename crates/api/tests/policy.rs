@@ -1,8 +1,10 @@
-//! A real API server judges who may write federated objects, members and requests.
+//! A real API server judges who may write federated objects, members and requests, and puts the
+//! finalizer on federated objects.
 
 mod common;
 
 use common::{ADMIN, Answer, ControlPlane};
+use hansa_api::finalizing::{FINALIZER, finalizing};
 use hansa_api::{Options, TargetKind, federated_crd, manifests, policy};
 use hansa_model::FederatedType;
 use serde_json::{Value, json};
@@ -376,4 +378,51 @@ fn operator(plane: &ControlPlane, create: impl Fn(&str, &Value) -> Answer) {
         let answer = plane.kubectl(OPERATOR, &arguments, &[]);
         assert_eq!(answer.ok, may, "{verb} {resource}: {}{}", answer.stdout, answer.stderr);
     }
+}
+
+fn with_finalizers(name: &str, finalizers: &[&str]) -> Value {
+    json!({
+        "apiVersion": "core.types.hansa.dev/v1alpha1", "kind": "FederatedConfigMap",
+        "metadata": {"name": name, "namespace": "default", "finalizers": finalizers},
+        "spec": {"template": {"data": {"k": "v"}}, "placement": {"memberSelector": {}}},
+    })
+}
+
+#[test]
+fn federated_objects_have_the_finalizer_from_the_start() {
+    let plane = ControlPlane::start(&[]);
+    let types = [FederatedType { resource: "configmaps".parse().unwrap(), version: "v1".into(), privileged: false }];
+    plane.apply(&finalizing(&types));
+    let target =
+        TargetKind::discovered(&plane.get("/api/v1")).into_iter().find(|target| target.name == types[0].resource);
+    let target = target.expect("ConfigMaps are served");
+    plane.apply(&[federated_crd(&target, &plane.get(&target.openapi_path())).unwrap()]);
+    plane.wait_for_crds();
+    let finalizers = |answer: &str| serde_json::from_str::<Value>(answer).unwrap()["metadata"]["finalizers"].clone();
+    let made = |command: &[&str], object: Value| {
+        let arguments = [command, &["-o", "json", "-f", "-"]].concat();
+        finalizers(&plane.kubectl(ADMIN, &arguments, &[object]).expect("it is made"))
+    };
+    let dry: &[&str] = &["create", "--dry-run=server"];
+    let first = [dry, &["-o", "json", "-f", "-"]].concat();
+    plane.wait_until("the policy is in force", |plane| {
+        let answer = plane.kubectl(ADMIN, &first, &[with_finalizers("first", &[])]);
+        answer.ok && finalizers(&answer.stdout) == json!([FINALIZER])
+    });
+
+    assert_eq!(made(&["create"], with_finalizers("created", &[])), json!([FINALIZER]));
+    assert_eq!(
+        made(&["create"], with_finalizers("with-another", &["example.org/x"])),
+        json!(["example.org/x", FINALIZER])
+    );
+    assert_eq!(made(&["create"], with_finalizers("with-it", &[FINALIZER])), json!([FINALIZER]));
+    // Who applies does not own what the policy added, so the next apply does not take it away.
+    for _ in 0..2 {
+        assert_eq!(made(&["apply", "--server-side"], with_finalizers("applied", &[])), json!([FINALIZER]));
+    }
+    // Taken off, it stays off: it is put on at creation alone.
+    let patch =
+        ["patch", "federatedconfigmap", "created", "--type=merge", "-p", r#"{"metadata": {"finalizers": null}}"#];
+    let answer = plane.kubectl(ADMIN, &[patch.as_slice(), &["-o", "json"]].concat(), &[]).expect("it is patched");
+    assert_eq!(finalizers(&answer), Value::Null);
 }

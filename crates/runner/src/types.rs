@@ -205,7 +205,8 @@ impl Installer {
             .unwrap_or_else(|_| Err(format!("CustomResourceDefinition {name} is not established yet")))
     }
 
-    /// Installs the policies that gate federated objects and requests, made from the agreed types.
+    /// Installs the policies that gate federated objects and requests, made from the agreed types,
+    /// and the one that puts the finalizer on.
     ///
     /// # Errors
     /// The API server's words. A server without ValidatingAdmissionPolicy is told of, not stopped at.
@@ -214,25 +215,42 @@ impl Installer {
             return Ok(());
         }
         for policy in hansa_api::policy::policies(types, &self.operators) {
-            let plural = match policy["kind"].as_str() {
-                Some("ValidatingAdmissionPolicyBinding") => "validatingadmissionpolicybindings",
-                _ => "validatingadmissionpolicies",
-            };
-            let name = policy["metadata"]["name"].as_str().unwrap_or_default();
-            let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{name}");
-            let mut policy = policy.clone();
-            let hash = Hash::of(&policy);
-            policy["metadata"]["annotations"]["hansa.dev/content"] = json!(hash);
-            let found = self.get(&path).await.ok();
-            if found.is_some_and(|found| found["metadata"]["annotations"]["hansa.dev/content"] == json!(hash)) {
-                continue;
+            if let Err((_, why)) = self.apply_policy(policy).await {
+                return Err(why);
             }
-            let path = format!("{path}?fieldManager={MANAGER}&force=true");
-            let answer =
-                call(&self.client, &ApiRequest::write(Method::Patch, path, ContentType::Apply, &policy)).await?;
-            if answer.status >= 300 {
-                return Err(format!("{plural} {name}: {}", hansa_operator::feed::message_of(&answer.body)));
+        }
+        for policy in hansa_api::finalizing::finalizing(types) {
+            match self.apply_policy(policy).await {
+                Ok(()) => {}
+                // Not served before Kubernetes 1.36, or not granted: the operator puts the finalizer on.
+                Err((Some(403 | 404 | 501), _)) => return Ok(()),
+                Err((_, why)) => return Err(why),
             }
+        }
+        Ok(())
+    }
+
+    async fn apply_policy(&self, mut policy: Value) -> Result<(), (Option<u16>, String)> {
+        let plural = match policy["kind"].as_str() {
+            Some("ValidatingAdmissionPolicyBinding") => "validatingadmissionpolicybindings",
+            Some("MutatingAdmissionPolicy") => "mutatingadmissionpolicies",
+            Some("MutatingAdmissionPolicyBinding") => "mutatingadmissionpolicybindings",
+            _ => "validatingadmissionpolicies",
+        };
+        let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{name}");
+        let hash = Hash::of(&policy);
+        policy["metadata"]["annotations"]["hansa.dev/content"] = json!(hash);
+        let found = self.get(&path).await.ok();
+        if found.is_some_and(|found| found["metadata"]["annotations"]["hansa.dev/content"] == json!(hash)) {
+            return Ok(());
+        }
+        let path = format!("{path}?fieldManager={MANAGER}&force=true");
+        let request = ApiRequest::write(Method::Patch, path, ContentType::Apply, &policy);
+        let answer = call(&self.client, &request).await.map_err(|why| (None, why))?;
+        if answer.status >= 300 {
+            let why = hansa_operator::feed::message_of(&answer.body);
+            return Err((Some(answer.status), format!("{plural} {name}: {why}")));
         }
         Ok(())
     }

@@ -34,6 +34,10 @@ pub struct Arguments {
     /// How many operators stand: one leads, the others wait for its Lease.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=9))]
     replicas: u32,
+    /// Let the API server put the finalizer on federated objects, which saves a write for each:
+    /// from Kubernetes 1.36 on.
+    #[arg(long)]
+    finalizer_policy: bool,
     /// Further arguments of the operator, after --.
     #[arg(last = true, value_name = "ARGUMENT")]
     arguments: Vec<String>,
@@ -58,6 +62,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         namespace: arguments.namespace,
         replicas: arguments.replicas,
         types,
+        finalizing: arguments.finalizer_policy,
         arguments: arguments.arguments,
         ..Options::new(arguments.member, &arguments.topo, &arguments.image)
     });
