@@ -51,11 +51,7 @@ pub struct MembersSummary {
     pub not_ready: Vec<MemberName>,
 }
 
-/// Groups whose kinds can change who may do what, namespaced ones included.
-///
-/// Federating one of them needs `privileged: true`, as every cluster-scoped kind does.
-pub const PRIVILEGED_GROUPS: [&str; 4] =
-    ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "rbac.authorization.k8s.io"];
+pub use hansa_model::federation::PRIVILEGED_GROUPS;
 
 /// The name of a type: its plural, and its group behind a dot.
 pub(crate) const TYPE_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";

@@ -64,14 +64,20 @@ pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow:
         Some(path) => {
             let read = Kubeconfig::read_from(path)
                 .with_context(|| format!("--kubeconfig {}: give a kubeconfig that can be read", path.display()))?;
+            if let Some(context) = context.filter(|context| !has(&read, context)) {
+                return Err(no_context(&format!("--kubeconfig {}", path.display()), &read, context));
+            }
             Config::from_custom_kubeconfig(read, &options).await.with_context(|| {
                 format!("--kubeconfig {}{}: it names no usable cluster", path.display(), named(context))
             })?
         }
         None => match Config::from_kubeconfig(&options).await {
             Ok(config) => config,
-            Err(error) => match Config::incluster() {
-                Ok(config) if context.is_none() => config,
+            Err(error) => match (Config::incluster(), context, Kubeconfig::read()) {
+                (Ok(config), None, _) => config,
+                (_, Some(context), Ok(read)) if !has(&read, context) => {
+                    return Err(no_context("$KUBECONFIG or ~/.kube/config", &read, context));
+                }
                 _ => {
                     return Err(anyhow!(error).context(format!(
                         "no usable kubeconfig{}: name one by --kubeconfig or $KUBECONFIG",
@@ -84,6 +90,15 @@ pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow:
     // Whether a request may be repeated is judged where it is made.
     config.default_retry = false;
     Ok(config)
+}
+
+fn has(kubeconfig: &Kubeconfig, context: &str) -> bool {
+    kubeconfig.contexts.iter().any(|known| known.name == context)
+}
+
+fn no_context(place: &str, kubeconfig: &Kubeconfig, context: &str) -> anyhow::Error {
+    let known: Vec<&str> = kubeconfig.contexts.iter().map(|known| known.name.as_str()).collect();
+    anyhow!("--context {context}: {place} has no such context, but {}", known.join(", "))
 }
 
 /// A cluster.

@@ -62,6 +62,8 @@ pub enum Effect {
     Add,
     /// The member loses it.
     Withdraw,
+    /// It is refused there: what stands is left as it is.
+    Refuse,
     /// Nothing.
     Keep,
 }
@@ -82,7 +84,27 @@ pub struct DryRun {
 impl ObjectPlan {
     /// Whether anything would change.
     pub fn changes(&self) -> bool {
-        !self.spec.is_empty() || self.members.values().any(|member| member.effect != Effect::Keep)
+        !self.spec.is_empty()
+            || self.members.values().any(|member| !matches!(member.effect, Effect::Keep | Effect::Refuse))
+    }
+
+    /// The object is refused as a whole, and nothing comes of it anywhere.
+    pub fn refuse(&mut self, error: String) {
+        self.errors.push(error);
+        self.members.clear();
+        self.spec.clear();
+    }
+
+    /// A member refuses its output; the others go on.
+    pub fn refuse_in(&mut self, member: &MemberName, error: &str) {
+        self.errors.push(format!("in {member}: {error}"));
+        self.members.insert(member.clone(), MemberPlan::plain(Effect::Refuse));
+    }
+}
+
+impl MemberPlan {
+    fn plain(effect: Effect) -> Self {
+        MemberPlan { effect, changes: Vec::new(), restarts_pods: false }
     }
 }
 
@@ -93,18 +115,15 @@ pub fn compare(
     after: &BTreeMap<MemberName, Value>,
     keys: &dyn ListKeys,
 ) -> BTreeMap<MemberName, MemberPlan> {
-    let member = |member: &MemberName| {
-        let plain = |effect| MemberPlan { effect, changes: Vec::new(), restarts_pods: false };
-        match (before.get(member), after.get(member)) {
-            (None, Some(_)) => plain(Effect::Add),
-            (Some(_), None) => plain(Effect::Withdraw),
-            (Some(before), Some(after)) => {
-                let changes = diff_for_people(kind, before, after, keys);
-                let effect = if changes.is_empty() { Effect::Keep } else { Effect::Change };
-                MemberPlan { effect, changes, restarts_pods: restarts_pods(kind, before, after) }
-            }
-            (None, None) => plain(Effect::Keep),
+    let member = |member: &MemberName| match (before.get(member), after.get(member)) {
+        (None, Some(_)) => MemberPlan::plain(Effect::Add),
+        (Some(_), None) => MemberPlan::plain(Effect::Withdraw),
+        (Some(before), Some(after)) => {
+            let changes = diff_for_people(kind, before, after, keys);
+            let effect = if changes.is_empty() { Effect::Keep } else { Effect::Change };
+            MemberPlan { effect, changes, restarts_pods: restarts_pods(kind, before, after) }
         }
+        (None, None) => MemberPlan::plain(Effect::Keep),
     };
     before.keys().chain(after.keys()).map(|name| (name.clone(), member(name))).collect()
 }
@@ -156,7 +175,7 @@ impl Plan {
                     Effect::Change => summary.changed += 1,
                     Effect::Add => summary.added += 1,
                     Effect::Withdraw => summary.withdrawn += 1,
-                    Effect::Keep => {}
+                    Effect::Keep | Effect::Refuse => {}
                 }
                 if plan.restarts_pods {
                     summary.restarts.entry(member.clone()).or_default().push(object.key.clone());

@@ -28,7 +28,7 @@ pub struct Output {
 /// `-o`, for commands that make manifests.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct ManifestOutput {
-    /// How the manifests are printed; a table only lists them.
+    /// How the manifests are printed; a table is for people.
     #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Yaml)]
     pub format: Format,
 }

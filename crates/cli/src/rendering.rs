@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hansa_api::TargetKind;
-use hansa_model::{FederatedSpec, Hash, LeagueId, MemberName, RecordKey};
+use hansa_model::{FederatedSpec, FederatedType, Hash, LeagueId, MemberName, RecordKey};
 use hansa_render::{BuiltInKeys, Identity, ListKeys, Marks, SchemaKeys};
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ use serde_json::Value;
 pub struct Rendering {
     /// The version of the target.
     pub version: String,
+    /// The type, as the league's spec lists it.
+    pub federated_type: FederatedType,
     /// The kind.
     pub kind: Kind,
     api_version: String,
@@ -30,10 +32,11 @@ impl Rendering {
     /// When the league does not federate the type.
     pub async fn of(cluster: &Cluster, league: &League, kind: &Kind) -> anyhow::Result<Self> {
         let type_name = &kind.type_name;
-        let federated = league.spec.types.iter().find(|federated| &federated.resource == type_name);
-        let version = federated.map(|federated| federated.version.clone()).with_context(|| {
+        let listed = league.spec.types.iter().find(|federated| &federated.resource == type_name);
+        let federated_type = listed.cloned().with_context(|| {
             format!("{type_name} are not federated in this league: enable them first (`hansa type enable {type_name}`)")
         })?;
+        let version = federated_type.version.clone();
         let api_version = match type_name.group() {
             "" => version.clone(),
             group => format!("{group}/{version}"),
@@ -44,7 +47,7 @@ impl Rendering {
         };
         // Before the league is founded there are no marks; they are left out of every comparison.
         let league = league.id.unwrap_or(LeagueId(Hash::of_bytes(b"")));
-        Ok(Rendering { version, kind: kind.clone(), api_version, keys, league })
+        Ok(Rendering { version, federated_type, kind: kind.clone(), api_version, keys, league })
     }
 
     /// Which object an output is.

@@ -36,7 +36,14 @@ impl Reply {
     /// # Errors
     /// When standard output cannot be written.
     pub fn tell(&self, output: Output, key: Option<&RecordKey>) -> anyhow::Result<()> {
-        print::done(output, &json!({"object": key, "message": self.message, "result": self.result}), &self.message)
+        let mut value = json!({"message": self.message});
+        if let Some(key) = key {
+            value["object"] = json!(key);
+        }
+        if let Some(result) = &self.result {
+            value["result"] = result.clone();
+        }
+        print::done(output, &value, &self.message)
     }
 }
 

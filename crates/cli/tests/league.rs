@@ -9,19 +9,29 @@
 //! |---|---|
 //! | `hansa …` | runs the command with the transcripts' folder as its own and the first member's context |
 //! | `apply CONTEXT FILE` | applies the federated objects of a file, as `kubectl apply --server-side` does |
+//! | `until WORD hansa …` | runs the command until it prints the word, and tells the lines that have it |
+//! | `operator CONTEXT` | starts an operator in the cluster that is no member yet |
 //! | `idle` | waits until no operator has anything left to do |
 //! | `safety PERCENT COUNT` | gives the league this budget for removals |
 //!
-//! `{operator}` stands for the URL of the first member's operator, `{set}` for the set that waits in it.
+//! | `founded` | gives the league the spec that it began with |
+//!
+//! `{operator}` stands for the URL of the first member's operator, `{set}` for the set that waits in it,
+//! `{damaged}` for a topology server's file that was written by half. `lone` is a cluster that is no
+//! member, and `stranger` a user without rights in the first one.
 
 use anyhow::{Context, Result, bail, ensure};
-use hansa_e2e::cluster::{Kind, User};
-use hansa_e2e::world::{MEMBERS, World};
+use hansa_e2e::client::Api;
+use hansa_e2e::cluster::{Cluster, Kind, Sim, User};
+use hansa_e2e::operator::{Operator, Settings};
+use hansa_e2e::wait::{Seen, when, within};
+use hansa_e2e::world::{MEMBERS, World, federation_spec};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 /// How long the operators may take until they have nothing left to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,6 +44,9 @@ struct Stage {
     kubeconfig: PathBuf,
     /// The operators' URLs, in the order of the members.
     operators: Vec<String>,
+    /// A cluster that is no member, and its operator once it is started.
+    lone: Cluster,
+    lone_operator: Mutex<Option<Operator>>,
 }
 
 impl Stage {
@@ -41,8 +54,13 @@ impl Stage {
         let world = World::start(Kind::Sim, Path::new(env!("CARGO_BIN_EXE_hansa"))).await?;
         let (mut clusters, mut users, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
         let mut operators = Vec::new();
+        let mut lone = Cluster::Sim(Sim::start(&world.binary, world.folder().join("lone"))?);
+        lone.ready().await?;
+        let mut files = vec![("lone", lone.kubeconfig(User::Admin))];
         for member in &world.members {
-            let file = member.cluster.read().await.kubeconfig(User::Admin);
+            files.push((member.name, member.cluster.read().await.kubeconfig(User::Admin)));
+        }
+        for (name, file) in files {
             let config: Value = serde_json::from_slice(&std::fs::read(file)?)?;
             let mut add = |context: &str, of: &str| -> Result<()> {
                 let named = |list: &str, name: &Value| {
@@ -56,18 +74,14 @@ impl Stage {
                 Ok(())
             };
             let current = config["current-context"].as_str().context("a kubeconfig has a context")?;
-            add(member.name, current)?;
-            if member.name == MEMBERS[0] {
+            add(name, current)?;
+            if name == MEMBERS[0] {
                 add("stranger", &format!("{}@{current}", User::Stranger.name()))?;
             }
+        }
+        for member in &world.members {
             let address = member.operator.lock().await.address().context("the operator says where it answers")?;
-            // Users find it behind the API server's proxy.
-            let service = json!({
-                "apiVersion": "v1", "kind": "Service",
-                "metadata": {"name": "hansa-operator", "namespace": "hansa-system", "annotations": {"kubesim.hansa.dev/address": address}},
-                "spec": {"ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
-            });
-            member.admin.apply("/api/v1/namespaces/hansa-system/services/hansa-operator", &service).await?;
+            offer(&member.admin, &address).await?;
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
             member.admin.apply("/api/v1/namespaces/shop", &namespace).await?;
             operators.push(format!("http://{address}"));
@@ -78,7 +92,7 @@ impl Stage {
             "clusters": clusters, "users": users, "contexts": contexts,
         });
         std::fs::write(&kubeconfig, merged.to_string())?;
-        Ok(Stage { world, kubeconfig, operators })
+        Ok(Stage { world, kubeconfig, operators, lone, lone_operator: Mutex::new(None) })
     }
 
     async fn play(&self, transcript: &str) -> Result<String> {
@@ -88,7 +102,10 @@ impl Stage {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["hansa", arguments @ ..] => told.push_str(&self.hansa(arguments).await?),
-                ["apply", context, file] => self.apply(context, file).await?,
+                ["until", word, "hansa", arguments @ ..] => told.push_str(&self.until(word, arguments).await?),
+                ["apply", context, file] => told.push_str(&self.apply(context, file).await?),
+                ["operator", context] => self.operate(context).await?,
+                ["founded"] => self.world.edit_federation(|spec| *spec = federation_spec()).await?,
                 ["idle"] => self.world.ready(PATIENCE).await?,
                 ["safety", percent, count] => {
                     let (percent, count): (u64, u64) = (percent.parse()?, count.parse()?);
@@ -107,6 +124,11 @@ impl Stage {
             words.push(match *word {
                 "{operator}" => self.operators[0].clone(),
                 "{set}" => self.waiting().await?,
+                "{damaged}" => {
+                    let file = self.world.folder().join("damaged.db");
+                    std::fs::write(&file, "SQLite format 3\0 and then nothing more")?;
+                    format!("sqlite:{}", file.display())
+                }
                 word => word.to_owned(),
             });
         }
@@ -138,6 +160,44 @@ impl Stage {
         Ok(ended.with_context(|| format!("`hansa {}` does not end", words.join(" ")))??)
     }
 
+    async fn until(&self, word: &str, arguments: &[&str]) -> Result<String> {
+        let what = format!("`hansa {}` prints {word}", arguments.join(" "));
+        within(PATIENCE, &what, async || {
+            let told = self.hansa(arguments).await?;
+            let lines: Vec<String> =
+                told.lines().filter(|line| line.contains(word)).map(|line| format!("{line}\n")).collect();
+            Ok(if lines.is_empty() { Seen::No(told) } else { Seen::Yes(lines.concat()) })
+        })
+        .await
+    }
+
+    /// Starts an operator in the cluster that is no member, on the league's topology server.
+    async fn operate(&self, context: &str) -> Result<()> {
+        let folder = self.world.folder();
+        let mut operator = Operator::new(Settings {
+            binary: self.world.binary.clone(),
+            member: context.to_owned(),
+            kubeconfig: self.lone.kubeconfig(User::Operator),
+            topo: self.world.topo.clone(),
+            away: folder.join("lone.away"),
+            log: folder.join("lone.log"),
+        });
+        operator.start(&[])?;
+        let address = within(PATIENCE, "the operator says where it answers", async || {
+            Ok(operator.address().map_or_else(|| Seen::No(operator.log_since(0).join("\n")), Seen::Yes))
+        })
+        .await?;
+        let admin = self.lone.api(User::Admin).await?;
+        within(PATIENCE, "the operator shows the spec of the league that it found", async || {
+            let answer = admin.look("/apis/hansa.dev/v1alpha1/federations/league").await?;
+            Ok(when(answer.status == 200, || answer.message().to_owned()))
+        })
+        .await?;
+        offer(&admin, &address).await?;
+        *self.lone_operator.lock().await = Some(operator);
+        Ok(())
+    }
+
     /// The set that waits for a confirmation in the first member.
     async fn waiting(&self) -> Result<String> {
         let output = self.run(&["status".into(), "-o".into(), "json".into()]).await?;
@@ -145,19 +205,30 @@ impl Stage {
         Ok(status["held"][0]["set"].as_str().context("a set waits")?.to_owned())
     }
 
-    async fn apply(&self, context: &str, file: &str) -> Result<()> {
-        let member = self.world.members.iter().find(|member| member.name == context).context("a member's context")?;
+    /// Applies; tells what was refused.
+    async fn apply(&self, context: &str, file: &str) -> Result<String> {
+        let admin = match self.world.members.iter().find(|member| member.name == context) {
+            Some(member) => member.admin.clone(),
+            None => self.lone.api(User::Admin).await?,
+        };
         let text = std::fs::read_to_string(folder().join(file))?;
+        let mut told = String::new();
         for document in text.split("\n---\n") {
             let object: Value = serde_saphyr::from_str(document)?;
             let field = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
-            ensure!(field("/kind").starts_with("Federated"), "{file}: a federated object is expected");
             let plural = format!("{}s", field("/kind").to_lowercase());
-            let (namespace, name) = (field("/metadata/namespace"), field("/metadata/name"));
-            let path = format!("/apis/{}/namespaces/{namespace}/{plural}/{name}", field("/apiVersion"));
-            member.admin.apply(&path, &object).await?;
+            ensure!(field("/apiVersion").contains("hansa.dev"), "{file}: an object of Hansa's is expected");
+            let place = match field("/metadata/namespace") {
+                "" => String::new(),
+                namespace => format!("/namespaces/{namespace}"),
+            };
+            let path = format!("/apis/{}{place}/{plural}/{}", field("/apiVersion"), field("/metadata/name"));
+            let answer = admin.try_apply(&path, &object).await?;
+            if answer.status >= 300 {
+                told.push_str(&format!("! {} {}\n", answer.status, answer.message()));
+            }
         }
-        Ok(())
+        Ok(self.normal(&told))
     }
 
     /// A text without what differs from run to run.
@@ -166,8 +237,27 @@ impl Stage {
         for operator in &self.operators {
             text = text.replace(operator, "OPERATOR");
         }
+        let text: String = text.split_inclusive('\n').map(normal_line).collect();
         let words = text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | '.')));
-        words.map(normal_word).collect()
+        // YAML quotes what could be read as a number, which depends on chance.
+        words.map(normal_word).collect::<String>().replace("\"UID\"", "UID").replace("\"HASH\"", "HASH")
+    }
+}
+
+/// Counts of the topology server, which depend on who was first.
+fn normal_line(line: &str) -> String {
+    const COUNTS: [&str; 5] = ["nonce", "bytes", "version", "sequence", "incarnation"];
+    match line.trim_end().split_once(": ") {
+        Some((field, value)) if value.trim_matches('"').bytes().all(|byte| byte.is_ascii_digit()) => {
+            let is_count = COUNTS.contains(&field.trim_start_matches([' ', '-', '"']).trim_end_matches('"'));
+            // How often an object was born under its name is told, not when its operator started.
+            if is_count && (value.len() > 1 || field.trim() == "sequence") {
+                format!("{field}: COUNT\n")
+            } else {
+                line.to_owned()
+            }
+        }
+        _ => line.to_owned(),
     }
 }
 
@@ -196,6 +286,17 @@ fn normal_word(word: &str) -> String {
         },
     };
     format!("{known}{rest}")
+}
+
+/// Puts an operator behind its API server's proxy, where users find it.
+async fn offer(admin: &Api, address: &str) -> Result<()> {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "hansa-operator", "namespace": "hansa-system", "annotations": {"kubesim.hansa.dev/address": address}},
+        "spec": {"ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
+    });
+    admin.apply("/api/v1/namespaces/hansa-system/services/hansa-operator", &service).await?;
+    Ok(())
 }
 
 fn folder() -> PathBuf {

@@ -181,6 +181,35 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
     Some(total)
 }
 
+/// Groups whose kinds can change who may do what, namespaced ones included.
+///
+/// Federating one of them needs `privileged: true`, as every cluster-scoped kind does.
+pub const PRIVILEGED_GROUPS: [&str; 5] = [
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "policy.networking.k8s.io",
+    "rbac.authorization.k8s.io",
+];
+
+impl FederatedType {
+    /// Why an object of this type may not be federated in this namespace (empty for a cluster-scoped
+    /// kind), with field and mend; `None` when it may.
+    pub fn refusal(&self, namespace: &str, namespaced: bool) -> Option<String> {
+        let name = &self.resource;
+        let mend = format!("say `privileged: true` beside {name} in the Federation's spec.types, if this is meant");
+        let is_powerful = !namespaced || PRIVILEGED_GROUPS.contains(&name.group());
+        match self.privileged {
+            true => None,
+            false if namespace.starts_with("kube-") => {
+                Some(format!("metadata.namespace: {namespace} belongs to the cluster itself: {mend}"))
+            }
+            false if is_powerful => Some(format!("{name} can change who may do what in a member: {mend}")),
+            false => None,
+        }
+    }
+}
+
 /// What is wrong with a federation spec, each with the field and the mend.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("Federation {field}: {message}")]
@@ -267,6 +296,20 @@ mod tests {
         assert_eq!(spec.safety.deletes.window_ms(), Some(600_000));
         assert_eq!((spec.namespaces, spec.homes.takeover), (NamespacePolicy::Create, Takeover::Consent));
         assert!(spec.validate().is_empty());
+    }
+
+    #[test]
+    fn what_needs_a_yes_is_refused_with_the_mend() {
+        let refusal = |resource: &str, namespace: &str, namespaced, privileged| {
+            let federated = FederatedType { resource: resource.parse().unwrap(), version: "v1".into(), privileged };
+            federated.refusal(namespace, namespaced).unwrap_or_default()
+        };
+        assert_eq!(refusal("configmaps", "shop", true, false), "");
+        let system = refusal("configmaps", "kube-system", true, false);
+        assert!(system.starts_with("metadata.namespace: kube-system belongs to the cluster itself: say"), "{system}");
+        assert!(refusal("namespaces", "", false, false).starts_with("namespaces can change who may do what"));
+        assert!(refusal("roles.rbac.authorization.k8s.io", "shop", true, false).contains("`privileged: true`"));
+        assert_eq!(refusal("configmaps", "kube-system", true, true), "");
     }
 
     #[test]

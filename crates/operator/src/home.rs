@@ -303,26 +303,7 @@ pub(crate) fn namespaces() -> TypeName {
 
 /// Why an object of this key may not be federated at all, with the mend.
 pub(crate) fn refusal(key: &RecordKey, context: &Context) -> Option<String> {
-    if context.federated_type.privileged {
-        return None;
-    }
-    let system = key.namespace.starts_with("kube-");
-    let powerful = matches!(
-        key.type_name.group(),
-        "rbac.authorization.k8s.io"
-            | "admissionregistration.k8s.io"
-            | "policy.networking.k8s.io"
-            | "apiregistration.k8s.io"
-    );
-    let mend =
-        format!("say `privileged: true` beside {} in the Federation's spec.types, if this is meant", key.type_name);
-    if system {
-        Some(format!("metadata.namespace: {} belongs to the cluster itself: {mend}", key.namespace))
-    } else if powerful || !context.installed.namespaced {
-        Some(format!("{} can change who may do what in a member: {mend}", key.type_name))
-    } else {
-        None
-    }
+    context.federated_type.refusal(&key.namespace, context.installed.namespaced)
 }
 
 /// The path of a federated object.

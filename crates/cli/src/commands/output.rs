@@ -4,7 +4,8 @@ use super::{Outcome, Patience};
 use crate::cluster::{Cluster, Connection};
 use crate::key::{ObjectArguments, Source, kind};
 use crate::league::League;
-use crate::print::{self, Format, ManifestOutput, Screen, Table};
+use crate::print::{self, Format, ManifestOutput, Screen, Table, Tone};
+use crate::reads::Reads;
 use crate::rendering::{Life, Rendering, template};
 use crate::request;
 use crate::resource::Resource;
@@ -37,11 +38,25 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Some(output) => output,
         None => asked(&cluster, &key, &arguments.member, arguments.patience.timeout).await?,
     };
+    if let Ok(reads) = Reads::open(&arguments.connection).await
+        && let Ok(record) = reads.explain(&key).await
+        && !is_placed(&record, &arguments.member)
+    {
+        print::note(
+            Tone::Warning,
+            &format!("{key} is not placed in {}: this is what it would get there", arguments.member),
+        );
+    }
     match arguments.output.format {
         Format::Table => print::stdout(&fields(&output).render(&Screen::stdout()))?,
         format => print::answer(format, &output, |_| String::new())?,
     }
     Ok(Outcome::Done)
+}
+
+fn is_placed(record: &Value, member: &MemberName) -> bool {
+    let mut members = record["members"].as_array().into_iter().flatten();
+    members.any(|placed| placed["member"] == member.as_str() && placed["placed"] == "placed")
 }
 
 /// The output from this cluster's own object, when that is the agreed one.

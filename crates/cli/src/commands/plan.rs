@@ -173,30 +173,29 @@ impl Planner {
                 return Ok(Some(plan));
             }
         };
+        plan.errors.extend(rendering.federated_type.refusal(&key.namespace, kind.namespaced));
         let record = self.record(&key, &mut plan).await;
         let mut before = self.before(&key, &rendering, &mut plan, &spec, record.as_ref()).await?;
-        let mut after = self.after(&key, &rendering, &mut plan, &spec).await?;
+        let (mut after, failures) = self.after(&key, &rendering, &mut plan, &spec).await;
         for home in self.sources(&key, &spec, record.as_ref()) {
             if before.remove(&home).is_some() | after.remove(&home).is_some() {
                 plan.notes.push(format!("in {home}, the Secret that users keep is the source, and is left as it is"));
             }
         }
+        if !plan.errors.is_empty() {
+            plan.spec.clear();
+            return Ok(Some(plan));
+        }
         plan.members = compare(&kind.kind, &before, &after, rendering.keys());
+        for (member, error) in &failures {
+            plan.refuse_in(member, error);
+        }
         if spec.paused {
             plan.notes.push("spec.paused: outputs are left as they are until it is resumed".to_owned());
         }
-        if plan.errors.is_empty() {
-            let is_made = self.namespaces.contains(&*key.namespace);
-            self.dry_runs
-                .run(
-                    &mut plan,
-                    &rendering,
-                    object,
-                    self.dry_runs.member().and_then(|member| after.get(member)),
-                    is_made,
-                )
-                .await;
-        }
+        let is_made = self.namespaces.contains(&*key.namespace);
+        let output = self.dry_runs.member().and_then(|member| after.get(member));
+        self.dry_runs.run(&mut plan, &rendering, object, output, is_made).await;
         Ok(Some(plan))
     }
 
@@ -306,15 +305,15 @@ impl Planner {
         Ok(outputs)
     }
 
-    /// The outputs as the input wants them.
+    /// The outputs as the input wants them, and why a member gets none of those that it should have.
     async fn after(
         &self,
         key: &RecordKey,
         rendering: &Rendering,
         plan: &mut ObjectPlan,
         spec: &FederatedSpec,
-    ) -> anyhow::Result<BTreeMap<MemberName, Value>> {
-        let mut outputs = BTreeMap::new();
+    ) -> (BTreeMap<MemberName, Value>, BTreeMap<MemberName, String>) {
+        let (mut outputs, mut failures) = (BTreeMap::new(), BTreeMap::new());
         plan.errors.extend(
             hansa_render::validate(&rendering.identity(key), &spec.overrides)
                 .iter()
@@ -324,7 +323,7 @@ impl Planner {
             Ok(placed) => placed,
             Err(error) => {
                 plan.errors.push(error.to_string());
-                return Ok(outputs);
+                return (outputs, failures);
             }
         };
         for (member, reason) in &placed.reasons {
@@ -339,7 +338,7 @@ impl Planner {
             Ok(template) => template,
             Err(error) => {
                 plan.errors.push(format!("{error:#}"));
-                return Ok(outputs);
+                return (outputs, failures);
             }
         };
         for member in placed.members {
@@ -347,11 +346,12 @@ impl Planner {
                 Ok(output) => {
                     outputs.insert(member, output);
                 }
-                Err(error) => plan.errors.push(format!("in {member}: {error:#}")),
+                Err(error) => {
+                    failures.insert(member, format!("{error:#}"));
+                }
             }
         }
-        plan.errors.dedup();
-        Ok(outputs)
+        (outputs, failures)
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::Outcome;
 use crate::cluster::Connection;
+use crate::league::condition;
 use crate::print::{self, Output, Screen, Table, Tone, count};
 use crate::reads::Reads;
+use crate::resource::Resource;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -19,14 +21,29 @@ pub struct Arguments {
 /// Shows the league as the operator of this cluster sees it.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let reads = Reads::open(&arguments.connection).await?;
-    let status = json!({
+    let mut status = json!({
         "operator": reads.health().await?,
         "members": reads.members().await?,
         "held": reads.held().await?,
         "counters": reads.metrics().await?,
     });
+    // Who may not read it, or asks an operator alone, is told the rest.
+    if let Some(cluster) = reads.cluster()
+        && let Ok(federations) = cluster.list(&Resource::own("federations")).await
+    {
+        status["federations"] = federations.iter().map(federation).collect();
+    }
     print::answer(arguments.output.format, &status, |screen| show(&status, screen))?;
     Ok(Outcome::Done)
+}
+
+/// What there is to say of a `Federation` of this cluster.
+fn federation(object: &Value) -> Value {
+    let agreed = condition(object, "Agreed");
+    json!({
+        "name": object["metadata"]["name"], "agreed": agreed["status"] == "True",
+        "reason": agreed["reason"], "message": agreed["message"],
+    })
 }
 
 fn show(status: &Value, screen: &Screen) -> String {
@@ -48,7 +65,25 @@ fn show(status: &Value, screen: &Screen) -> String {
         }
         None => line("League", Tone::Bad, "none yet: apply a Federation in one member".to_owned()),
     }
-    line("Asked in", Tone::Plain, text(&operator["member"]));
+    for federation in status["federations"].as_array().into_iter().flatten().filter(|one| one["agreed"] == false) {
+        line(
+            "Federation",
+            Tone::Bad,
+            format!("{} is not agreed on: {}", text(&federation["name"]), text(&federation["message"])),
+        );
+    }
+    let is_member = |entry: &Value| entry["member"]["name"] == operator["member"];
+    match status["members"].as_array().is_none_or(|all| all.is_empty() || all.iter().any(is_member)) {
+        true => line("Asked in", Tone::Plain, text(&operator["member"])),
+        false => line(
+            "Asked in",
+            Tone::Bad,
+            format!(
+                "{}, which is no member of the league: add it to spec.members of the Federation, or give it a topology server of its own",
+                text(&operator["member"])
+            ),
+        ),
+    }
     let (ready, tone) =
         if operator["ready"] == true { ("ready", Tone::Good) } else { ("not ready yet", Tone::Warning) };
     let idle = if operator["idle"] == true { ", nothing under way" } else { ", at work" };
@@ -194,11 +229,13 @@ mod tests {
                 {"member": {"name": "gcp", "provider": "gcp", "region": "europe-west4"}, "cell": cell, "silentMs": 200_000},
                 {"member": {"name": "azure", "provider": "azure", "region": "southeastasia"}, "cell": null, "silentMs": null},
             ],
+            "federations": [{"name": "league", "agreed": false, "reason": "Invalid", "message": "spec.members[1].name: `aws` is the name of spec.members[0] too"}],
             "held": [{"decision": "End", "set": "fedcba9876543210fedcba9876543210", "why": "500 removals are more than the budget", "objects": ["a", "b"]}],
             "counters": {"records": 3, "homeObjects": 1, "outputs": 1, "strays": 2},
         });
         expect![[r#"
             League          0123456789abcdef, generation 3 of its spec
+            Federation      league is not agreed on: spec.members[1].name: `aws` is the name of spec.members[0] too
             Asked in        aws
             Operator        ready, at work
             Topology server away since 2026-11-22T18:00:00Z: what was last agreed is kept up, edits wait

@@ -70,7 +70,7 @@ fn judge(object: Option<&Value>, wanted: &Wanted) -> Standing {
         (Some(object), Wanted::Deleted) => {
             let agreed = condition(object, "Agreed");
             let words = match (object["metadata"]["deletionTimestamp"].is_string(), agreed["reason"].as_str()) {
-                (true, Some("Held")) => agreed["message"].as_str().unwrap_or_default().to_owned(),
+                (_, Some("Held")) => agreed["message"].as_str().unwrap_or_default().to_owned(),
                 (true, _) => "it is being deleted".to_owned(),
                 (false, _) => "it is there, and nobody deletes it".to_owned(),
             };

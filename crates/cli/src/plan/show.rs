@@ -73,13 +73,14 @@ fn show_members(out: &mut String, object: &ObjectPlan, members: &[&MemberName], 
         Effect::Change => format!("{names}: changes {target}"),
         Effect::Add => format!("{names}: adds {target}"),
         Effect::Withdraw => format!("{names}: withdraws {target}, once the members that keep it are healthy"),
+        Effect::Refuse => format!("{names}: refuses {target}, and keeps what it has"),
         Effect::Keep => format!("{names}: unchanged"),
     };
     let tone = match plan.effect {
         Effect::Change if plan.restarts_pods => Tone::Warning,
         Effect::Change => Tone::Plain,
         Effect::Add => Tone::Good,
-        Effect::Withdraw => Tone::Bad,
+        Effect::Withdraw | Effect::Refuse => Tone::Bad,
         Effect::Keep => Tone::Faint,
     };
     let _ = writeln!(out, "  {}", screen.paint(tone, &line));

@@ -47,7 +47,9 @@ impl Sim {
             format!("--kubeconfig={}", at(User::Admin.file())),
             format!("--data={}", at("data/file")),
         ];
-        arguments.extend(User::ALL.iter().skip(1).map(|user| format!("--user={}", user.name())));
+        // Who may do nothing has rules, and none of them.
+        let rules = |user: &User| if *user == User::Stranger { "=[]" } else { "" };
+        arguments.extend(User::ALL.iter().skip(1).map(|user| format!("--user={}{}", user.name(), rules(user))));
         self.process = Some(Process::start(&self.binary, "kubesim", &arguments, &self.folder)?);
         Ok(())
     }

@@ -39,7 +39,7 @@ impl DryRuns {
         self.try_federated(plan, object, namespace_is_made).await;
         match (&self.member, output) {
             // What is refused as a whole gives no outputs.
-            _ if !plan.errors.is_empty() => {}
+            _ if plan.members.is_empty() => {}
             (None, _) => {
                 plan.notes.push("it is not known which member this cluster is: no output was tried".to_owned())
             }
@@ -65,10 +65,10 @@ impl DryRuns {
             Ok(answer) => plan.notes.extend(answer.warnings),
             Err(error) if is_namespace(&error) => {
                 if !namespace_is_made {
-                    plan.errors.push(format!("metadata.namespace: {}: make the namespace first", error.message()));
+                    plan.refuse(format!("metadata.namespace: {}: make the namespace first", error.message()));
                 }
             }
-            Err(error) => plan.errors.push(error.to_string()),
+            Err(error) => plan.refuse(error.to_string()),
         }
     }
 
@@ -91,7 +91,7 @@ impl DryRuns {
             // The operator takes back what drifted, and yields what others keep.
             Err(error) if error.is_stale() => (true, error.message().to_owned()),
             Err(error) => {
-                plan.errors.push(format!("in {member}: {}", error.message()));
+                plan.refuse_in(&member, error.message());
                 return;
             }
         };
