@@ -104,3 +104,9 @@ impl Cluster {
         events.iter().map(text).collect()
     }
 }
+
+/// The names of a list's items.
+pub fn names(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().into_iter().flatten();
+    items.filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect()
+}
