@@ -305,7 +305,10 @@ impl Cluster {
     /// When the kubeconfig does not read.
     pub async fn client(&self) -> Result<Client> {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
-        Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        // Who waits for a server asks again by themselves, and at once.
+        config.default_retry = false;
+        Ok(Client::try_from(config)?)
     }
 
     /// Waits until the API server is ready.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Core;
 use super::error::ApiError;
 use super::http::User;
 
@@ -12,7 +13,7 @@ use super::http::User;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `impersonate`.
     pub verbs: Vec<String>,
     /// API groups; the core group is the empty string.
     pub groups: Vec<String>,
@@ -113,6 +114,23 @@ impl Access {
             user.name, wish.verb, wish.group
         );
         Err(ApiError::forbidden(wish.group, wish.resource, wish.name, &why))
+    }
+}
+
+impl Core {
+    /// Who a token belongs to.
+    pub fn authenticate(&self, token: &str) -> Option<User> {
+        self.config.access.user(token).cloned()
+    }
+
+    /// Whether a user may act as another (`users`) or as one of a group (`groups`).
+    ///
+    /// # Errors
+    ///
+    /// 403 for one who may not.
+    pub fn may_impersonate(&self, user: &User, what: &str, name: &str) -> Result<(), ApiError> {
+        let wish = Attributes { verb: "impersonate", group: "", resource: what, subresource: "", namespace: "", name };
+        self.config.access.check(user, &wish)
     }
 }
 

@@ -15,11 +15,6 @@ use crate::value;
 pub const ADDRESS: &str = "kubesim.hansa.dev/address";
 
 impl Core {
-    /// Who a token belongs to.
-    pub fn authenticate(&self, token: &str) -> Option<User> {
-        self.config.access.user(token).cloned()
-    }
-
     /// The local address of a Service's port, for a user who may use the proxy.
     ///
     /// # Errors

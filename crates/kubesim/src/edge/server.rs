@@ -76,6 +76,10 @@ async fn respond(
         Ok(user) => user,
         Err(error) => return refuse(&error),
     };
+    let user = match impersonated(hub, user, &parts.headers) {
+        Ok(user) => user,
+        Err(error) => return refuse(&error),
+    };
     if let Some(call) = proxy::Call::of(&path) {
         let parts = hyper::http::Request::from_parts(parts, incoming);
         return proxy::forward(hub, &user, call, parts).await.unwrap_or_else(|error| refuse(&error));
@@ -125,6 +129,24 @@ fn authenticate(hub: &Hub, headers: &HeaderMap, path: &str) -> Result<User, ApiE
         }
         None => Err(ApiError::unauthorized()),
     }
+}
+
+/// Who a request is to be taken for, if its user may impersonate others (`kubectl --as`).
+fn impersonated(hub: &Hub, user: User, headers: &HeaderMap) -> Result<User, ApiError> {
+    let text = |value: &HeaderValue| value.to_str().map(String::from).unwrap_or_default();
+    let mut groups: Vec<String> = headers.get_all("impersonate-group").iter().map(text).collect();
+    let Some(name) = headers.get("impersonate-user").map(text).filter(|name| !name.is_empty()) else {
+        return match groups.is_empty() {
+            true => Ok(user),
+            false => Err(ApiError::bad_request("requested groups without impersonating a user")),
+        };
+    };
+    hub.with_core(|core| {
+        core.may_impersonate(&user, "users", &name)?;
+        groups.iter().try_for_each(|group| core.may_impersonate(&user, "groups", group))
+    })?;
+    groups.push("system:authenticated".to_string());
+    Ok(User { name, groups })
 }
 
 /// An answer that is a refusal.
