@@ -4,6 +4,7 @@ use crate::audit::{Write, told};
 use crate::client::Api;
 use crate::cluster::{Cluster, Kind, Mark, Real, Sim, User};
 use crate::files::signal;
+use crate::kubectl;
 use crate::objects::FEDERATIONS;
 use crate::operator::{Operator, Settings};
 use crate::wait::{PATIENCE, Seen, eventually, within};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::sync::{Mutex, RwLock};
 
 /// The members' names.
@@ -119,6 +121,10 @@ impl World {
         for (name, cluster) in MEMBERS.into_iter().zip(clusters) {
             let admin = cluster.api(User::Admin).await?;
             grant_rights(&admin).await?;
+            // Of kubesim's users, the rights are no part of its objects.
+            if kind == Kind::Real {
+                install(binary, name, &topo, &cluster.kubeconfig(User::Admin), &federation_spec()).await?;
+            }
             let operator = Operator::new(Settings {
                 binary: binary.to_owned(),
                 member: name.to_owned(),
@@ -225,6 +231,13 @@ impl World {
         edit(&mut federation["spec"]);
         if federation["spec"] == before {
             return Ok(());
+        }
+        if self.kind == Kind::Real && federation["spec"]["types"] != before["types"] {
+            // The operators' rights come before the types that need them.
+            for member in &self.members {
+                let kubeconfig = member.cluster.read().await.kubeconfig(User::Admin);
+                install(&self.binary, member.name, &self.topo, &kubeconfig, &federation["spec"]).await?;
+            }
         }
         let path = FEDERATIONS.path("", FEDERATION);
         self.members[0].admin.replace(&path, &federation).await?;
@@ -378,7 +391,27 @@ impl World {
     }
 }
 
-/// Gives the operator its rights, and the clerk those to write federated objects and no others.
+/// Gives a cluster what `hansa manifests` prints: the operator's rights among it, no larger than the
+/// types of this spec need.
+async fn install(binary: &Path, member: &str, topo: &str, kubeconfig: &Path, spec: &Value) -> Result<()> {
+    let types = spec["types"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |each: &Value, field: &str| each[field].as_str().unwrap_or_default().to_owned();
+    let words: Vec<String> =
+        types.iter().map(|each| format!("{}/{}", text(each, "resource"), text(each, "version"))).collect();
+    let privileged: Vec<String> =
+        types.iter().filter(|each| each["privileged"] == true).map(|each| text(each, "resource")).collect();
+    let printed = Command::new(binary)
+        .args(["manifests", "-o", "json", "--member", member, "--topo", topo])
+        .args(["--types", &words.join(","), "--privileged", &privileged.join(",")])
+        .output()
+        .await?;
+    ensure!(printed.status.success(), "hansa manifests: {}", String::from_utf8_lossy(&printed.stderr));
+    let cache = kubeconfig.with_extension("discovery");
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    kubectl::run(kubeconfig, &cache, &apply, &String::from_utf8_lossy(&printed.stdout)).await.map(|_| ())
+}
+
+/// Gives the clerk the rights to write federated objects and requests, and no others.
 async fn grant_rights(admin: &Api) -> Result<()> {
     const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
     let groups = ["core", "apps", "batch"].map(|group| format!("{group}.types.hansa.dev"));
@@ -390,13 +423,11 @@ async fn grant_rights(admin: &Api) -> Result<()> {
         ],
     });
     admin.apply(&format!("{RBAC}/clusterroles/clerk"), &role).await?;
-    for (user, role) in [(User::Operator, "cluster-admin"), (User::Clerk, "clerk")] {
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": format!("e2e-{role}")},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name()}],
-        });
-        admin.apply(&format!("{RBAC}/clusterrolebindings/e2e-{role}"), &binding).await?;
-    }
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "clerk"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "clerk"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": User::Clerk.name()}],
+    });
+    admin.apply(&format!("{RBAC}/clusterrolebindings/clerk"), &binding).await?;
     Ok(())
 }

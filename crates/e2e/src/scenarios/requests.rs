@@ -74,61 +74,62 @@ async fn held(scene: &Scene, index: usize, decision: &str) -> Result<Option<(Str
     }))
 }
 
+/// Waits until all the objects of these that were not let go wait in one set, and each of them says so
+/// with its hash; gives that set.
+async fn shown(scene: &Scene, names: &[String]) -> Result<(String, BTreeSet<String>)> {
+    eventually("the deletion waits, and says so", async || {
+        let Some((set, waiting)) = held(scene, 0, "End").await? else {
+            return Ok(Seen::No("nothing waits".to_owned()));
+        };
+        for name in names {
+            let Some(home) = scene.home(0, CONF, name).await? else { continue };
+            let (status, reason, message) = condition(&home, "Agreed");
+            let says = (status, reason) == ("False", "Held")
+                && message.contains(&format!("hansa confirm {}", &set[..16.min(set.len())]));
+            if !says || !waiting.contains(name) {
+                return Ok(Seen::No(format!("{set} of {waiting:?}, and {name} says {reason} {message}")));
+            }
+        }
+        Ok(Seen::Yes((set, waiting)))
+    })
+    .await
+}
+
 /// A deletion of more than the budget waits as a whole. A confirmation lets go exactly the set that was
 /// shown; a set that has grown since needs another one. What nobody deleted stays.
 pub async fn breaker(scene: &Scene) -> Result<()> {
-    const ALL: usize = 8;
     const BUDGET: usize = 2;
-    for number in 0..=ALL {
-        scene.federate(0, CONF, &format!("conf-{number}"), &greets("hello")).await?;
+    let names: Vec<String> = (0..9).map(|number| format!("conf-{number}")).collect();
+    let [first @ .., late, kept] = names.as_slice() else { unreachable!("there are nine names") };
+    for name in &names {
+        scene.federate(0, CONF, name, &greets("hello")).await?;
     }
-    for number in 0..=ALL {
-        scene.settled(0, CONF, &format!("conf-{number}")).await?;
+    for name in &names {
+        scene.settled(0, CONF, name).await?;
     }
     let budget = json!({"deletes": {"percent": 0, "atLeast": BUDGET, "window": "2m"}});
     scene.world.edit_federation(|spec| spec["safety"] = budget).await?;
     scene.quiet().await?;
     let marks = scene.world.mark().await?;
-    for number in 0..ALL - 1 {
-        scene.admin(0).delete(&CONF.federated(&scene.namespace, &format!("conf-{number}"))).await?;
+    for name in first {
+        scene.admin(0).delete(&CONF.federated(&scene.namespace, name)).await?;
     }
-    // What is within the budget may go; the others wait, and say what for.
-    let (shown, waiting) = eventually("the deletion waits", async || {
-        let found = held(scene, 0, "End").await?;
-        let enough = found.as_ref().is_some_and(|(_, names)| names.len() >= ALL - 1 - BUDGET);
-        Ok(if enough { Seen::Yes(found.unwrap_or_default()) } else { Seen::No(format!("{found:?}")) })
-    })
-    .await?;
-    let told_of = |name: String, set: String| async move {
-        let home = scene.condition_is(0, CONF, &name, "Agreed", "False", "Held").await?;
-        let (_, _, message) = condition(&home, "Agreed");
-        ensure!(message.contains("hansa confirm") && message.contains(&set[..8]), "{name}: {message}");
-        anyhow::Ok(())
-    };
-    for name in &waiting {
-        told_of(name.clone(), shown.clone()).await?;
-    }
+    let (before, waiting) = shown(scene, first).await?;
+    ensure!(waiting.len() >= first.len() - BUDGET, "no more than the budget went: {waiting:?} wait");
 
     // The set grows before it is confirmed: what was shown is not what waits now.
-    let late = format!("conf-{}", ALL - 1);
-    scene.admin(0).delete(&CONF.federated(&scene.namespace, &late)).await?;
-    let grown: BTreeSet<String> = waiting.iter().cloned().chain([late]).collect();
-    let now = eventually("the grown set waits, and has another hash", async || {
-        let found = held(scene, 0, "End").await?;
-        let is_grown = found.as_ref().is_some_and(|(set, names)| *names == grown && *set != shown);
-        Ok(if is_grown { Seen::Yes(found.unwrap_or_default().0) } else { Seen::No(format!("{found:?}")) })
-    })
-    .await?;
-    for name in &grown {
-        told_of(name.clone(), now.clone()).await?;
-    }
-    let (phase, message) = scene.request(0, &json!({"action": "Confirm", "arguments": {"set": shown}})).await?;
+    scene.admin(0).delete(&CONF.federated(&scene.namespace, late)).await?;
+    let (now, grown) = shown(scene, &names[..names.len() - 1]).await?;
+    ensure!(now != before, "another set has another hash");
+    ensure!(grown == waiting.iter().chain([late]).cloned().collect(), "it has grown by one: {grown:?}");
+    let (phase, message) = scene.request(0, &json!({"action": "Confirm", "arguments": {"set": before}})).await?;
     ensure!(phase == "Done", "{phase}: {message}");
     scene.quiet().await?;
-    ensure!(held(scene, 0, "End").await?.is_some_and(|(set, _)| set == now), "the grown set waits still");
+    ensure!(shown(scene, &names[..names.len() - 1]).await?.0 == now, "the grown set waits still");
     for name in &grown {
         for index in 0..3 {
-            scene.output_is(index, CONF, name, "waits", |_| true).await?;
+            let stands = |o: &Value| o["metadata"]["deletionTimestamp"].is_null();
+            scene.output_is(index, CONF, name, "stands", stands).await?;
         }
     }
 
@@ -140,12 +141,11 @@ pub async fn breaker(scene: &Scene) -> Result<()> {
             scene.output_goes(index, CONF, name).await?;
         }
     }
-    let last = format!("conf-{ALL}");
     for index in 0..3 {
-        scene.output_is(index, CONF, &last, "stays", |o| o["metadata"]["deletionTimestamp"].is_null()).await?;
+        scene.output_is(index, CONF, kept, "stays", |o| o["metadata"]["deletionTimestamp"].is_null()).await?;
         let mut deletes = scene.writes(index, &marks).await?;
         deletes.retain(|write| write.is_delete() && write.succeeded());
-        ensure!(deletes.len() == ALL, "each went once: {}", told(&deletes));
+        ensure!(deletes.len() == names.len() - 1, "each went once: {}", told(&deletes));
     }
     scene.world.edit_federation(|spec| *spec = federation_spec()).await
 }

@@ -118,6 +118,9 @@ impl Operator {
                 if key.type_name.group() == "apiextensions.k8s.io" {
                     self.retry_types();
                 }
+                if key.type_name == crate::home::namespaces() {
+                    self.namespace_came(&key.name);
+                }
             }
             OutputCall::Migrate => {
                 let request = migration(body).map(|patch| {

@@ -26,6 +26,19 @@ impl Operator {
         }
     }
 
+    /// A federated namespace stands here: what waits for it need not wait any longer.
+    pub(super) fn namespace_came(&mut self, namespace: &str) {
+        let inside = self.objects.iter_mut().filter(|(key, _)| &*key.namespace == namespace);
+        let mut keys = Vec::new();
+        for (key, object) in inside {
+            object.output_work.retry_ms = 0;
+            keys.push(key.clone());
+        }
+        for key in keys {
+            self.touch(&key);
+        }
+    }
+
     pub(crate) fn namespace_answered(&mut self, namespace: &Arc<str>, answer: Result<ApiAnswer, String>) {
         let waiting = self.namespaces.remove(namespace).unwrap_or_default();
         // 409: somebody else made it meanwhile.
