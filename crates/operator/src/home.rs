@@ -4,6 +4,7 @@ mod calls;
 mod telling;
 
 use crate::blobs::Placing;
+use crate::events::Tiding;
 use crate::feed::ObjectName;
 use crate::io::Level;
 use crate::machine::{Context, Object, Operator, Priority, object_path};
@@ -51,6 +52,9 @@ pub(crate) struct HomeWork {
     namespace_stands: bool,
     /// The status to be written.
     wanted: Option<(Value, Hash)>,
+    /// What the status that is being written tells anew, against what stood before it was sent: the watch
+    /// may show it before the answer comes.
+    tidings: Vec<Tiding>,
     /// The revision and generation that a status waits for, since when, and until when.
     patience: Option<(u64, u64, u64, u64)>,
     written_ms: u64,

@@ -3,7 +3,7 @@
 //! written, so that nothing is written when nothing changes.
 
 use crate::classify::classify;
-use crate::events::{Regarding, tidings};
+use crate::events::{Regarding, Tiding, tidings};
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::league::MIRROR_LABEL;
 use crate::machine::{FeedId, Operator, Purpose};
@@ -43,6 +43,8 @@ struct Own {
     spec: Option<Hash>,
     status: Option<Hash>,
     conditions: Value,
+    /// What the status that is being written tells anew, against what stood before it was sent.
+    tidings: Vec<Tiding>,
     uid: String,
     busy: bool,
     retry_ms: u64,
@@ -132,6 +134,8 @@ impl Operator {
             && own.status != Some(status_hash(status))
         {
             let body = json!([{"op": "add", "path": "/status", "value": status}]);
+            let federation = name.plural == "federations";
+            own.tidings = if federation { tidings(&own.conditions, &status["conditions"]) } else { Vec::new() };
             own.busy = true;
             let call = UpkeepCall::Status(status_hash(status));
             let request = ApiRequest::write(
@@ -155,9 +159,9 @@ impl Operator {
                     UpkeepCall::Spec(hash) => own.spec = Some(hash),
                     UpkeepCall::Status(hash) => {
                         own.status = Some(hash);
+                        told = std::mem::take(&mut own.tidings);
                         let written = own.wanted_status.as_ref().filter(|status| status_hash(status) == hash);
-                        if let Some(written) = written.filter(|_| name.plural == "federations") {
-                            told = tidings(&own.conditions, &written["conditions"]);
+                        if let Some(written) = written {
                             own.conditions = written["conditions"].clone();
                         }
                     }

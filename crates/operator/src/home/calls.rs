@@ -2,6 +2,7 @@
 
 use super::{HomeCall, HomeWork, home_path};
 use crate::classify::{Refusal, classify};
+use crate::events::tidings;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Object, Operator, Priority, Purpose, Timer};
 use crate::observed::{FINALIZER, HomeState, MANAGER};
@@ -66,6 +67,7 @@ impl Operator {
             }
             (Some(home), Priority::Statuses) => {
                 let (status, hash) = object.home_work.wanted.take()?;
+                object.home_work.tidings = tidings(&home.conditions, &status["conditions"]);
                 let body = json!([
                     {"op": "test", "path": "/metadata/uid", "value": home.object.uid},
                     {"op": "add", "path": "/status", "value": status},
@@ -147,10 +149,9 @@ impl Operator {
                 work.written_ms = now;
                 if let Some(home) = &mut object.home {
                     home.status = hash;
-                    let conditions = body["status"]["conditions"].clone();
                     let regarding = crate::events::federated(key, &kind, &home.object.uid);
-                    told = Some((regarding, crate::events::tidings(&home.conditions, &conditions)));
-                    home.conditions = conditions;
+                    told = Some((regarding, std::mem::take(&mut work.tidings)));
+                    home.conditions = body["status"]["conditions"].clone();
                     home.was_written(&body);
                     home.object.stamp = body["status"]["agreed"]["revision"].as_u64().map(hansa_model::Revision);
                     stamped = home.object.stamp.map(|revision| Stamped { uid: home.object.uid.clone(), revision });
