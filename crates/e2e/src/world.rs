@@ -401,7 +401,7 @@ async fn install(binary: &Path, member: &str, topo: &str, kubeconfig: &Path, spe
     let privileged: Vec<String> =
         types.iter().filter(|each| each["privileged"] == true).map(|each| text(each, "resource")).collect();
     let printed = Command::new(binary)
-        .args(["manifests", "-o", "json", "--member", member, "--topo", topo])
+        .args(["manifests", "-o", "json", "--finalizer-policy", "--member", member, "--topo", topo])
         .args(["--types", &words.join(","), "--privileged", &privileged.join(",")])
         .output()
         .await?;

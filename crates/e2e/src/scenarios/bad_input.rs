@@ -19,7 +19,7 @@ async fn others_go_on(scene: &Scene, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A condition says what is wrong in words that hold all of these.
+/// A condition and an event say what is wrong in words that hold all of these.
 async fn says(
     scene: &Scene,
     resource: Resource,
@@ -31,6 +31,8 @@ async fn says(
     let (_, _, message) = condition(&home, about.0);
     let missing: Vec<_> = words.iter().filter(|word| !message.contains(**word)).collect();
     ensure!(missing.is_empty(), "{missing:?} is missing in: {message}");
+    let kind = format!("Federated{}", resource.kind);
+    scene.warned(0, &scene.namespace, (&kind, name), about.2, words).await?;
     Ok(home)
 }
 
@@ -119,6 +121,8 @@ pub async fn system_namespace(scene: &Scene) -> Result<()> {
                 Ok(if says { Seen::Yes(()) } else { Seen::No(home["status"].to_string()) })
             })
             .await?;
+            let words = ["metadata.namespace", "privileged: true"];
+            scene.warned(0, "kube-system", ("FederatedConfigMap", name), "Invalid", &words).await?;
         }
     }
     others_go_on(scene, "good").await?;
@@ -152,6 +156,8 @@ pub async fn clashing_federations(scene: &Scene) -> Result<()> {
         Ok(if named { Seen::Yes(()) } else { Seen::No(now["status"].to_string()) })
     })
     .await?;
+    let words = ["spec.members[2].publicKeys", "each operator has keys of its own"];
+    scene.warned(0, "default", ("Federation", "league"), "Invalid", &words).await?;
     others_go_on(scene, "good").await?;
 
     // Two leagues cannot share a topology server: the one that came first stands.
@@ -167,6 +173,7 @@ pub async fn clashing_federations(scene: &Scene) -> Result<()> {
         Ok(if named { Seen::Yes(()) } else { Seen::No(now["status"].to_string()) })
     })
     .await?;
+    scene.warned(1, "default", ("Federation", "another"), "HomeElsewhere", &[MEMBERS[0]]).await?;
     others_go_on(scene, "better").await?;
     scene.admin(1).delete(&another_path).await?;
     let mut federation = scene.world.federation().await?;

@@ -60,6 +60,7 @@ pub async fn missing_in_members(scene: &Scene) -> Result<()> {
     ensure!(message.contains(&name) && message.contains("install"), "type and mend are named: {message}");
     let failing = home["status"]["summary"]["failing"].as_array().map_or(0, Vec::len);
     ensure!(failing == 2, "both say so: {}", home["status"]);
+    scene.warned(0, &scene.namespace, ("FederatedWidget", "one"), "Failing", &[&name, "install"]).await?;
     // Everything else goes on, there too.
     scene.federate(0, CONFIG_MAPS, "conf", &everywhere(config(&[("greeting", "hello")]))).await?;
     scene.settled(0, CONFIG_MAPS, "conf").await?;

@@ -186,6 +186,36 @@ impl Scene {
         .await
     }
 
+    /// Waits until a Warning event about an object says why, in words that hold all of these; the objects
+    /// of no namespace have theirs in `default`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn warned(
+        &self,
+        index: usize,
+        namespace: &str,
+        (kind, name): (&str, &str),
+        reason: &str,
+        words: &[&str],
+    ) -> Result<()> {
+        eventually(&format!("an event about {kind} {name} says {reason}"), async || {
+            let events = self.admin(index).list(&format!("/api/v1/namespaces/{namespace}/events")).await?;
+            let about =
+                |event: &&Value| event["involvedObject"]["kind"] == kind && event["involvedObject"]["name"] == name;
+            let says = |event: &Value| {
+                let message = event["message"].as_str().unwrap_or_default();
+                event["type"] == "Warning"
+                    && event["reason"] == reason
+                    && words.iter().all(|word| message.contains(word))
+            };
+            let mut events = events.iter().filter(about);
+            let told: Vec<String> = events.clone().map(|event| event["message"].to_string()).collect();
+            Ok(if events.any(says) { Seen::Yes(()) } else { Seen::No(told.join("\n")) })
+        })
+        .await
+    }
+
     /// Asks a member's operator by a `Request` about a federated object of the scenario, and waits for
     /// the answer: its phase and its message.
     ///
