@@ -70,8 +70,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     let stage = tokio::select! {
         told = story => told?,
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => bail!("interrupted: the story was not told to its end"),
+        _ = terminate.recv() => bail!("interrupted: the story was not told to its end"),
     };
     if arguments.no_wait || !std::io::stdout().is_terminal() {
         return Ok(());
