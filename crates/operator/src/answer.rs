@@ -47,6 +47,7 @@ impl Operator {
             "idle": self.is_idle(),
             "league": league.map(|league| league.id),
             "generation": league.map(|league| league.control.generation),
+            "paused": league.is_some_and(|league| league.spec.paused),
             "frozen": league.and_then(|league| league.frozen.clone()),
             "topologyAwaySince": self.topology.down_since_ms.map(rfc3339),
             "apiServerReady": self.api_server_ready(),
@@ -144,7 +145,9 @@ impl Operator {
         if let Some(held) = self.removals.held(key) {
             answer["held"] = json!(held);
         }
-        let reasons = self.intent_spec(&record).map_err(|error| json!(error)).and_then(|spec| {
+        let spec = self.intent_spec(&record);
+        answer["paused"] = json!(spec.as_ref().is_ok_and(|spec| spec.paused));
+        let reasons = spec.map_err(|error| json!(error)).and_then(|spec| {
             let league = self.league.as_ref().ok_or_else(|| json!("there is no league yet"))?;
             let placed = self.placement_of(&league.spec, key, &spec).map_err(|error| json!(error))?;
             Ok(placed

@@ -63,6 +63,9 @@ fn explanation(answer: &Value, screen: &Screen) -> String {
         line("Deleted", Tone::Bad, format!("in {author}, outputs: {policy}"));
     }
     line("Why", Tone::Warning, text(&answer["why"]));
+    if answer["paused"] == true {
+        line("Paused", Tone::Warning, "spec.paused: outputs are left as they are (`hansa resume`)".to_owned());
+    }
     line("Held", Tone::Warning, text(&answer["held"]));
     line("Withdrawing", Tone::Warning, names(&answer["withdrawing"]));
     if let Some(refused) = answer["placement"].as_str() {

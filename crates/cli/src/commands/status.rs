@@ -88,6 +88,9 @@ fn show(status: &Value, screen: &Screen) -> String {
         if operator["ready"] == true { ("ready", Tone::Good) } else { ("not ready yet", Tone::Warning) };
     let idle = if operator["idle"] == true { ", nothing under way" } else { ", at work" };
     line("Operator", tone, format!("{ready}{idle}"));
+    if operator["paused"] == true {
+        line("Paused", Tone::Warning, "spec.paused: all outputs are left as they are (`hansa resume`)".to_owned());
+    }
     if let Some(frozen) = operator["frozen"].as_str() {
         line("Frozen", Tone::Bad, frozen.to_owned());
     }
