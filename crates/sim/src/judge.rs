@@ -18,6 +18,9 @@ mod homes;
 mod outputs;
 mod pages;
 mod rest;
+pub(crate) mod rules;
+
+pub(crate) use pages::spec_of;
 
 use crate::kinds::{About, Kind};
 use crate::member::Member;

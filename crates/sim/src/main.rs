@@ -49,10 +49,10 @@ enum Command {
 
 fn defect(name: Option<&str>) -> anyhow::Result<Option<Sabotage>> {
     let Some(name) = name else { return Ok(None) };
-    match Sabotage::ALL.iter().find(|(known, _)| *known == name) {
-        Some((_, sabotage)) => Ok(Some(*sabotage)),
+    match Sabotage::ALL.iter().find(|(known, ..)| *known == name) {
+        Some((_, sabotage, _)) => Ok(Some(*sabotage)),
         None => {
-            let known: Vec<&str> = Sabotage::ALL.iter().map(|(name, _)| *name).collect();
+            let known: Vec<&str> = Sabotage::ALL.iter().map(|(name, ..)| *name).collect();
             bail!("--broken {name}: there is no such defect; choose one of {}", known.join(", "))
         }
     }

@@ -1,7 +1,8 @@
 //! One start of an operator's process.
 
 use hansa_kubesim::core::WatchId;
-use hansa_operator::{ActId, Event, Operator};
+use hansa_ledger::{Versioned, keys};
+use hansa_operator::{ActId, Event, Operator, TopoAnswer};
 use std::collections::BTreeMap;
 
 /// Names a process for ever.
@@ -23,6 +24,8 @@ pub struct Process {
     pub under_way: BTreeMap<ActId, String>,
     /// The events that wait while it is stopped (SIGSTOP); `None` while it runs.
     pub stopped: Option<Vec<Event>>,
+    /// What it was last told of each page, for a broken variant that trusts its memory.
+    pub told: BTreeMap<String, Versioned>,
     /// Its wait for changes, held open by the topology server: the act and the cursor.
     pub waits: Option<(ActId, Box<str>)>,
 }
@@ -52,7 +55,22 @@ impl Process {
             watches: BTreeMap::new(),
             under_way: BTreeMap::new(),
             stopped: None,
+            told: BTreeMap::new(),
             waits: None,
         }
+    }
+
+    /// Keeps what it is told of pages in answer to `under_way`.
+    pub fn remember(&mut self, event: &Event, under_way: &str) {
+        let Event::Topo { answer, .. } = event else { return };
+        let told: Vec<(String, Versioned)> = match answer {
+            TopoAnswer::Values(values) => {
+                let asked = under_way.strip_prefix("topo read ").unwrap_or_default().split(' ');
+                asked.zip(values).filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
+            }
+            TopoAnswer::Listed(entries) => entries.clone(),
+            _ => return,
+        };
+        self.told.extend(told.into_iter().filter(|(key, _)| key.starts_with(keys::PAGES)));
     }
 }

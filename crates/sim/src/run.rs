@@ -1,13 +1,10 @@
 //! One seed from beginning to end.
 
 use crate::judge::Violation;
+use crate::judge::rules::{CONVERGES, SILENT, STALLS};
 use crate::sabotage::Sabotage;
 use crate::story::Story;
 use crate::world::{Due, World};
-
-const STALLS: &str = "a dead member stalls no other";
-const CONVERGES: &str = "in calm, everything comes to what was agreed";
-const SILENT: &str = "a no-op costs no write";
 
 /// How long a league may take to come to rest: the longest back-off is five minutes.
 const PATIENCE_MS: u64 = 1_500_000;

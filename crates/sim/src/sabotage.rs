@@ -1,33 +1,117 @@
 //! Broken variants: what an operator with a defect would do, made by altering its acts and what it
-//! hears. They prove that the judge can find such a defect; the production code stays as it is.
+//! hears at the edges of the world. They prove that the judge can find such a defect; the production
+//! code stays as it is, and has no switch for any of this.
+//!
+//! | Module | Alters |
+//! |---|---|
+//! | [`hears`] | what an operator is told: stale, forged or missing |
+//! | [`does`] | what it does: more, less, or without its preconditions |
 
+mod does;
+mod hears;
+
+use crate::judge::rules;
 use crate::store::Store;
-use hansa_ledger::{Swap, Version};
-use hansa_operator::{Act, Event, TopoAnswer};
+use hansa_ballot::Control;
+use hansa_ledger::{Envelope, Page, Record, Versioned, keys};
+use hansa_model::{FederationSpec, MemberName, RecordKey};
+use std::sync::Arc;
 
 /// A defect.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Sabotage {
     /// A write whose answer was lost is taken for committed.
     IndeterminateIsCommitted,
+    /// A write names whatever version stands there, not the one that it is based on.
+    LostUpdate,
+    /// An output is applied wherever it might be, before its place is recorded.
+    AppliesUnplaced,
+    /// A member that placement does not select any more removes its output by itself.
+    ComputedRemoval,
+    /// What other members say is taken for "has the newest revision, and is well".
+    HastyWithdrawal,
+    /// The read before a removal is answered from memory.
+    UnfencedRemoval,
+    /// That read fails, and what is remembered is taken for its answer.
+    CutOffUnnoticed,
+    /// A deletion names no uid and no resourceVersion.
+    DeletesByName,
+    /// An output of ours without a record is deleted.
+    DeletesStrays,
+    /// What a list of federated objects lacks is taken for gone, without a look.
+    BelievesStaleLists,
+    /// A home that is older than what was agreed from it is taken for an edited one.
+    BelievesRestoredHomes,
+    /// A finalizer goes as soon as its object is being deleted.
+    FinalizerFirst,
+    /// A tombstoned record goes before everyone who was placed has said so.
+    ForgetsDebts,
+    /// The breaker's entries are not kept.
+    UncountedRemovals,
+    /// The breaker's budget is taken for endless.
+    EndlessBudget,
+    /// An operator writes another member's status.
+    SpeaksForOthers,
+    /// An operator writes into a user's spec.
+    WritesUsersSpecs,
+    /// What the last applies taught is not remembered over a restart.
+    ForgetsItsApplies,
 }
 
 impl Sabotage {
-    /// Every defect, by name.
-    pub const ALL: [(&'static str, Sabotage); 1] = [("indeterminate-is-committed", Sabotage::IndeterminateIsCommitted)];
+    /// Every defect: its name, and the rules by which it is found.
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 18] = [
+        (
+            "indeterminate-is-committed",
+            Sabotage::IndeterminateIsCommitted,
+            &[rules::AGREED, rules::TRUTH, rules::RELEASE, rules::BEFORE],
+        ),
+        ("lost-update", Sabotage::LostUpdate, &[rules::RISES]),
+        ("applies-unplaced", Sabotage::AppliesUnplaced, &[rules::AGREED]),
+        ("computed-removal", Sabotage::ComputedRemoval, &[rules::GROUND, rules::WITHDRAWS]),
+        ("hasty-withdrawal", Sabotage::HastyWithdrawal, &[rules::WITHDRAWS]),
+        ("unfenced-removal", Sabotage::UnfencedRemoval, &[rules::GROUND]),
+        ("cut-off-unnoticed", Sabotage::CutOffUnnoticed, &[rules::CUT_OFF]),
+        ("deletes-by-name", Sabotage::DeletesByName, &[rules::FENCED]),
+        ("deletes-strays", Sabotage::DeletesStrays, &[rules::GROUND, rules::CUT_OFF]),
+        ("believes-stale-lists", Sabotage::BelievesStaleLists, &[rules::LEAVES]),
+        ("believes-restored-homes", Sabotage::BelievesRestoredHomes, &[rules::EDITS]),
+        ("finalizer-first", Sabotage::FinalizerFirst, &[rules::RELEASE]),
+        ("forgets-debts", Sabotage::ForgetsDebts, &[rules::DEBTS]),
+        ("uncounted-removals", Sabotage::UncountedRemovals, &[rules::BEFORE]),
+        ("endless-budget", Sabotage::EndlessBudget, &[rules::WITHIN]),
+        ("speaks-for-others", Sabotage::SpeaksForOthers, &[rules::SPEAKS]),
+        ("writes-users-specs", Sabotage::WritesUsersSpecs, &[rules::USERS]),
+        ("forgets-its-applies", Sabotage::ForgetsItsApplies, &[rules::SILENT]),
+    ];
+}
 
-    /// What the operator hears instead.
-    pub(crate) fn twist_event(self, event: &mut Event, under_way: &str, store: &Store) {
-        let _ = (under_way, store);
-        if let (Sabotage::IndeterminateIsCommitted, Event::Topo { answer, .. }) = (self, event)
-            && let TopoAnswer::Swapped(Swap::Indeterminate { .. }) = answer
-        {
-            *answer = TopoAnswer::Swapped(Swap::Committed(Version::new("0")));
-        }
+/// What a broken operator may look at: more than a sound one can, so that its defect shows.
+pub(crate) struct Sight<'a> {
+    pub store: &'a Store,
+    pub member: &'a MemberName,
+}
+
+impl Sight<'_> {
+    fn control(&self) -> Option<Control> {
+        let found = self.store.get(keys::CONTROL)?;
+        Control::from_slice(&Envelope::open(&found.value).ok()?.1).ok()
     }
 
-    /// What it does instead.
-    pub(crate) fn twist_act(self, act: &mut Act) {
-        let _ = act;
+    fn spec(&self) -> Option<FederationSpec> {
+        self.control()?.spec().ok()
     }
+
+    fn record(&self, key: &RecordKey) -> Option<Arc<Record>> {
+        let number = key.page(self.control()?.pages);
+        let found = self.store.get(&keys::page(number))?;
+        let page = Page::from_slice(&Envelope::open(&found.value).ok()?.1).ok()?;
+        page.record(key).cloned()
+    }
+}
+
+/// The same value with another body.
+fn with_body(value: &Versioned, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Option<Versioned> {
+    let (envelope, body) = Envelope::open(&value.value).ok()?;
+    Some(Versioned { version: value.version.clone(), value: envelope.seal(&change(&body)?) })
 }

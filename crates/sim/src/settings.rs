@@ -49,6 +49,8 @@ pub struct Settings {
     pub chances: Chances,
     /// The weight that may always go within the breaker's window.
     pub budget: u64,
+    /// Whether API servers are backed up and restored again and again.
+    pub restores: bool,
     /// Whether one member stays dead while the others must converge without it.
     pub casualty: bool,
     /// How often an operator says that it lives.
@@ -72,7 +74,8 @@ impl Settings {
         };
         let members = 2 + [0, 0, 1, 1, 2, 3][random.below(6) as usize];
         let user = random.within(300..3_000);
-        let incident = random.within(1_500..20_000);
+        let restores = random.chance(200);
+        let incident = random.within(1_500..if restores { 5_000 } else { 20_000 });
         Settings {
             members,
             pages: random.within(1..5) as u32,
@@ -84,6 +87,7 @@ impl Settings {
             incident_pause_ms: incident / 4..incident * 2,
             chances,
             budget: random.within(1..12),
+            restores,
             casualty: random.chance(150),
             heartbeat_ms: 10_000,
         }

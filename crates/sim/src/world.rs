@@ -14,7 +14,7 @@ use crate::judge::{Judge, Violation};
 use crate::member::{self, Member, Reach};
 use crate::process::{Process, ProcessId};
 use crate::random::Random;
-use crate::sabotage::Sabotage;
+use crate::sabotage::{Sabotage, Sight};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::story::Story;
@@ -22,7 +22,9 @@ use crate::users::Users;
 use hansa_kubesim::core::Core;
 use hansa_ledger::Version;
 use hansa_model::{FederatedType, Incarnation, MemberName};
-use hansa_operator::{Act, ActId, ApiRequest, Config, Event, Level, Now, Operator, PrivateKeys, TopoRequest};
+use hansa_operator::{
+    Act, ActId, ApiRequest, Config, Event, Level, Now, Operator, PrivateKeys, TopoAnswer, TopoRequest,
+};
 use std::collections::BTreeMap;
 
 pub(crate) use incidents::Heal;
@@ -300,30 +302,48 @@ impl World {
             Event::Start | Event::Wake | Event::Query { .. } => None,
         };
         let member = process.member;
+        // What was really answered, whatever a broken operator makes of it.
+        if let Event::Topo { id: act, answer } = &event {
+            self.judge.topo_told(id, *act, answer);
+        }
+        let cause = under_way.clone().unwrap_or_default();
+        let mut besides = None;
         if let Some(sabotage) = self.sabotage {
-            sabotage.twist_event(&mut event, under_way.as_deref().unwrap_or_default(), &self.store);
+            process.remember(&event, &cause);
+            let sight = Sight { store: &self.store, member: &self.members[member].name };
+            besides = sabotage.does_besides(&event, &cause, &sight);
+            sabotage.twist_event(&mut event, &cause, &process.told, &sight);
         }
         if let Some(text) = tell_event(&event, under_way.as_deref().unwrap_or_default()) {
             let name = self.members[member].name.clone();
             self.tell(&name, text);
-        }
-        if let Event::Topo { id: act, answer } = &event {
-            self.judge.topo_told(id, *act, answer);
         }
         let entropy = self.random.next();
         let clock = &self.members[member].clock;
         let now = Now { monotonic_ms: clock.monotonic(self.now), wall_ms: clock.wall(self.now), entropy };
         let process = self.processes.get_mut(&id).expect("it was there a moment ago");
         let acts = process.operator.step(event, now);
-        for act in acts {
-            self.carry_out(id, act)?;
+        for act in acts.into_iter().chain(besides) {
+            self.carry_out(id, act, &cause)?;
         }
         Ok(())
     }
 
-    fn carry_out(&mut self, id: ProcessId, mut act: Act) -> Result<(), Violation> {
-        if let Some(sabotage) = self.sabotage {
-            sabotage.twist_act(&mut act);
+    /// Carries out what an operator does because it heard an answer to `cause`.
+    fn carry_out(&mut self, id: ProcessId, mut act: Act, cause: &str) -> Result<(), Violation> {
+        if let Some(sabotage) = self.sabotage
+            && let Some(process) = self.processes.get_mut(&id)
+        {
+            if let Some((read, key)) = sabotage.answers_itself(&act, cause)
+                && let Some(told) = process.told.get(&key).cloned()
+            {
+                process.under_way.insert(read, format!("topo read {key}"));
+                let answer = TopoAnswer::Values(vec![Some(told)]);
+                self.after(1, Due::Event(id, Event::Topo { id: read, answer }));
+                return Ok(());
+            }
+            let member = &self.members[process.member].name;
+            sabotage.twist_act(&mut act, &Sight { store: &self.store, member });
         }
         match act {
             Act::Api { id: act, request } => self.send_api(id, act, request),

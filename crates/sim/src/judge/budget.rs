@@ -1,14 +1,12 @@
 //! The breaker, seen from outside: entries before deeds, deeds within the budget.
 
+use super::rules::{BEFORE, WITHIN};
 use super::{Judge, Violation};
 use hansa_ledger::breaker::Removal;
 use hansa_ledger::cell::MemberCell;
 use hansa_model::{Hash, MemberName, RecordKey};
 use serde_json::Value;
 use std::collections::BTreeSet;
-
-const BEFORE: &str = "the breaker's entry is durable before the deed";
-const WITHIN: &str = "the safety budget holds unless a person confirms";
 
 /// What a member was allowed to take away, and what it took.
 #[derive(Debug, Default)]

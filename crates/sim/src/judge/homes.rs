@@ -1,5 +1,6 @@
 //! What operators do to federated objects.
 
+use super::rules::{COPIES, RELEASE, TRUTH, USERS};
 use super::{Judge, Violation};
 use crate::kinds::home_path;
 use crate::member::Member;
@@ -7,10 +8,6 @@ use hansa_model::{Hash, Incarnation, MemberName, RecordKey, Revision};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use serde_json::Value;
 
-const TRUTH: &str = "a status tells the truth";
-const RELEASE: &str = "a finalizer goes only after the word is in the topology server";
-const COPIES: &str = "only the copy of what was deleted for all is deleted";
-const USERS: &str = "a user's object is the user's";
 const FINALIZER: &str = "hansa.dev/federated";
 
 impl Judge {

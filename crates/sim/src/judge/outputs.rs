@@ -1,5 +1,6 @@
 //! What operators do to outputs.
 
+use super::rules::{AGREED, CUT_OFF, FENCED, GROUND, OURS, OWED};
 use super::{Judge, Violation, life_of, marks_of};
 use crate::kinds::output_path;
 use crate::member::Member;
@@ -11,14 +12,6 @@ use hansa_model::{Incarnation, MemberName, RecordKey};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use hansa_render::{LEAGUE_LABEL, weight};
 use serde_json::Value;
-
-const AGREED: &str = "what is applied was agreed, and its place recorded before";
-const GROUND: &str = "a delete has its ground in the topology server, read a moment ago";
-const CUT_OFF: &str = "cut off from the topology server, nothing is deleted";
-const OURS: &str = "only what is Hansa's, and of a life that ended, is deleted";
-
-const OWED: &str = "what is made is owed by a record";
-const FENCED: &str = "a delete names uid and resourceVersion";
 
 /// How old the read may be that a deletion rests on. Calls take up to eight seconds in a storm.
 const FRESH_MS: u64 = 10_000;

@@ -1,5 +1,6 @@
 //! Writes to the topology server.
 
+use super::rules::{DEBTS, EDITS, ENDS, GONE, LEAVES, RISES, SILENT, SPEAKS, WITHDRAWS};
 use super::{Agreed, Judge, Violation};
 use crate::member::Member;
 use crate::users::Users;
@@ -10,15 +11,6 @@ use hansa_ledger::record::{Body, Placed, PlacedState};
 use hansa_ledger::{Envelope, Page, Record, Slot, Versioned};
 use hansa_model::{FederatedSpec, MemberName, RecordKey};
 use std::collections::BTreeSet;
-
-const RISES: &str = "counters only rise";
-const SPEAKS: &str = "a member speaks for itself alone";
-const EDITS: &str = "only a home changes an intent, and only by a user's word";
-const ENDS: &str = "an end has a user's word";
-const WITHDRAWS: &str = "a withdrawal is decided under a term, by the spec, after healthy remainder";
-const DEBTS: &str = "a record stays until everyone who was ever placed has said so";
-const GONE: &str = "gone is said when it is gone";
-const LEAVES: &str = "a home goes when its object goes";
 
 pub(super) fn open_page(value: &[u8]) -> Result<Page, String> {
     let (_, body) = Envelope::open(value).map_err(|error| error.to_string())?;
@@ -51,7 +43,7 @@ impl Judge {
         }
         let name = writer.name.clone();
         if self.silent && !matches!(keys::parse(key), Key::Cell(_)) {
-            return Err(Violation::new("a no-op costs no write", format!("{name} writes {key} after a restart")));
+            return Err(Violation::new(SILENT, format!("{name} writes {key} after a restart")));
         }
         match keys::parse(key) {
             Key::Control => {
@@ -169,7 +161,7 @@ impl Judge {
                 }
                 (Some(old), None) => {
                     told.push_str(&format!(" | {key}: life {} is over", old.incarnation));
-                    self.is_over(now, writer, key, old)?;
+                    self.is_over(now, writer, key, old, users)?;
                 }
                 (None, None) => {}
             }
@@ -448,9 +440,17 @@ impl Judge {
         self.decided(name, withdrawn.len() as u64, key)
     }
 
-    fn is_over(&mut self, now: u64, writer: &mut Member, key: &RecordKey, old: &Record) -> Result<(), Violation> {
+    fn is_over(
+        &mut self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        old: &Record,
+        users: &Users,
+    ) -> Result<(), Violation> {
+        // One write may carry the end and the last debts.
         if old.tombstone.is_none() {
-            return Err(Violation::at(ENDS, key, "its record vanishes without a tombstone"));
+            self.ends(writer, key, Some(old), users)?;
         }
         let name = writer.name.clone();
         let owes = |(member, placed): &(&MemberName, &Placed)| placed.state != PlacedState::Gone && *member != &name;
@@ -475,7 +475,7 @@ fn stands(now: u64, member: &mut Member, key: &RecordKey, uid: Option<&str>) -> 
     })
 }
 
-pub(super) fn spec_of(record: &Record) -> Option<FederatedSpec> {
+pub(crate) fn spec_of(record: &Record) -> Option<FederatedSpec> {
     match &record.intent.body {
         Body::Inline(raw) => serde_json::from_str(raw.get()).ok(),
         Body::Blob(_) => None,

@@ -26,7 +26,10 @@ impl World {
         let member = self.random.below(self.members.len() as u64) as usize;
         let name = self.members[member].name.clone();
         let leader = self.members[member].leader;
-        match (self.random.below(26), leader) {
+        // Of what happens, two in 26 are about backups; where they are the theme, every other.
+        let kind = self.random.below(26);
+        let kind = if self.settings.restores && kind.is_multiple_of(2) { 24 } else { kind };
+        match (kind, leader) {
             (0..=4, Some(id)) => {
                 self.kill(id, "is killed");
                 let pause = self.random.within(1..15_000);
@@ -94,14 +97,24 @@ impl World {
                     }
                 }
             }
-            (23, _) => {
-                self.tell(&name, "API server is backed up");
-                self.members[member].backup = Some(self.members[member].core.snapshot());
+            (23, _) => self.back_up(member),
+            (24, _) if self.members[member].backup.is_some() => {
+                self.restore(member);
+                // What comes next is restored from what is agreed by then.
+                if self.settings.restores {
+                    self.members[member].backup = None;
+                }
             }
-            (24, _) if self.members[member].backup.is_some() => self.restore(member),
+            (24, _) if self.settings.restores => self.back_up(member),
             _ => {}
         }
         Ok(())
+    }
+
+    fn back_up(&mut self, member: usize) {
+        let name = self.members[member].name.clone();
+        self.tell(&name, "API server is backed up");
+        self.members[member].backup = Some(self.members[member].core.snapshot());
     }
 
     fn stop(&mut self, id: ProcessId) {

@@ -1,0 +1,137 @@
+//! What a broken operator does.
+
+use super::{Sabotage, Sight, with_body};
+use crate::kinds::{About, KINDS, home_path, output_path, type_name};
+use hansa_ledger::cell::MemberCell;
+use hansa_ledger::keys::{self, Key};
+use hansa_ledger::{Page, Slot, Version, Versioned};
+use hansa_model::RecordKey;
+use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoRequest};
+use serde_json::{Value, json};
+
+/// The finalizer of federated objects.
+const FINALIZER: &str = "hansa.dev/federated";
+
+/// The answers to what a sound operator never asked for go to nobody.
+const NOBODY: ActId = ActId(u64::MAX);
+
+impl Sabotage {
+    /// What the operator does instead.
+    pub(crate) fn twist_act(self, act: &mut Act, sight: &Sight<'_>) {
+        match act {
+            Act::Topo { request: TopoRequest::Write { key, expected, value }, .. } => {
+                let body = Versioned { version: Version::new("0"), value: value.clone() };
+                match (self, keys::parse(key)) {
+                    (Sabotage::LostUpdate, _) => *expected = sight.store.get(key).map(|found| found.version),
+                    (Sabotage::ForgetsDebts, Key::Page(_)) => {
+                        *value = with_body(&body, |body| without_ended(body, sight))
+                            .map_or(body.value, |twisted| twisted.value);
+                    }
+                    (Sabotage::UncountedRemovals, Key::Cell(_)) => {
+                        *value = with_body(&body, without_removals).map_or(body.value, |twisted| twisted.value);
+                    }
+                    (Sabotage::SpeaksForOthers, Key::Status(_, page)) => {
+                        let others = sight.spec().map(|spec| spec.members).unwrap_or_default();
+                        if let Some(other) = others.iter().find(|other| other.name != *sight.member) {
+                            *key = keys::status(&other.name, page);
+                            *expected = sight.store.get(key).map(|found| found.version);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Act::Api { request, .. } => self.twist_request(request),
+            _ => {}
+        }
+    }
+
+    fn twist_request(self, request: &mut ApiRequest) {
+        let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        match (self, request.method, About::read(&request.path)) {
+            (Sabotage::DeletesByName, Method::Delete, _) => {
+                body["preconditions"] = Value::Null;
+            }
+            (Sabotage::WritesUsersSpecs, Method::Patch, About::Home(..))
+                if request.content_type == ContentType::MergePatch =>
+            {
+                body["spec"]["paused"] = json!(false);
+            }
+            _ => return,
+        }
+        request.body = body.to_string().into();
+    }
+
+    /// Whether the operator answers a call from memory: the read before a removal. `cause` is what the
+    /// event answered by which it was asked for; what it reads because it was told of a change is no
+    /// such read.
+    pub(crate) fn answers_itself(self, act: &Act, cause: &str) -> Option<(ActId, String)> {
+        let Act::Topo { id, request: TopoRequest::Read { keys } } = act else { return None };
+        let told = cause.starts_with("topo changes") || cause.starts_with("topo swap /v1/pages/");
+        match keys.as_slice() {
+            [key] if self == Sabotage::UnfencedRemoval && key.starts_with(keys::PAGES) && !told => {
+                Some((*id, key.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What it does besides, when it hears of an object.
+    pub(crate) fn does_besides(self, event: &Event, under_way: &str, sight: &Sight<'_>) -> Option<Act> {
+        let Event::WatchLine { line, .. } = event else { return None };
+        let told: Value = serde_json::from_slice(line).ok()?;
+        if told["type"] == "DELETED" || told["type"] == "BOOKMARK" {
+            return None;
+        }
+        let metadata = &told["object"]["metadata"];
+        let key = |collection: fn(&hansa_model::TypeName) -> String| {
+            let types = KINDS.iter().map(|kind| type_name(kind.type_name));
+            let type_name = types.into_iter().find(|name| collection(name) == under_way)?;
+            let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+            Some(RecordKey::new(type_name, text("namespace"), text("name")))
+        };
+        let seen = json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]});
+        let request = match self {
+            Sabotage::DeletesStrays => {
+                let key = key(|name| name.resource().to_owned())?;
+                let ours = metadata["labels"][hansa_render::LEAGUE_LABEL].is_string();
+                if !ours || sight.record(&key).is_some() {
+                    return None;
+                }
+                ApiRequest::write(
+                    Method::Delete,
+                    output_path(&key),
+                    ContentType::Json,
+                    &json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen}),
+                )
+            }
+            Sabotage::FinalizerFirst => {
+                let key = key(hansa_model::TypeName::federated_plural)?;
+                let finalizers: Vec<&str> =
+                    metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                if metadata["deletionTimestamp"].is_null() || !finalizers.contains(&FINALIZER) {
+                    return None;
+                }
+                let mut kept = seen;
+                kept["finalizers"] = json!(finalizers.iter().filter(|name| **name != FINALIZER).collect::<Vec<_>>());
+                ApiRequest::write(Method::Patch, home_path(&key), ContentType::MergePatch, &json!({"metadata": kept}))
+            }
+            _ => return None,
+        };
+        Some(Act::Api { id: NOBODY, request })
+    }
+}
+
+/// The page without what ended in an earlier write.
+fn without_ended(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
+    let mut page = Page::from_slice(body).ok()?;
+    let has_ended = |key: &RecordKey| sight.record(key).is_some_and(|record| record.tombstone.is_some());
+    page.records
+        .retain(|key, slot| !matches!(slot, Slot::Known(record) if record.tombstone.is_some()) || !has_ended(key));
+    Some(page.to_vec())
+}
+
+fn without_removals(body: &[u8]) -> Option<Vec<u8>> {
+    let mut cell: MemberCell = serde_json::from_slice(body).ok()?;
+    cell.removals.clear();
+    serde_json::to_vec(&cell).ok()
+}

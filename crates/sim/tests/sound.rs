@@ -1,0 +1,43 @@
+//! Seeds that have to pass: a storm each, then calm, then a restart of everyone that writes nothing.
+
+use hansa_sim::run;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// As many as fit in a minute of two slow processors.
+const SEEDS: u64 = 60;
+
+#[test]
+fn every_seed_keeps_every_invariant() {
+    let next = AtomicU64::new(1);
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > SEEDS {
+                        return;
+                    }
+                    if let Some(violation) = run(seed, None).violation {
+                        failed.lock().expect("no seed panics").push(format!("seed {seed}: {violation}"));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no seed panics");
+    assert!(failed.is_empty(), "{}\n`cargo run -p hansa-sim -- replay SEED` tells a seed's story", failed.join("\n"));
+}
+
+#[test]
+fn a_seed_is_one_story() {
+    for seed in [3, 4] {
+        let (first, second) = (run(seed, None), run(seed, None));
+        let differs = first.story.lines().iter().zip(second.story.lines()).find(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}: the first line that differs");
+        assert_eq!(first.story.hash(), second.story.hash());
+        assert!(first.events > 500 && first.story.lines().len() > 100, "seed {seed}: hardly anything happens");
+    }
+    assert_ne!(run(3, None).story.hash(), run(4, None).story.hash());
+}
