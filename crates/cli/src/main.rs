@@ -41,7 +41,12 @@ use std::process::ExitCode;
 
 /// Kubernetes clusters in several clouds as one league of equals.
 #[derive(Debug, Parser)]
-#[command(name = "hansa", version, max_term_width = 100)]
+#[command(
+    name = "hansa",
+    version,
+    max_term_width = 100,
+    after_help = "Ends with 0 when all is done, 1 on an error or something wrong, and 2 when a plan would change something."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

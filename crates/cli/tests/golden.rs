@@ -78,6 +78,16 @@ fn completion_scripts_know_the_commands() {
 }
 
 #[test]
+fn as_a_plugin_of_kubectl_it_calls_itself_so() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let plugin = folder.path().join("kubectl-hansa");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hansa"), &plugin).expect("a link can be made");
+    let output = Command::new(plugin).args(["plan", "--help"]).output().expect("the plugin starts");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("Usage: kubectl hansa plan "), "{told}");
+}
+
+#[test]
 fn a_reader_that_goes_is_no_failure() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_hansa"))
         .args(["completion", "bash"])

@@ -8,8 +8,8 @@
 //! | Line | Does |
 //! |---|---|
 //! | `hansa …` | runs the command with the transcripts' folder as its own and the first member's context |
-//! | `apply CONTEXT FILE` | applies the federated objects of a file, as `kubectl apply --server-side` does |
-//! | `until WORD hansa …` | runs the command until it prints the word, and tells the lines that have it |
+//! | `apply CONTEXT FILE` | applies the objects of a file, as `kubectl apply --server-side` does |
+//! | `until WORD+WORD hansa …` | runs the command until it prints a line with these words, and tells such lines |
 //! | `operator CONTEXT` | starts an operator in the cluster that is no member yet |
 //! | `idle` | waits until no operator has anything left to do |
 //! | `safety PERCENT COUNT` | gives the league this budget for removals |
@@ -20,7 +20,7 @@
 //! `{damaged}` for a topology server's file that was written by half. `lone` is a cluster that is no
 //! member, and `stranger` a user without rights in the first one.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use hansa_e2e::client::Api;
 use hansa_e2e::cluster::{Cluster, Kind, Sim, User};
 use hansa_e2e::operator::{Operator, Settings};
@@ -160,12 +160,12 @@ impl Stage {
         Ok(ended.with_context(|| format!("`hansa {}` does not end", words.join(" ")))??)
     }
 
-    async fn until(&self, word: &str, arguments: &[&str]) -> Result<String> {
-        let what = format!("`hansa {}` prints {word}", arguments.join(" "));
+    async fn until(&self, words: &str, arguments: &[&str]) -> Result<String> {
+        let what = format!("`hansa {}` prints {words}", arguments.join(" "));
         within(PATIENCE, &what, async || {
             let told = self.hansa(arguments).await?;
-            let lines: Vec<String> =
-                told.lines().filter(|line| line.contains(word)).map(|line| format!("{line}\n")).collect();
+            let is_it = |line: &&str| words.split('+').all(|word| line.contains(word));
+            let lines: Vec<String> = told.lines().filter(is_it).map(|line| format!("{line}\n")).collect();
             Ok(if lines.is_empty() { Seen::No(told) } else { Seen::Yes(lines.concat()) })
         })
         .await
@@ -217,7 +217,6 @@ impl Stage {
             let object: Value = serde_saphyr::from_str(document)?;
             let field = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
             let plural = format!("{}s", field("/kind").to_lowercase());
-            ensure!(field("/apiVersion").contains("hansa.dev"), "{file}: an object of Hansa's is expected");
             let place = match field("/metadata/namespace") {
                 "" => String::new(),
                 namespace => format!("/namespaces/{namespace}"),
