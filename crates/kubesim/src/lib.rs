@@ -5,8 +5,9 @@
 //! pure rules of objects. [`edge`] puts the core behind HTTPS and makes it durable.
 //!
 //! It serves what real clients (kubectl, kube-rs, client-go) use every day, and refuses by name,
-//! with 501, what it leaves out: exec and logs, OpenAPI v2, conversion webhooks. RBAC, admission
-//! policies and webhooks are kept and not evaluated.
+//! with 501, what it leaves out: exec and logs, OpenAPI v2, conversion webhooks. What it keeps and
+//! does nothing with (RBAC, admission policies and webhooks, CEL rules, quotas, CronJobs) it says
+//! in a `Warning` header at every write.
 
 pub mod apply;
 pub mod controllers;
