@@ -12,6 +12,8 @@ pub enum Names {
     Subdomain,
     /// RFC 1123 labels: namespaces.
     Label,
+    /// The same with words of their own: Services.
+    Service,
     /// Anything that can be one segment of a path: RBAC.
     Segment,
 }
@@ -68,16 +70,17 @@ fn annotation_problem(key: &str) -> Option<String> {
 pub fn name_problem(name: &str, names: Names) -> Option<String> {
     let longest = match names {
         Names::Subdomain => 253,
-        Names::Label => 63,
+        Names::Label | Names::Service => 63,
         Names::Segment => usize::MAX,
     };
     if name.len() > longest {
-        return Some(format!("must be no more than {longest} bytes"));
+        let unit = if names == Names::Service { "characters" } else { "bytes" };
+        return Some(format!("must be no more than {longest} {unit}"));
     }
     match names {
-        Names::Label if name.contains('.') => Some("must not contain dots".to_string()),
+        Names::Label | Names::Service if name.contains('.') => Some("must not contain dots".to_string()),
         Names::Subdomain => (!is_subdomain(name)).then(|| SUBDOMAIN.to_string()),
-        Names::Label => (!is_label(name)).then(|| LABEL.to_string()),
+        Names::Label | Names::Service => (!is_label(name)).then(|| LABEL.to_string()),
         Names::Segment => segment_problem(name),
     }
 }
@@ -209,7 +212,15 @@ fn new_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
 pub fn validate(object: &Value, names: Names) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let text = |field: &str| value::string(object, &["metadata", field]).unwrap_or_default();
-    let name = text("name");
+    let (name, base) = (text("name"), text("generateName"));
+    // What follows a name to be completed may mend its end.
+    let complete = match base.strip_suffix('-') {
+        Some(start) if !start.is_empty() => format!("{start}a"),
+        _ => base.to_string(),
+    };
+    if let Some(problem) = Some(&complete).filter(|base| !base.is_empty()).and_then(|base| name_problem(base, names)) {
+        errors.push(FieldError::invalid("metadata.generateName", &json!(base), &problem));
+    }
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
     } else if let Some(problem) = name_problem(name, names) {
@@ -240,15 +251,22 @@ pub fn validate(object: &Value, names: Names) -> Vec<FieldError> {
         errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS));
     }
     errors.extend(owner_errors(object));
-    for (index, finalizer) in value::list(object, &["metadata", "finalizers"]).iter().enumerate() {
+    errors.extend(finalizer_errors(object, "metadata"));
+    errors
+}
+
+/// What is wrong with the finalizers in `metadata`, or of a namespace in `spec`.
+pub fn finalizer_errors(object: &Value, place: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, finalizer) in value::list(object, &[place, "finalizers"]).iter().enumerate() {
         let Some(finalizer) = finalizer.as_str() else { continue };
         for problem in qualified_problems(finalizer) {
-            errors.push(FieldError::invalid("metadata.finalizers", &json!(finalizer), &problem));
+            errors.push(FieldError::invalid(format!("{place}.finalizers"), &json!(finalizer), &problem));
         }
         let known = matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes");
         if !finalizer.contains('/') && !known {
             errors.push(FieldError::invalid(
-                format!("metadata.finalizers[{index}]"),
+                format!("{place}.finalizers[{index}]"),
                 &json!(finalizer),
                 "name is neither a standard finalizer name nor is it fully qualified",
             ));
@@ -264,12 +282,16 @@ fn owner_errors(object: &Value) -> Vec<FieldError> {
         let path = format!("metadata.ownerReferences[{index}]");
         let text = |field: &str| owner[field].as_str().unwrap_or_default();
         let version = text("apiVersion");
-        if version.is_empty() || version.ends_with('/') {
-            errors.push(FieldError::invalid(
-                format!("{path}.apiVersion"),
-                &json!(version),
-                "version must not be empty",
-            ));
+        let parts = version.split('/').count();
+        if version.is_empty() {
+            errors.push(FieldError::required(format!("{path}.apiVersion"), "must not be empty"));
+        } else if parts > 2 || version.ends_with('/') {
+            let detail = "must be <group>/<version> or <version>";
+            errors.push(FieldError::invalid(format!("{path}.apiVersion"), &json!(version), detail));
+        }
+        if (version, text("kind")) == ("v1", "Event") {
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(&path, owner, detail));
         }
         for field in ["kind", "name", "uid"] {
             if text(field).is_empty() {

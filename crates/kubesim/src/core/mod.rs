@@ -213,7 +213,7 @@ impl Core {
     fn dispatch(&mut self, request: &Request) -> Result<Reply, ApiError> {
         let target = match route::route(&self.registry, request) {
             Ok(Route::Resource(target)) => target,
-            Ok(Route::OldWatch(target)) => return self.old_watch(request, &target),
+            Ok(Route::OldWatch(target)) if request.method == "GET" => return self.old_watch(request, &target),
             Ok(_) if request.method != "GET" => return Err(ApiError::method_not_allowed()),
             Ok(other) => return self.document(request, other).map(Reply::Response),
             Err(error) => {

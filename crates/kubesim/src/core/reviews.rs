@@ -15,6 +15,16 @@ use crate::apply;
 use crate::schema::FieldError;
 use crate::value;
 
+/// For whom tokens are.
+const AUDIENCE: &str = "https://kubernetes.default.svc";
+
+/// What is no resource and open to everyone, with all below it.
+const OPEN_PATHS: [&str; 7] = ["/api", "/apis", "/healthz", "/livez", "/openapi", "/readyz", "/version"];
+
+fn is_open_path(path: &str) -> bool {
+    OPEN_PATHS.iter().any(|open| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
 /// Whether objects of this resource are answered and not kept.
 pub fn is_review(target: &Target) -> bool {
     matches!(target.resource.group.as_str(), "authorization.k8s.io" | "authentication.k8s.io")
@@ -43,6 +53,13 @@ impl Core {
             let error = FieldError::invalid("spec", &Value::Null, detail);
             return Err(ApiError::invalid(&target.resource.group, "", "", vec![error]));
         }
+        let others = target.resource.plural.ends_with("accessreviews") && !is_open(target);
+        let text = |field: &str| spec[field].as_str().unwrap_or_default();
+        if others && text("user").is_empty() && value::list(&spec, &["groups"]).is_empty() {
+            let detail = "at least one of user or group must be specified";
+            let error = FieldError::invalid("spec.user", &json!(""), detail);
+            return Err(ApiError::invalid(&target.resource.group, "", "", vec![error]));
+        }
         let status = match target.resource.plural.as_str() {
             "selfsubjectaccessreviews" => self.access_status(&request.user, &spec),
             "subjectaccessreviews" | "localsubjectaccessreviews" => {
@@ -59,9 +76,10 @@ impl Core {
             }
             "tokenreviews" => match self.config.access.user(spec["token"].as_str().unwrap_or_default()) {
                 Some(user) => {
-                    json!({ "authenticated": true, "user": { "username": user.name, "groups": user.groups } })
+                    let user = json!({ "username": user.name, "groups": user.groups });
+                    json!({ "authenticated": true, "user": user, "audiences": [AUDIENCE] })
                 }
-                None => json!({ "authenticated": false, "user": {} }),
+                None => json!({ "user": {}, "error": "invalid bearer token" }),
             },
             other => return Err(ApiError::not_implemented(other)),
         };
@@ -93,7 +111,11 @@ impl Core {
                 },
             ),
             // What has no resource, such as discovery, everyone may read.
-            None => everything || text(&["nonResourceAttributes", "verb"]) == "get",
+            None => {
+                everything
+                    || text(&["nonResourceAttributes", "verb"]) == "get"
+                        && is_open_path(text(&["nonResourceAttributes", "path"]))
+            }
         };
         json!({ "allowed": allowed })
     }
@@ -109,6 +131,14 @@ impl Core {
                 .map(|rule| json!({ "verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources }))
                 .collect(),
         };
-        json!({ "resourceRules": rules, "nonResourceRules": [{ "verbs": ["get"], "nonResourceURLs": ["*"] }], "incomplete": false })
+        let paths = match self.config.access.rules(user) {
+            None => json!({ "verbs": ["*"], "nonResourceURLs": ["*"] }),
+            Some(_) => {
+                let below = OPEN_PATHS.iter().map(|path| format!("{path}/*"));
+                let all: Vec<String> = OPEN_PATHS.iter().map(|path| (*path).to_string()).chain(below).collect();
+                json!({ "verbs": ["get"], "nonResourceURLs": all })
+            }
+        };
+        json!({ "resourceRules": rules, "nonResourceRules": [paths], "incomplete": false })
     }
 }

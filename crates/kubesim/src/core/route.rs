@@ -154,7 +154,7 @@ pub fn route(registry: &Registry, request: &Request) -> Result<Route, ApiError> 
         return Err(if registry.is_builtin_group(group) { ApiError::no_resource() } else { ApiError::no_page() });
     }
     let (old_watch, rest) = match rest {
-        ["watch", rest @ ..] if !rest.is_empty() && request.method == "GET" => (true, rest),
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
         rest => (false, rest),
     };
     let missing = || if registry.is_builtin_group(group) { ApiError::no_resource() } else { ApiError::no_page() };

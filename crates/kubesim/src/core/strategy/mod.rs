@@ -79,7 +79,8 @@ pub fn updates_unconditionally(resource: &Resource) -> bool {
 /// How names of a kind must look.
 pub fn names(resource: &Resource) -> Names {
     match (resource.group.as_str(), resource.plural.as_str()) {
-        ("", "namespaces" | "services") => Names::Label,
+        ("", "namespaces") => Names::Label,
+        ("", "services") => Names::Service,
         ("rbac.authorization.k8s.io" | "certificates.k8s.io", _) => Names::Segment,
         _ => Names::Subdomain,
     }
@@ -156,6 +157,7 @@ pub fn prepare_create(context: &mut Context, object: &mut Value) -> Vec<FieldErr
 
 fn rules(resource: &Resource, object: &Value) -> Vec<FieldError> {
     match resource.name().as_str() {
+        "namespaces" => metadata::finalizer_errors(object, "spec"),
         "pods" => pods::validate(object),
         "deployments.apps"
         | "replicasets.apps"
