@@ -183,6 +183,19 @@ pub async fn run(scale: f64, wanted: Wanted) -> Result<Vec<Row>> {
             how,
         });
     }
+    if wanted.propagate {
+        let mut cpu = 0.0;
+        for member in &lab.members {
+            cpu += usage(member.operator.as_ref().context("the operator runs")?.id())?.0;
+        }
+        rows.push(Row {
+            name: "propagate: operators' CPU".into(),
+            value: cpu * 1_000.0 / objects as f64,
+            unit: "ms/object",
+            floor: None,
+            how: "CPU time of both operators from their start until the loop was closed".into(),
+        });
+    }
     if wanted.footprint {
         rows.extend(footprint(&lab, objects).await?);
     }
