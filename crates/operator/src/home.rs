@@ -7,7 +7,7 @@ use crate::blobs::Placing;
 use crate::events::Tiding;
 use crate::feed::ObjectName;
 use crate::io::Level;
-use crate::machine::{Context, Object, Operator, Priority, object_path};
+use crate::machine::{Agreed, Context, Object, Operator, Priority, object_path};
 use crate::observed::HomeState;
 use crate::removal::Decision;
 use hansa_ledger::Record;
@@ -277,13 +277,12 @@ impl Operator {
 
     /// Gives members the output that placement computes to them; asks the page's appointee's
     /// breaker for what is to be withdrawn.
-    pub(crate) fn process_placement(&mut self, key: &RecordKey, context: &Context, record: Option<&Record>) {
-        let Some(record) = record.filter(|record| record.tombstone.is_none()) else { return };
+    pub(crate) fn process_placement(&mut self, key: &RecordKey, context: &Context, agreed: Option<Agreed<'_>>) {
+        let Some((record, Ok(spec))) = agreed.filter(|(record, _)| record.tombstone.is_none()) else { return };
         if self.config.observe {
             return;
         }
-        let Ok(spec) = self.intent_spec(record) else { return };
-        let Ok(Placed { members: wanted, .. }) = self.placement_of(&context.spec, key, &spec) else { return };
+        let Ok(Placed { members: wanted, .. }) = self.placement_of(&context.spec, key, spec) else { return };
         let member = &self.config.member;
         let has = |member: &MemberName| record.placed_members().any(|placed| placed == member);
         if wanted.contains(member) && !has(member) && refusal(key, context).is_none() {

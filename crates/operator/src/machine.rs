@@ -11,7 +11,10 @@ use crate::topology::{TopoCall, Topology};
 use hansa_ballot::Control;
 use hansa_ledger::cell::RecordStatus;
 use hansa_ledger::{OperationId, Record};
-use hansa_model::{Era, FederatedType, FederationSpec, Incarnation, LeagueId, MemberName, RecordKey, TypeName};
+use hansa_model::{
+    Era, FederatedSpec, FederatedType, FederationSpec, Generation, Incarnation, LeagueId, MemberName, RecordKey,
+    TypeName,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -133,7 +136,7 @@ pub(crate) struct League {
 #[derive(Clone, Debug)]
 pub(crate) struct TypeState {
     pub federated_type: FederatedType,
-    pub installed: Option<InstalledType>,
+    pub installed: Option<Arc<InstalledType>>,
     pub failure: Option<String>,
     pub failures: u32,
 }
@@ -463,13 +466,15 @@ impl Operator {
         if record.as_ref().is_some_and(|record| !self.has_bodies(key, record)) {
             return;
         }
+        // Read once for all that look at it below.
+        let spec = record.as_ref().map(|record| self.intent_spec(record));
         let mut object = self.objects.remove(key).unwrap_or_default();
         self.process_home(key, &context, &mut object, record.as_deref());
         self.process_wraps(key, &context, record.as_deref());
-        self.process_output(key, &context, &mut object, record.as_deref());
+        self.process_output(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
         // A withdrawal waits for this member's own output too: what was just learned of that counts.
-        self.process_placement(key, &context, record.as_deref());
-        self.process_report(key, &context, &mut object, record.as_deref());
+        self.process_placement(key, &context, record.as_deref().zip(spec.as_ref()));
+        self.process_report(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
         if object.is_worth_keeping() {
             self.objects.insert(key.clone(), object);
         }
@@ -489,8 +494,9 @@ impl Operator {
         ready.then(|| Context {
             league: league.id,
             spec: Arc::clone(&league.spec),
+            generation: league.control.generation,
             federated_type: state.federated_type.clone(),
-            installed: installed.clone(),
+            installed: Arc::clone(installed),
         })
     }
 
@@ -505,13 +511,17 @@ impl Operator {
     }
 }
 
+/// A record, and its spec as it reads.
+pub(crate) type Agreed<'a> = (&'a Record, &'a Result<FederatedSpec, String>);
+
 /// What is known for all objects of one type.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub league: LeagueId,
     pub spec: Arc<FederationSpec>,
+    pub generation: Generation,
     pub federated_type: FederatedType,
-    pub installed: InstalledType,
+    pub installed: Arc<InstalledType>,
 }
 
 impl Object {

@@ -15,13 +15,15 @@ mod sending;
 
 use self::adoption::bar;
 use crate::feed::ObjectName;
-use crate::machine::{Context, Object, Operator, Priority, Timer};
+use crate::io::InstalledType;
+use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
 use crate::removal::Decision;
 use hansa_ledger::Record;
 use hansa_ledger::cell::{OutputMemory, RecordStatus, State};
 use hansa_ledger::lives::{Duty, duty};
-use hansa_model::{FederatedSpec, Hash, Incarnation, RecordKey, TypeName};
+use hansa_model::{FederatedSpec, Generation, Hash, Incarnation, RecordKey, Revision, TypeName};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// How often a foreign object that is not adopted is looked at.
 const FOREIGN_LOOK_MS: u64 = 10_000;
@@ -57,6 +59,8 @@ pub(crate) struct OutputWork {
     looked_ms: u64,
     /// What a look showed, until the feed or an apply says more.
     look: Option<Look>,
+    /// The output that was last rendered for it, by its hash.
+    rendered: Option<Rendered>,
     /// The next apply takes fields back.
     force: bool,
     /// Fields that are left to another manager.
@@ -72,6 +76,18 @@ pub(crate) struct OutputWork {
     /// The watch told that the object is gone while a request about it was under way: what the answer
     /// shows may be what is gone.
     gone_meanwhile: bool,
+}
+
+/// The hash of an output, and what it was rendered from. Much happens to an object that changes none
+/// of it.
+#[derive(Debug)]
+struct Rendered {
+    installed: Arc<InstalledType>,
+    generation: Generation,
+    incarnation: Incarnation,
+    revision: Revision,
+    intent: Hash,
+    output: Hash,
 }
 
 /// What stands where an output is to be.
@@ -139,9 +155,9 @@ impl Operator {
         key: &RecordKey,
         context: &Context,
         object: &mut Object,
-        record: Option<&Record>,
+        agreed: Option<Agreed<'_>>,
     ) {
-        let Some(record) = record else {
+        let Some((record, spec)) = agreed else {
             self.removals.forget(Decision::Output, key);
             return self.set_status(key, None);
         };
@@ -166,7 +182,7 @@ impl Operator {
                 status.output = None;
                 self.set_status(key, Some(status));
             }
-            Duty::Keep => self.process_keep(key, context, object, record),
+            Duty::Keep => self.process_keep(key, context, object, (record, spec)),
             Duty::Remove => {
                 let policy = self.removal_policy(key, record);
                 self.process_remove(key, object, record, policy);
@@ -191,24 +207,18 @@ impl Operator {
         self.set_status(key, Some(status));
     }
 
-    fn process_keep(&mut self, key: &RecordKey, context: &Context, object: &mut Object, record: &Record) {
+    fn process_keep(&mut self, key: &RecordKey, context: &Context, object: &mut Object, (record, spec): Agreed<'_>) {
         self.removals_unwanted(key, object, record);
-        let spec = match self.intent_spec(record) {
+        let spec = match spec {
             Ok(spec) => spec,
             Err(error) => return self.say(key, record, State::Refused, error),
         };
-        if self.is_source(key, record, &spec) {
+        if self.is_source(key, record, spec) {
             return self.say(key, record, State::Applied, crate::sealing::THE_SOURCE);
         }
-        let template = match self.template(key, context, record, &spec) {
-            Ok(template) => template,
-            // What is sealed and does not open may open yet; what stands here is left as it is.
-            Err(error) if record.sealed.is_some() => return self.say(key, record, State::Waiting, error),
-            Err(error) => return self.say(key, record, State::Refused, error),
-        };
-        let rendered = match self.render_template(key, context, record, &spec, &template, &self.config.member) {
-            Ok(rendered) => rendered,
-            Err(error) => return self.say(key, record, State::Refused, error),
+        let output = match self.output_hash(key, context, &mut object.output_work, record, spec) {
+            Ok(output) => output,
+            Err((state, error)) => return self.say(key, record, state, error),
         };
         let memory = self.base_status(key, record).output;
         if let Some(live) = &object.live {
@@ -227,7 +237,7 @@ impl Operator {
                 _ => {}
             }
             let in_step = memory.as_ref().is_some_and(|memory| {
-                memory.uid == live.uid && memory.output == rendered.hash && Some(memory.owned) == live.owned
+                memory.uid == live.uid && memory.output == output && Some(memory.owned) == live.owned
             });
             if in_step && object.output_work.migrate.is_none() {
                 return self.applied(key, object, record);
@@ -240,18 +250,18 @@ impl Operator {
                     "the object is being deleted by somebody else: it is made again when it is gone",
                 );
             }
-        } else if memory.as_ref().is_some_and(|memory| memory.output == rendered.hash) && self.is_finished(key) {
+        } else if memory.as_ref().is_some_and(|memory| memory.output == output) && self.is_finished(key) {
             return self.applied(key, object, record);
         }
-        if let Some(why) = self.pause_reason(context, &spec) {
+        if let Some(why) = self.pause_reason(context, spec) {
             return self.say(key, record, State::Paused, why);
         }
-        if let Some((output, message)) = &object.output_work.refused
-            && *output == rendered.hash
+        if let Some((refused, message)) = &object.output_work.refused
+            && *refused == output
         {
             return self.say(key, record, State::Refused, message.clone());
         }
-        if let Some(message) = bar(&object.output_work, spec.adoption, rendered.hash) {
+        if let Some(message) = bar(&object.output_work, spec.adoption, output) {
             let due = object.output_work.looked_ms + FOREIGN_LOOK_MS;
             if due > self.now.monotonic_ms {
                 self.at(due, Timer::Object(key.clone()));

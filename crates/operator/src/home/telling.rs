@@ -1,7 +1,7 @@
 //! When the status of a federated object is written, and from what.
 
 use super::refusal;
-use crate::machine::{Context, Object, Operator, Priority, Timer};
+use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
 use crate::observed::{HomeState, status_hash};
 use crate::report::{self, Input};
 use crate::upkeep::keep_times;
@@ -31,8 +31,9 @@ impl Operator {
         key: &RecordKey,
         context: &Context,
         object: &mut Object,
-        record: Option<&Record>,
+        agreed: Option<Agreed<'_>>,
     ) {
+        let record = agreed.map(|(record, _)| record);
         let Some(home) = object.home.as_ref().filter(|home| !home.deleting || self.removals.held(key).is_some()) else {
             return;
         };
@@ -52,9 +53,8 @@ impl Operator {
             .filter(|member| !self.is_heard(member))
             .cloned()
             .collect();
-        let spec = record.map(|record| self.intent_spec(record));
         let refused = refusal(key, context);
-        let placement = match (&spec, &refused) {
+        let placement = match (agreed.map(|(_, spec)| spec), &refused) {
             (_, Some(refused)) => Some(Err(refused.clone())),
             (None, None) => None,
             (Some(Err(error)), None) => Some(Err(error.clone())),

@@ -6,6 +6,7 @@ use crate::io::{Act, ActId, InstalledType, Level};
 use hansa_ledger::cell::State;
 use hansa_ledger::lives::{Duty, duty};
 use hansa_model::{RecordKey, TypeName};
+use std::sync::Arc;
 
 /// How long an API server may take until it serves the kind of a new CRD; it is tried again after that.
 const SERVED_MS: u64 = 200;
@@ -150,7 +151,7 @@ impl Operator {
             Ok(installed) => {
                 state.failures = 0;
                 state.failure = None;
-                state.installed = Some(installed);
+                state.installed = Some(Arc::new(installed));
                 self.follow_type(name);
                 self.touch_all();
             }

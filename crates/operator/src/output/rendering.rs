@@ -1,10 +1,13 @@
 //! The concrete object for this member.
 
+use super::{OutputWork, Rendered};
 use crate::machine::{Context, Operator};
 use hansa_ledger::Record;
-use hansa_model::{FederatedSpec, MemberName, RecordKey};
+use hansa_ledger::cell::State;
+use hansa_model::{FederatedSpec, Hash, MemberName, RecordKey};
 use hansa_render::{BuiltInKeys, Identity, ListKeys, Marks, SchemaKeys};
 use serde_json::Value;
+use std::sync::Arc;
 
 impl Operator {
     /// The concrete object for this member.
@@ -54,6 +57,42 @@ impl Operator {
         let mut output = hansa_render::output(&identity, template, &spec.overrides, member, &marks, keys)
             .map_err(|error| error.to_string())?;
         output.hash = self.remembered_hash(&key.type_name, output.hash);
+        Ok(output)
+    }
+
+    /// The hash of the output for this member, from what was rendered before when nothing of it
+    /// changed. What is sealed is opened each time: whether it opens depends on more.
+    pub(super) fn output_hash(
+        &self,
+        key: &RecordKey,
+        context: &Context,
+        work: &mut OutputWork,
+        record: &Record,
+        spec: &FederatedSpec,
+    ) -> Result<Hash, (State, String)> {
+        let known = work.rendered.as_ref().filter(|known| {
+            record.sealed.is_none()
+                && Arc::ptr_eq(&known.installed, &context.installed)
+                && known.generation == context.generation
+                && (known.incarnation, known.revision) == (record.incarnation, record.revision)
+                && known.intent == record.intent.hash
+        });
+        if let Some(known) = known {
+            return Ok(known.output);
+        }
+        // What is sealed and does not open may open yet; what stands here is left as it is.
+        let unread = if record.sealed.is_some() { State::Waiting } else { State::Refused };
+        let template = self.template(key, context, record, spec).map_err(|error| (unread, error))?;
+        let rendered = self.render_template(key, context, record, spec, &template, &self.config.member);
+        let output = rendered.map_err(|error| (State::Refused, error))?.hash;
+        work.rendered = Some(Rendered {
+            installed: Arc::clone(&context.installed),
+            generation: context.generation,
+            incarnation: record.incarnation,
+            revision: record.revision,
+            intent: record.intent.hash,
+            output,
+        });
         Ok(output)
     }
 }
