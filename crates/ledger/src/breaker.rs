@@ -61,16 +61,17 @@ pub fn set_hash(pending: &BTreeMap<RecordKey, Pending>) -> Hash {
 ///
 /// `placed_weight`: the weight of everything placed, what is pending included. `recent`: what went
 /// before; entries outside of the window are passed over, and so is a clock that went backwards
-/// (an entry from the future counts as recent: a jump must not empty the ledger). `lately`: what of
-/// the same kind was allowed a moment ago; whoever sees a confirmed set arrive in parts lets the first
-/// of them go within the budget, and what follows is the set together with them.
+/// (an entry from the future counts as recent: a jump must not empty the ledger). `lately`: the
+/// sets of the same kind that were let go a moment ago, the last one first; whoever sees a confirmed set
+/// arrive in parts lets the first of them go within the budget, and what follows is the set together
+/// with the last few of those.
 pub fn judge(
     budget: &DeletionBudget,
     placed_weight: u64,
     recent: &[Removal],
     now_ms: u64,
     pending: &BTreeMap<RecordKey, Pending>,
-    lately: &BTreeMap<RecordKey, Pending>,
+    lately: &[BTreeMap<RecordKey, Pending>],
     confirmed: &BTreeSet<Hash>,
 ) -> Verdict {
     let window = budget.window_ms().unwrap_or(u64::MAX);
@@ -83,14 +84,16 @@ pub fn judge(
     let limit =
         budget.at_least.max((placed_weight.saturating_add(recent)).saturating_mul(u64::from(budget.percent)) / 100);
     let set = set_hash(pending);
-    let together = || {
-        let mut together = lately.clone();
-        together.extend(pending.clone());
-        set_hash(&together)
+    let completes = || {
+        let mut together = pending.clone();
+        lately.iter().any(|part| {
+            together.extend(part.clone());
+            confirmed.contains(&set_hash(&together))
+        })
     };
     if pending.is_empty() || recent.saturating_add(wanted) <= limit {
         Verdict::Allowed
-    } else if confirmed.contains(&set) || !lately.is_empty() && confirmed.contains(&together()) {
+    } else if confirmed.contains(&set) || completes() {
         Verdict::Confirmed
     } else {
         Verdict::Held { set, pending: wanted, recent, limit }
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn a_normal_delete_of_a_small_application_is_not_stopped() {
         assert_eq!(
-            judge(&DeletionBudget::default(), 12, &[], 0, &pending(12, 1), &BTreeMap::new(), &BTreeSet::new()),
+            judge(&DeletionBudget::default(), 12, &[], 0, &pending(12, 1), &[], &BTreeSet::new()),
             Verdict::Allowed
         );
     }
@@ -119,40 +122,35 @@ mod tests {
     fn a_mass_deletion_waits_for_exactly_its_set() {
         let set = pending(500, 1);
         let Verdict::Held { set: hash, pending: 500, recent: 0, limit: 100 } =
-            judge(&DeletionBudget::default(), 1000, &[], 0, &set, &BTreeMap::new(), &BTreeSet::new())
+            judge(&DeletionBudget::default(), 1000, &[], 0, &set, &[], &BTreeSet::new())
         else {
             panic!("held");
         };
-        assert_eq!(
-            judge(&DeletionBudget::default(), 1000, &[], 0, &set, &BTreeMap::new(), &[hash].into()),
-            Verdict::Confirmed
-        );
-        let held = |pending, lately| {
-            let verdict = judge(
-                &DeletionBudget::default(),
-                1000,
-                &[Removal { at_ms: 0, weight: 99 }],
-                0,
-                &pending,
-                &lately,
-                &[hash].into(),
-            );
+        assert_eq!(judge(&DeletionBudget::default(), 1000, &[], 0, &set, &[], &[hash].into()), Verdict::Confirmed);
+        let held = |pending: &BTreeMap<_, _>, lately: &[BTreeMap<_, _>]| {
+            let recent = [Removal { at_ms: 0, weight: 99 }];
+            let verdict = judge(&DeletionBudget::default(), 1000, &recent, 0, pending, lately, &[hash].into());
             matches!(verdict, Verdict::Held { .. })
         };
-        assert!(held(pending(501, 1), BTreeMap::new()), "one more is another set");
+        assert!(held(&pending(501, 1), &[]), "one more is another set");
         let mut rest = set.clone();
-        let first: BTreeMap<_, _> = std::iter::from_fn(|| rest.pop_first()).take(15).collect();
-        assert!(!held(rest.clone(), first.clone()), "what came in two parts is the set that was confirmed");
-        assert!(held(rest.clone(), BTreeMap::new()), "a part of it is not");
-        let mut more = first;
-        more.extend([("configmaps/shop/other".parse().unwrap(), Pending { incarnation: Incarnation(1), weight: 1 })]);
-        assert!(held(rest, more), "nor is it with another one");
+        let mut take =
+            |count: usize| -> BTreeMap<_, _> { std::iter::from_fn(|| rest.pop_first()).take(count).collect() };
+        let (first, second) = (take(15), take(40));
+        let other = BTreeMap::from([(
+            "configmaps/shop/other".parse().unwrap(),
+            Pending { incarnation: Incarnation(1), weight: 1 },
+        )]);
+        assert!(!held(&rest, &[second.clone(), first.clone()]), "what came in parts is the set that was confirmed");
+        assert!(!held(&rest, &[second.clone(), first.clone(), other.clone()]), "whatever went before");
+        assert!(held(&rest, std::slice::from_ref(&second)), "a part of it is not");
+        assert!(held(&rest, &[second, other, first]), "nor is it with another one");
     }
 
     #[test]
     fn what_falls_with_an_object_counts() {
         assert_ne!(
-            judge(&DeletionBudget::default(), 200, &[], 0, &pending(1, 100), &BTreeMap::new(), &BTreeSet::new()),
+            judge(&DeletionBudget::default(), 200, &[], 0, &pending(1, 100), &[], &BTreeSet::new()),
             Verdict::Allowed
         );
     }
@@ -166,7 +164,7 @@ mod tests {
             for (count, pause) in steps {
                 now += pause;
                 let set = pending(count, 1);
-                if placed >= count as u64 && judge(&budget, placed, &gone, now, &set, &BTreeMap::new(), &BTreeSet::new()) == Verdict::Allowed {
+                if placed >= count as u64 && judge(&budget, placed, &gone, now, &set, &[], &BTreeSet::new()) == Verdict::Allowed {
                     placed -= count as u64;
                     gone.push(Removal { at_ms: now, weight: count as u64 });
                 }

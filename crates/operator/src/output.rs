@@ -17,7 +17,6 @@ use self::adoption::bar;
 use crate::feed::ObjectName;
 use crate::io::InstalledType;
 use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
-use crate::removal::Decision;
 use hansa_ledger::Record;
 use hansa_ledger::cell::{OutputMemory, RecordStatus, State};
 use hansa_ledger::lives::{Duty, duty};
@@ -158,12 +157,12 @@ impl Operator {
         agreed: Option<Agreed<'_>>,
     ) {
         let Some((record, spec)) = agreed else {
-            self.removals.forget(Decision::Output, key);
+            self.removals.done(key);
             return self.set_status(key, None);
         };
         match duty(record, &self.config.member) {
             Duty::None => {
-                self.removals.forget(Decision::Output, key);
+                self.removals.done(key);
                 // What a home that has no output was told is remembered all the same.
                 let told = |status: &&RecordStatus| status.stamped.is_some() || status.source.is_some();
                 let status = self.status_of(&self.config.member, key).filter(told).cloned();
@@ -176,7 +175,7 @@ impl Operator {
                 self.set_status(key, kept);
             }
             Duty::Done => {
-                self.removals.forget(Decision::Output, key);
+                self.removals.done(key);
                 let mut status = self.base_status(key, record);
                 status.state = State::Removed;
                 status.output = None;

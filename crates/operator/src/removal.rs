@@ -8,7 +8,7 @@ use hansa_ledger::breaker::{Pending, Removal, Verdict, judge};
 use hansa_ledger::cell::{Health, State};
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionBudget, Hash, Incarnation, MemberName, RecordKey, Term};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Which set a removal belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,12 +29,15 @@ const STILL_MS: u64 = 1_000;
 /// mass deletion page by page, and its first few fit the budget.
 const TOGETHER_MS: u64 = 60_000;
 
+/// How many such parts are remembered.
+const MAX_PARTS: usize = 32;
+
 #[derive(Debug, Default)]
 struct Set {
     pending: BTreeMap<RecordKey, Pending>,
     approved: BTreeMap<RecordKey, Incarnation>,
-    /// What was allowed a moment ago, and when.
-    lately: BTreeMap<RecordKey, (Pending, u64)>,
+    /// What was let go a moment ago, and when; the last first.
+    lately: VecDeque<(u64, BTreeMap<RecordKey, Pending>)>,
     /// The set that is too large, since when it is this one, and since when there is one.
     growing: Option<(Hash, u64, u64)>,
     /// The set that is shown, why it waits, and what is in it.
@@ -47,6 +50,9 @@ struct Set {
 /// What is to be taken away, by set.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
+    /// What this process ended for the league: its own output of it was judged with that, by the
+    /// same budget, and is not counted once more.
+    decided: BTreeMap<RecordKey, Incarnation>,
     sets: BTreeMap<Decision, Set>,
     /// How many verdicts allowed something so far.
     pub serial: u64,
@@ -59,6 +65,9 @@ pub(crate) struct Removals {
 impl Removals {
     /// Whether this removal may be done. If not yet, it is put up for judgement.
     pub fn ask(&mut self, decision: Decision, key: &RecordKey, pending: Pending) -> bool {
+        if decision == Decision::Output && self.decided.get(key) == Some(&pending.incarnation) {
+            return true;
+        }
         let set = self.sets.entry(decision).or_default();
         if set.approved.get(key) == Some(&pending.incarnation) {
             return true;
@@ -88,12 +97,19 @@ impl Removals {
         let set = self.sets.entry(decision).or_default();
         set.pending.clear();
         (set.verdict, set.growing) = (None, None);
-        set.lately.extend(pending.iter().map(|(key, removal)| (key.clone(), (*removal, now_ms))));
+        set.lately.push_front((now_ms, pending.clone()));
+        set.lately.truncate(MAX_PARTS);
     }
 
     /// What a set is judged by has changed: the budget, or what people confirmed.
     pub fn judge_anew(&mut self) {
         self.sets.values_mut().for_each(|set| set.changed = true);
+    }
+
+    /// Nothing of this member is left to be removed under this key.
+    pub fn done(&mut self, key: &RecordKey) {
+        self.forget(Decision::Output, key);
+        self.decided.remove(key);
     }
 
     /// Why a removal of this key waits for a person, if it does.
@@ -127,9 +143,9 @@ impl Operator {
             let due = |set: &&mut Set| !set.pending.is_empty() && (set.changed || now >= set.judged_ms + STILL_MS);
             let Some(set) = self.removals.sets.get_mut(&decision).filter(due) else { continue };
             (set.changed, set.judged_ms) = (false, now);
-            set.lately.retain(|_, (_, at)| now.saturating_sub(*at) < TOGETHER_MS);
+            set.lately.retain(|(at, _)| now.saturating_sub(*at) < TOGETHER_MS);
             let pending = set.pending.clone();
-            let lately = set.lately.iter().map(|(key, (removal, _))| (key.clone(), *removal)).collect();
+            let lately: Vec<_> = set.lately.iter().map(|(_, part)| part.clone()).collect();
             let placed = match decision {
                 Decision::Output => {
                     self.objects.values().filter_map(|object| object.live.as_ref()).map(|live| live.weight).sum()
@@ -204,6 +220,9 @@ impl Operator {
     fn approve(&mut self, decision: Decision, keys: BTreeMap<RecordKey, Pending>) {
         for (key, pending) in keys {
             self.removals.sets.entry(decision).or_default().approved.insert(key.clone(), pending.incarnation);
+            if decision == Decision::End {
+                self.removals.decided.insert(key.clone(), pending.incarnation);
+            }
             self.touch(&key);
         }
     }
