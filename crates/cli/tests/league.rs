@@ -221,7 +221,8 @@ impl Stage {
                 "" => String::new(),
                 namespace => format!("/namespaces/{namespace}"),
             };
-            let path = format!("/apis/{}{place}/{plural}/{}", field("/apiVersion"), field("/metadata/name"));
+            let root = if field("/apiVersion").contains('/') { "apis" } else { "api" };
+            let path = format!("/{root}/{}{place}/{plural}/{}", field("/apiVersion"), field("/metadata/name"));
             let answer = admin.try_apply(&path, &object).await?;
             if answer.status >= 300 {
                 told.push_str(&format!("! {} {}\n", answer.status, answer.message()));

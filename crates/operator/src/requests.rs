@@ -314,6 +314,17 @@ impl Operator {
             }
             Asked::Output { member, .. } => {
                 let Some(context) = self.context(key) else { return Answer::Wait };
+                let own = &self.config.member;
+                if let Some(sealed) = &record.sealed
+                    && !record.homes.contains_key(own)
+                    && !record.placed.contains_key(own)
+                {
+                    let readers: Vec<_> = sealed.wraps.keys().map(ToString::to_string).collect();
+                    return Answer::Refused(format!(
+                        "the content of {key} is sealed to the members that keep or have it, and {own} is none of them: ask in {}",
+                        readers.join(", ")
+                    ));
+                }
                 let rendered =
                     self.intent_spec(&record).and_then(|spec| self.render_for(key, &context, &record, &spec, member));
                 match rendered {
