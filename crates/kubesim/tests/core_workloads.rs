@@ -273,6 +273,55 @@ fn jobs_run_to_their_completions_or_to_their_limit() {
 }
 
 #[test]
+fn a_work_queue_begins_nothing_more_after_the_first_success_and_a_suspended_job_waits() {
+    let mut cluster = Cluster::new();
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let mut worker = template("queue", "batch:1", &json!({"kubesim.hansa.dev/run-for": "1s"}));
+    worker["spec"]["restartPolicy"] = json!("Never");
+    let spec = json!({"parallelism": 3, "suspend": true, "template": worker});
+    cluster.create(jobs, &json!({"metadata": {"name": "queue"}, "spec": spec}));
+    cluster.pass(5_000);
+    assert!(pods(&mut cluster, "queue").is_empty());
+    let suspended = |cluster: &mut Cluster| {
+        let live = cluster.get(&format!("{jobs}/queue"));
+        let conditions = live["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().find(|one| one["type"] == "Suspended").map(|one| one["status"].clone())
+    };
+    assert_eq!(suspended(&mut cluster), Some(json!("True")));
+    let resume = json!({"spec": {"suspend": false}});
+    cluster.expect(200, &Request::patch(&format!("{jobs}/queue"), "merge-patch", &resume));
+    cluster.pass(10_000);
+    assert_eq!(suspended(&mut cluster), Some(json!("False")));
+    assert_eq!(pods(&mut cluster, "queue").len(), 3);
+    let live = cluster.get(&format!("{jobs}/queue"));
+    assert_eq!(live["status"]["succeeded"], 3);
+    assert!(live["status"]["completionTime"].is_string());
+}
+
+#[test]
+fn fields_that_nothing_acts_on_are_said() {
+    let mut cluster = Cluster::new();
+    let mut web = deployment(1, json!({}), &json!({}));
+    let term = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}});
+    web["spec"]["template"]["spec"]["affinity"] =
+        json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    let answer = cluster.send(&Request::post(&format!("{APPS}/deployments"), &web));
+    let path = "spec.template.spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution";
+    assert_eq!(answer.warnings, [format!("kubesim keeps {path} and does not act on it")]);
+    let mut job = json!({"metadata": {"name": "indexed"}, "spec": {"completionMode": "Indexed", "completions": 2}});
+    job["spec"]["template"] = template("indexed", "batch:1", &json!({}));
+    job["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+    let answer = cluster.send(&Request::post("/apis/batch/v1/namespaces/default/jobs", &job));
+    assert_eq!(answer.warnings, ["kubesim keeps spec.completionMode and does not act on it"]);
+    let plain = cluster.send(&Request::post(&format!("{APPS}/deployments"), &{
+        let mut plain = deployment(1, json!({}), &json!({}));
+        plain["metadata"]["name"] = json!("plain");
+        plain
+    }));
+    assert_eq!(plain.warnings, Vec::<String>::new());
+}
+
+#[test]
 fn a_daemon_set_has_a_pod_on_each_node_that_fits() {
     let mut cluster = Cluster::new();
     let set = json!({

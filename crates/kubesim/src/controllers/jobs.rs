@@ -29,12 +29,17 @@ impl Core {
         let succeeded = pods.iter().filter(|pod| phase(pod, "Succeeded")).count() as i64;
         let failed = pods.iter().filter(|pod| phase(pod, "Failed")).count() as i64;
         let parallelism = number("parallelism").unwrap_or(1);
-        let completions = number("completions").unwrap_or(1);
         let suspended = value::boolean(&job, &["spec", "suspend"]) == Some(true);
         let exceeded = failed > number("backoffLimit").unwrap_or(6);
-        let complete = succeeded >= completions;
-        let wanted = if suspended || exceeded || complete { 0 } else { parallelism.min(completions - succeeded) };
-        let missing = wanted - active.len() as i64;
+        let running = active.len() as i64;
+        let (complete, wanted) = match number("completions") {
+            Some(completions) => (succeeded >= completions, parallelism.min(completions - succeeded)),
+            // A work queue: once a worker has succeeded there is nothing more to begin, and the
+            // others end by themselves.
+            None => (succeeded > 0 && running == 0, if succeeded > 0 { running } else { parallelism }),
+        };
+        let wanted = if suspended || exceeded || complete { 0 } else { wanted };
+        let missing = wanted - running;
         for _ in 0..missing.max(0) {
             if !self.create_worker(&live, &job) {
                 break;
@@ -77,6 +82,9 @@ impl Core {
             }
             if tally.suspended {
                 set_condition(job, "Suspended", true, "JobSuspended", "Job suspended", now);
+                value::remove(job, &["status", "startTime"]);
+            } else if condition(job, "Suspended").is_some_and(|suspended| suspended["status"] == "True") {
+                set_condition(job, "Suspended", false, "JobResumed", "Job resumed", now);
             }
             if tally.complete {
                 let message = "Reached expected number of succeeded pods";

@@ -5,6 +5,7 @@
 mod admission;
 mod data;
 mod definitions;
+mod lacks;
 mod pods;
 mod services;
 mod status;
@@ -16,12 +17,12 @@ use serde_json::{Value, json};
 use super::Core;
 use super::error::{ApiError, Cause};
 use super::metadata::{self, Names};
-use super::options::WriteOptions;
 use super::registry::Resource;
 use super::route::Target;
 use crate::schema::FieldError;
 use crate::value;
 
+pub use lacks::warn;
 pub use pods::{condition, grace_period, is_finished, is_ready, milli, set_condition, set_condition_status};
 pub use services::Allocated;
 
@@ -343,48 +344,6 @@ pub fn validate(context: &Context, old: Option<&Value>, new: &Value) -> Vec<Fiel
         _ => Vec::new(),
     });
     errors
-}
-
-/// Kinds that are kept and of which nothing becomes here, with what somebody might have waited for.
-const KEPT: [(&str, &str); 11] = [
-    ("apiservices.apiregistration.k8s.io", "forwards no requests to them"),
-    ("certificatesigningrequests.certificates.k8s.io", "signs nothing"),
-    ("cronjobs.batch", "does not run them"),
-    ("flowschemas.flowcontrol.apiserver.k8s.io", "does not evaluate them"),
-    ("limitranges", "does not enforce them"),
-    ("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", "does not evaluate them"),
-    ("replicationcontrollers", "does not run their pods"),
-    ("resourceclaims.resource.k8s.io", "allocates nothing to them"),
-    ("resourceclaimtemplates.resource.k8s.io", "makes no claims of them"),
-    ("resourcequotas", "does not enforce them"),
-    ("storageversionmigrations.storagemigration.k8s.io", "does not migrate"),
-];
-
-/// Warns where something is kept but does nothing here.
-pub fn warn(resource: &Resource, object: &Value, options: &mut WriteOptions) {
-    if resource.custom {
-        return;
-    }
-    match resource.group.as_str() {
-        "" if resource.plural == "services" && services::has_idle_name(object) => {
-            options.warn(r#"spec.externalName is ignored when spec.type is not "ExternalName""#);
-        }
-        "admissionregistration.k8s.io" => {
-            options.warn(format!("kubesim keeps {} and does not evaluate them", resource.name()));
-        }
-        "apiextensions.k8s.io" if definitions::has_rules(object) => {
-            options.warn("kubesim keeps x-kubernetes-validations and does not evaluate them");
-        }
-        "rbac.authorization.k8s.io" => {
-            options.warn(format!("kubesim keeps {} and does not evaluate them", resource.name()));
-        }
-        _ => {
-            let name = resource.name();
-            if let Some((_, lack)) = KEPT.iter().find(|(kept, _)| *kept == name) {
-                options.warn(format!("kubesim keeps {name} and {lack}"));
-            }
-        }
-    }
 }
 
 /// A field that may not change once it is set.
