@@ -69,6 +69,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("relabelled", Alone, BOTH, spec::relabelled),
         scenario!("paused", Alone, BOTH, spec::paused),
         scenario!("observed", Alone, BOTH, spec::observed),
+        scenario!("small-deletion", Alone, BOTH, requests::small_deletion),
         scenario!("breaker", Alone, BOTH, requests::breaker),
         scenario!("topology-server-away", Alone, BOTH, failures::topology_server_away),
         scenario!("stale-operator", Alone, BOTH, failures::stale_operator),

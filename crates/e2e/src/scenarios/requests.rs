@@ -6,7 +6,7 @@ use crate::client::Resource;
 use crate::objects::{CONFIG_MAPS, condition, config, everywhere};
 use crate::wait::{Seen, eventually};
 use crate::world::{MEMBERS, federation_spec};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -93,6 +93,51 @@ async fn shown(scene: &Scene, names: &[String]) -> Result<(String, BTreeSet<Stri
         Ok(Seen::Yes((set, waiting)))
     })
     .await
+}
+
+/// What fits the budget goes without a word, in the home as in the others: a removal that was decided in
+/// a member counts once there, and not again when that member carries it out.
+pub async fn small_deletion(scene: &Scene) -> Result<()> {
+    const COUNT: usize = 12;
+    let names: Vec<String> = (0..COUNT).map(|number| format!("conf-{number}")).collect();
+    let probes: Vec<String> = (0..MEMBERS.len()).map(|index| format!("probe-{index}")).collect();
+    for name in &names {
+        scene.federate(0, CONF, name, &greets("hello")).await?;
+    }
+    for (index, probe) in probes.iter().enumerate() {
+        scene.federate(index, CONF, probe, &greets("hello")).await?;
+        scene.settled(index, CONF, probe).await?;
+    }
+    for name in &names {
+        scene.settled(0, CONF, name).await?;
+    }
+    let budget = |at_least: usize| json!({"deletes": {"percent": 0, "atLeast": at_least, "window": "10m"}});
+    scene.world.edit_federation(|spec| spec["safety"] = budget(0)).await?;
+    scene.quiet().await?;
+    // Without a budget, each member says what went there lately, in other scenarios.
+    let mut lately = 0;
+    for (index, probe) in probes.iter().enumerate() {
+        scene.admin(index).delete(&CONF.federated(&scene.namespace, probe)).await?;
+        let home = scene.condition_is(index, CONF, probe, "Agreed", "False", "Held").await?;
+        let (_, _, message) = condition(&home, "Agreed");
+        let after = message.split_once("after ").and_then(|(_, rest)| rest.split_once(" lately"));
+        let count: usize = after.context("the message tells what went lately")?.0.parse()?;
+        lately = lately.max(count);
+    }
+    scene.world.edit_federation(|spec| spec["safety"] = budget(lately + probes.len() + COUNT)).await?;
+    for (index, probe) in probes.iter().enumerate() {
+        scene.home_goes(index, CONF, probe).await?;
+    }
+    for name in &names {
+        scene.admin(0).delete(&CONF.federated(&scene.namespace, name)).await?;
+    }
+    for name in names.iter().chain(&probes) {
+        for index in 0..MEMBERS.len() {
+            scene.home_goes(index, CONF, name).await?;
+            scene.output_goes(index, CONF, name).await?;
+        }
+    }
+    scene.world.edit_federation(|spec| *spec = federation_spec()).await
 }
 
 /// A deletion of more than the budget waits as a whole. A confirmation lets go exactly the set that was
