@@ -163,11 +163,16 @@ impl Table {
         } else {
             table.force_no_tty();
         }
-        match screen.width {
-            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
         let gap = if screen.width.is_some_and(|width| self.width() > usize::from(width)) { NARROW } else { GAP };
+        let words = |index: &usize| self.longest(*index, |text| Box::new(text.split_whitespace())) + usize::from(gap);
+        let least = used.iter().map(words).sum::<usize>().saturating_sub(gap.into());
+        match screen.width {
+            Some(width) if least <= usize::from(width) => {
+                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
+            }
+            // Rows that run over the edge read better than columns of single words.
+            _ => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
         table.set_header(used.iter().map(|index| Cell::new(&self.columns[*index]).add_attribute(Attribute::Bold)));
         for row in &self.rows {
             table.add_row(used.iter().map(|index| match row.get(*index) {
@@ -176,6 +181,8 @@ impl Table {
             }));
         }
         for (index, column) in used.iter().zip(table.column_iter_mut()) {
+            // Nothing comes after the last one.
+            let gap = if Some(index) == used.last() { 0 } else { gap };
             column.set_padding((0, gap));
             // Words stay whole, however little room there is: names are copied from here.
             let word = self.longest(*index, |text| Box::new(text.split_whitespace()));
@@ -257,6 +264,41 @@ pub fn manifests(format: Format, objects: &[Value]) -> anyhow::Result<()> {
     }
 }
 
+/// A text in lines of at most so many columns, broken at spaces; further lines stand in a little more
+/// than the first. A word that is longer stays whole, so that it can be copied.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let indent = text.len() - text.trim_start_matches(' ').len();
+    let width = |line: &str| line.chars().count();
+    let mut lines = vec![" ".repeat(indent)];
+    let mut is_start = true;
+    // Several spaces in a row are a column of somebody's, and stay.
+    for word in text[indent..].split(' ') {
+        let last = lines.last_mut().expect("there is a first line");
+        if !is_start && width(last) + 1 + width(word) > columns {
+            lines.push(format!("{}{word}", " ".repeat(indent + 2)));
+        } else {
+            if !is_start {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+        is_start = false;
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// A name and what there is to say of it, in lines that fit the screen.
+pub fn entry(screen: &Screen, name: &str, width: usize, tone: Tone, value: &str) -> String {
+    let columns = screen.width.map_or(usize::MAX, |columns| usize::from(columns).saturating_sub(width).max(20));
+    let lines = wrap(value, columns);
+    let mut out = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let name = if index == 0 { name } else { "" };
+        out.push_str(&format!("{name:<width$}{}\n", screen.paint(tone, line.trim_start())));
+    }
+    out
+}
+
 /// `1 object`, `2 objects`.
 pub fn count(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -297,5 +339,14 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 50), "{text}");
         let coloured = table().render(&Screen { colours: true, width: Some(50) });
         assert!(coloured.contains("\u{1b}["), "{coloured}");
+    }
+
+    #[test]
+    fn lines_break_at_spaces_and_columns_stay() {
+        assert_eq!(wrap("one two three", 80), ["one two three"]);
+        assert_eq!(wrap("  a: one two three", 10), ["  a: one", "    two", "    three"]);
+        assert_eq!(wrap("name   state", 20), ["name   state"]);
+        assert_eq!(wrap("a-very-long-word and", 8), ["a-very-long-word", "  and"]);
+        assert_eq!(wrap("", 8), [""]);
     }
 }

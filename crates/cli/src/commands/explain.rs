@@ -6,7 +6,6 @@ use crate::key::ObjectArguments;
 use crate::print::{self, Format, Output, Screen, Table, Tone};
 use crate::reads::Reads;
 use serde_json::Value;
-use std::fmt::Write;
 
 /// Arguments of `hansa explain`.
 #[derive(Debug, clap::Args)]
@@ -40,8 +39,7 @@ fn explanation(answer: &Value, screen: &Screen) -> String {
     let mut out = String::new();
     let mut line = |name: &str, tone: Tone, value: String| {
         if !value.is_empty() {
-            // Writing to a string cannot fail.
-            let _ = writeln!(out, "{name:<12}{}", screen.paint(tone, &value));
+            out.push_str(&print::entry(screen, name, 12, tone, &value));
         }
     };
     line("Object", Tone::Strong, text(&answer["key"]));
@@ -72,12 +70,34 @@ fn explanation(answer: &Value, screen: &Screen) -> String {
         line("Placement", Tone::Bad, refused.to_owned());
     }
     out.push('\n');
-    out + &members(answer).render(screen)
+    out.push_str(&members(answer).render(screen));
+    let messages = messages(answer);
+    if !messages.is_empty() {
+        out.push('\n');
+    }
+    for (message, members) in messages {
+        out.push_str(&print::entry(screen, "", 0, Tone::Plain, &format!("{}: {message}", members.join(", "))));
+    }
+    out
+}
+
+/// What members say, each thing once.
+fn messages(answer: &Value) -> Vec<(&str, Vec<&str>)> {
+    let mut messages: Vec<(&str, Vec<&str>)> = Vec::new();
+    for member in answer["members"].as_array().into_iter().flatten() {
+        let text = |field: &str| member[field].as_str().unwrap_or_default();
+        match messages.iter_mut().find(|(message, _)| *message == text("message")) {
+            Some((_, members)) => members.push(text("member")),
+            None => messages.push((text("message"), vec![text("member")])),
+        }
+    }
+    messages.retain(|(message, _)| !message.is_empty());
+    messages
 }
 
 /// Every member, with what it has and why.
 fn members(answer: &Value) -> Table {
-    let mut table = Table::new(["MEMBER", "PLACEMENT", "RECORD", "STATE", "REVISION", "HEALTH", "MESSAGE"]);
+    let mut table = Table::new(["MEMBER", "PLACEMENT", "RECORD", "STATE", "REVISION", "HEALTH"]);
     let found: Vec<&Value> = answer["members"].as_array().into_iter().flatten().collect();
     let of = |name: &str| found.iter().find(|member| member["member"] == name).copied();
     let reasons = answer["placement"].as_object();
@@ -97,7 +117,6 @@ fn members(answer: &Value) -> Table {
             (text("state"), state_tone(&text("state"))),
             (revision, Tone::Plain),
             (text("health"), health_tone(&text("health"))),
-            (text("message"), Tone::Plain),
         ]);
     }
     table
@@ -146,10 +165,12 @@ mod tests {
             Why         no member keeps the federated object any more
             Withdrawing gcp
 
-            MEMBER   PLACEMENT                             RECORD        STATE     REVISION   HEALTH    MESSAGE
-            aws      named in spec.placement.members       placed        Refused   3          Unknown   spec.replicas: Invalid value
+            MEMBER   PLACEMENT                             RECORD        STATE     REVISION   HEALTH
+            aws      named in spec.placement.members       placed        Refused   3          Unknown
             azure    not named in spec.placement.members
             gcp                                            withdrawing   Applied   2          Healthy
+
+            aws: spec.replicas: Invalid value
         "#]]
         .assert_eq(&explanation(&answer, &Screen::PLAIN));
     }

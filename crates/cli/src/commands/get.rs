@@ -168,8 +168,7 @@ mod tests {
         let short = table(&rows[..1], &select, true).render(&Screen { colours: false, width: Some(60) });
         expect![[r#"
             TYPE         NAME  PLACED  APPLIED  READY  HOMES    TROUBLE
-            deployments  web   2       1        1      aws,gcp  Withdrawing
-                                                                in azure
+            deployments  web   2       1        1      aws,gcp  Withdrawing in azure
         "#]]
         .assert_eq(&short);
     }

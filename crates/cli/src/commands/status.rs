@@ -52,8 +52,7 @@ fn show(status: &Value, screen: &Screen) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut out = String::new();
     let mut line = |name: &str, tone: Tone, value: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{name:<16}{}", screen.paint(tone, &value));
+        out.push_str(&print::entry(screen, name, 16, tone, &value));
     };
     match operator["league"].as_str() {
         Some(league) => {

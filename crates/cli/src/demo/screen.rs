@@ -45,7 +45,7 @@ impl Screen {
     /// A text in lines that fit, each after the margin but the first, which comes after a sign.
     fn wrapped(&self, text: &str, end: &str) -> Vec<String> {
         match self.columns() {
-            Some(columns) => wrap(text, columns.saturating_sub(end.len())),
+            Some(columns) => print::wrap(text, columns.saturating_sub(end.len())),
             None => vec![text.to_owned()],
         }
     }
@@ -104,42 +104,5 @@ impl Screen {
     /// The claims that did not hold.
     pub fn failures(&self) -> &[String] {
         &self.failures
-    }
-}
-
-/// A text in lines of at most so many columns, broken at spaces; further lines stand in a little more
-/// than the first. A word that is longer stays whole, so that it can be copied.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let indent = text.len() - text.trim_start_matches(' ').len();
-    let width = |line: &str| line.chars().count();
-    let mut lines = vec![" ".repeat(indent)];
-    let mut is_start = true;
-    // Several spaces in a row are a column of somebody's, and stay.
-    for word in text[indent..].split(' ') {
-        let last = lines.last_mut().expect("there is a first line");
-        if !is_start && width(last) + 1 + width(word) > columns {
-            lines.push(format!("{}{word}", " ".repeat(indent + 2)));
-        } else {
-            if !is_start {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-        is_start = false;
-    }
-    lines.iter().map(|line| line.trim_end().to_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_break_at_spaces_and_columns_stay() {
-        assert_eq!(wrap("one two three", 80), ["one two three"]);
-        assert_eq!(wrap("  a: one two three", 10), ["  a: one", "    two", "    three"]);
-        assert_eq!(wrap("name   state", 20), ["name   state"]);
-        assert_eq!(wrap("a-very-long-word and", 8), ["a-very-long-word", "  and"]);
-        assert_eq!(wrap("", 8), [""]);
     }
 }
