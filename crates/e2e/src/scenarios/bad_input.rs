@@ -3,7 +3,7 @@
 
 use super::scene::Scene;
 use crate::client::Resource;
-use crate::cluster::{Kind, User};
+use crate::cluster::{Cluster, Kind, Sim, User};
 use crate::objects::{
     CONFIG_MAPS, DEPLOYMENTS, FEDERATIONS, SERVICES, condition, config, deployment, everywhere, federated, placed,
 };
@@ -201,4 +201,44 @@ pub async fn kubeconfig_without_rights(scene: &Scene) -> Result<()> {
     })
     .await?;
     others_go_on(scene, "good").await
+}
+
+/// Another cluster founds a league of its own on this league's topology server: that is refused, with
+/// what stands there, its operator does nothing, and the league goes on.
+pub async fn second_league(scene: &Scene) -> Result<()> {
+    const NAME: &str = "elsewhere";
+    let agreed = |health: Option<Value>| health.map(|health| (health["league"].clone(), health["generation"].clone()));
+    let before = agreed(scene.world.ask(1, "/read/health").await?);
+    ensure!(before.is_some(), "the league stands");
+    let mut cluster = Cluster::Sim(Sim::start(&scene.world.binary, scene.world.folder().join(NAME))?);
+    cluster.ready().await?;
+    let admin = cluster.api(User::Admin).await?;
+    let mut operator = scene.world.another_operator(NAME, cluster.kubeconfig(User::Operator));
+    operator.start(&[])?;
+    let federation = json!({
+        "apiVersion": FEDERATIONS.api_version(), "kind": "Federation", "metadata": {"name": "mine"},
+        "spec": {"members": [{"name": NAME}], "types": [{"resource": "configmaps", "version": "v1"}]},
+    });
+    let path = FEDERATIONS.path("", "mine");
+    eventually("the kind is served there", async || {
+        let answer = admin.try_apply(&path, &federation).await?;
+        Ok(if answer.status < 300 { Seen::Yes(()) } else { Seen::No(answer.message().to_owned()) })
+    })
+    .await?;
+    eventually("the second league is refused", async || {
+        let now = admin.get(&path).await?;
+        let (status, reason, message) = condition(&now, "Agreed");
+        let refused = (status, reason) == ("False", "HomeElsewhere") && message.contains(MEMBERS[0]);
+        Ok(if refused { Seen::Yes(()) } else { Seen::No(now["status"].to_string()) })
+    })
+    .await?;
+    let log = operator.log_since(0);
+    let says = log.iter().any(|line| line.contains("spec.members: elsewhere is not listed"));
+    ensure!(says, "its operator says that it does nothing, and why: {}", log.join("\n"));
+    others_go_on(scene, "good").await?;
+    let found = admin.find(&CONFIG_MAPS.path(&scene.namespace, "good")).await?;
+    ensure!(found.is_none(), "nothing of the league gets there: {found:?}");
+    let now = agreed(scene.world.ask(1, "/read/health").await?);
+    ensure!(now == before, "the league and its spec stand: {before:?} and {now:?}");
+    Ok(())
 }

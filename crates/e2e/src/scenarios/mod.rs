@@ -61,6 +61,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("bad-namespace", Beside, BOTH, bad_input::system_namespace),
         scenario!("bad-kubeconfig", Beside, REAL, bad_input::kubeconfig_without_rights),
         scenario!("bad-federation", Alone, BOTH, bad_input::clashing_federations),
+        scenario!("bad-league", Alone, BOTH, bad_input::second_league),
         scenario!("restart-writes-nothing", Alone, BOTH, basics::restart_writes_nothing),
         scenario!("restored-home", Alone, BOTH, homes::restored_home),
         scenario!("definition-deleted", Alone, BOTH, accidents::definition_deleted),
