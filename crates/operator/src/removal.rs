@@ -158,10 +158,11 @@ impl Operator {
                 Verdict::Allowed => self.let_go(decision, pending, budget),
                 Verdict::Confirmed => self.let_go_confirmed(decision, pending),
                 Verdict::Held { set: hash, pending: weight, recent, limit } => {
+                    let (number, set) = (pending.len(), hash.short());
+                    let (removals, wait) =
+                        if number == 1 { ("removal is", "it waits") } else { ("removals are", "they wait") };
                     let why = format!(
-                        "{} removals (weight {weight}, after {recent} lately) are more than the budget of {limit}: they wait for `hansa confirm {}`",
-                        pending.len(),
-                        hash.short()
+                        "{number} {removals} more than the budget of {limit} (weight {weight}, after {recent} lately): {wait} for `hansa confirm {set}`"
                     );
                     self.hold(decision, hash, why);
                 }
