@@ -20,9 +20,9 @@ pub struct HomeObject {
     pub stamp: Option<Revision>,
     /// The highest revision that this member's status cell remembers having stamped on this uid.
     pub remembered_stamp: Option<Revision>,
-    /// Whether the object carries the annotation `hansa.dev/take-home` with the current content's
-    /// consent (its value is checked by the caller).
-    pub take_home: bool,
+    /// The agreed revision that the object takes the home over from, by the annotation
+    /// `hansa.dev/take-home`: it counts while that revision stands, and not for later ones.
+    pub take_home: Option<Revision>,
     /// Whether a takeover is allowed: by the spec's rule, or by the old homes' consent.
     pub takeover_allowed: bool,
 }
@@ -71,9 +71,12 @@ pub enum Standing {
 
 /// Judges an object that is not being deleted.
 pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObject) -> Standing {
+    // Judged on whatever stands when it is written: what was asked for about an earlier revision is no
+    // word about this one.
+    let take_home = object.take_home == Some(record.map_or(Revision(0), |record| record.revision));
     let Some(record) = record else {
         return match object.stamp.max(object.remembered_stamp) {
-            Some(stamp) if !object.take_home => Standing::Frozen(Freeze::LedgerBehind { stamp }),
+            Some(stamp) if !take_home => Standing::Frozen(Freeze::LedgerBehind { stamp }),
             _ => Standing::Born,
         };
     };
@@ -81,17 +84,17 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
     if record.tombstone.is_some() {
         return match home {
             Some(home) if home.uid == object.uid => Standing::Deleted,
-            _ if object.stamp.is_some() && !object.take_home => Standing::Frozen(Freeze::Restored),
+            _ if object.stamp.is_some() && !take_home => Standing::Frozen(Freeze::Restored),
             _ => Standing::Reborn,
         };
     }
     let agreed = object.hash == record.intent.hash;
-    let taken = object.take_home && object.takeover_allowed;
+    let taken = take_home && object.takeover_allowed;
     let Some(home) = home else {
         return match () {
-            () if !object.take_home && record.former.get(member) == Some(&object.uid) => Standing::Former,
+            () if !take_home && record.former.get(member) == Some(&object.uid) => Standing::Former,
             () if agreed => Standing::Converged,
-            () if object.take_home && (object.takeover_allowed || record.is_homeless()) => Standing::Taken,
+            () if take_home && (object.takeover_allowed || record.is_homeless()) => Standing::Taken,
             () if object.stamp.is_some() => Standing::Frozen(Freeze::Restored),
             () => Standing::Conflicts,
         };
@@ -108,7 +111,7 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
         return if taken { Standing::Taken } else { Standing::Frozen(Freeze::LedgerBehind { stamp }) };
     }
     // A home may always speak for itself again when it is the only one: nobody else's word is taken.
-    let taken = taken || (object.take_home && record.homes.len() == 1);
+    let taken = taken || (take_home && record.homes.len() == 1);
     if home.uid != object.uid {
         return if taken { Standing::Taken } else { Standing::Frozen(Freeze::Recreated) };
     }

@@ -25,7 +25,7 @@ fn object(uid: &str, generation: u64, content: &str) -> HomeObject {
         hash: Hash::of_bytes(content.as_bytes()),
         stamp: None,
         remembered_stamp: None,
-        take_home: false,
+        take_home: None,
         takeover_allowed: false,
     }
 }
@@ -130,10 +130,24 @@ fn stale_input_freezes_and_is_never_an_edit() {
     assert_eq!(empty.standing("a", &ahead), Standing::Frozen(Freeze::LedgerBehind { stamp: Revision(9) }));
     // A person's word ends it.
     let mut asked = object("9", 1, "x");
-    asked.take_home = true;
+    asked.take_home = Some(book.record().unwrap().revision);
     assert_eq!(book.standing("a", &asked), Standing::Taken);
     // And so does content that is the agreed one again.
     assert_eq!(book.standing("a", &object("9", 1, "y")), Standing::Converged);
+}
+
+#[test]
+fn what_is_taken_over_from_an_earlier_revision_counts_for_no_later_one() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();
+    let mut asks = object("1", 2, "y");
+    asks.take_home = Some(book.record().unwrap().revision);
+    book.ingest("a", object("1", 3, "z"), "z", &["a"]).unwrap();
+    // A process that was stopped in between writes what it knew, on what stands by now.
+    assert_eq!(book.standing("a", &asks), Standing::Frozen(Freeze::Restored));
+    asks.generation = 4;
+    asks.take_home = Some(book.record().unwrap().revision);
+    assert_eq!(book.standing("a", &asks), Standing::Edited);
 }
 
 #[test]
@@ -141,7 +155,7 @@ fn taking_a_home_needs_the_rule_or_a_homeless_object() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();
     let mut asks = object("2", 1, "z");
-    asks.take_home = true;
+    asks.take_home = Some(book.record().unwrap().revision);
     assert_eq!(book.standing("b", &asks), Standing::Conflicts);
     asks.takeover_allowed = true;
     book.ingest("b", asks.clone(), "z", &["a"]).unwrap();
@@ -155,7 +169,7 @@ fn taking_a_home_needs_the_rule_or_a_homeless_object() {
     // Even with the agreed content it does not become a home again by itself; a user may say so.
     back.hash = Hash::of_bytes(b"z");
     assert_eq!(book.standing("a", &back), Standing::Former);
-    back.take_home = true;
+    back.take_home = Some(book.record().unwrap().revision);
     assert_eq!(book.standing("a", &back), Standing::Converged);
 }
 

@@ -119,7 +119,7 @@ mod tests {
                     hash,
                     stamp: None,
                     remembered_stamp: None,
-                    take_home: false,
+                    take_home: None,
                     takeover_allowed: false,
                 },
                 intent: Intent {

@@ -141,8 +141,6 @@ impl Operator {
         let stamped = self.status_of(&self.config.member, key).and_then(|status| status.stamped.clone());
         home.object.remembered_stamp =
             stamped.filter(|stamped| stamped.uid == home.object.uid).map(|stamped| stamped.revision);
-        let revision = record.map_or(0, |record| record.revision.0);
-        home.object.take_home = home.take_home_from.is_some_and(|from| from.0 == revision);
         home.object.takeover_allowed = context.spec.homes.takeover == Takeover::Allowed;
         if home.deleting {
             return self.process_departure(key, object, record);

@@ -25,8 +25,6 @@ pub const TAKE_HOME: &str = "hansa.dev/take-home";
 pub struct HomeState {
     /// What the judgement of its standing needs.
     pub object: HomeObject,
-    /// The value of [`TAKE_HOME`].
-    pub take_home_from: Option<Revision>,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
     /// Its finalizers.
@@ -89,13 +87,9 @@ impl HomeState {
                 hash,
                 stamp: status["agreed"]["revision"].as_u64().map(Revision),
                 remembered_stamp: None,
-                take_home: false,
+                take_home: metadata["annotations"][TAKE_HOME].as_str().and_then(|text| text.parse().ok()).map(Revision),
                 takeover_allowed: false,
             },
-            take_home_from: metadata["annotations"][TAKE_HOME]
-                .as_str()
-                .and_then(|text| text.parse().ok())
-                .map(Revision),
             resource_version: text(&metadata["resourceVersion"]),
             finalizers: finalizers(object),
             deleting: metadata["deletionTimestamp"].is_string(),

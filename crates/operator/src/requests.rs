@@ -152,8 +152,9 @@ impl Operator {
         let now = self.now.monotonic_ms;
         match Asked::read(&object["spec"]) {
             Ok(asked) => {
-                let open =
-                    Open { uid, asked, since_ms: now, busy: false, retry_ms: 0, failures: 0, sent: false, told: None };
+                // An earlier start of this operator may have told them already.
+                let told = object["status"]["message"].as_str().map(str::to_owned);
+                let open = Open { uid, asked, since_ms: now, busy: false, retry_ms: 0, failures: 0, sent: false, told };
                 self.requests.open.insert(name.clone(), open);
                 self.continue_request(&name);
             }
