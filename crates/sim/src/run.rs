@@ -47,6 +47,9 @@ fn tell(world: &mut World) -> Result<(), Violation> {
     world.run_until(world.now + 5_000)?;
     world.unpause();
     if casualty.is_some() {
+        // Long enough for the others to hear that it does not reach its API server.
+        world.run_until(world.now + 30_000)?;
+        world.users_go_on();
         world.come_to_rest(STALLS, casualty)?;
         world.end_storm(None)?;
         world.unpause();

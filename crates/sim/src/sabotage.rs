@@ -13,6 +13,7 @@ mod hears;
 use crate::judge::rules;
 use crate::store::Store;
 use hansa_ballot::Control;
+use hansa_ledger::cell::MemberCell;
 use hansa_ledger::{Envelope, Page, Record, Versioned, keys};
 use hansa_model::{FederationSpec, MemberName, RecordKey};
 use std::sync::Arc;
@@ -54,13 +55,15 @@ pub enum Sabotage {
     SpeaksForOthers,
     /// An operator writes into a user's spec.
     WritesUsersSpecs,
+    /// Nothing is applied while another member's API server is away.
+    StallsWithTheDead,
     /// What the last applies taught is not remembered over a restart.
     ForgetsItsApplies,
 }
 
 impl Sabotage {
     /// Every defect: its name, and the rules by which it is found.
-    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 18] = [
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 19] = [
         (
             "indeterminate-is-committed",
             Sabotage::IndeterminateIsCommitted,
@@ -82,6 +85,7 @@ impl Sabotage {
         ("endless-budget", Sabotage::EndlessBudget, &[rules::WITHIN]),
         ("speaks-for-others", Sabotage::SpeaksForOthers, &[rules::SPEAKS]),
         ("writes-users-specs", Sabotage::WritesUsersSpecs, &[rules::USERS]),
+        ("stalls-with-the-dead", Sabotage::StallsWithTheDead, &[rules::STALLS]),
         ("forgets-its-applies", Sabotage::ForgetsItsApplies, &[rules::SILENT]),
     ];
 }
@@ -100,6 +104,17 @@ impl Sight<'_> {
 
     fn spec(&self) -> Option<FederationSpec> {
         self.control()?.spec().ok()
+    }
+
+    /// Whether another member says that it does not reach its API server.
+    fn somebody_is_away(&self) -> bool {
+        let members = self.spec().map(|spec| spec.members).unwrap_or_default();
+        members.iter().filter(|other| other.name != *self.member).any(|other| {
+            let found = self.store.get(&keys::cell(&other.name));
+            let body = found.and_then(|found| Some(Envelope::open(&found.value).ok()?.1));
+            let cell = body.and_then(|body| serde_json::from_slice::<MemberCell>(&body).ok());
+            cell.is_some_and(|cell| !cell.api_server_ready)
+        })
     }
 
     fn record(&self, key: &RecordKey) -> Option<Arc<Record>> {

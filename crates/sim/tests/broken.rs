@@ -15,6 +15,7 @@ fn first_seed(sabotage: Sabotage) -> u64 {
         Sabotage::BelievesRestoredHomes => 42,
         Sabotage::CutOffUnnoticed => 46,
         Sabotage::DeletesStrays => 33,
+        Sabotage::StallsWithTheDead => 11,
         _ => 1,
     }
 }

@@ -40,6 +40,12 @@ impl Sabotage {
                     _ => {}
                 }
             }
+            Act::Api { request, .. } if self == Sabotage::StallsWithTheDead => {
+                let applies = request.content_type == ContentType::Apply;
+                if applies && matches!(About::read(&request.path), About::Output(_)) && sight.somebody_is_away() {
+                    *request = ApiRequest::get("/apis/nothing.hansa.dev/v1/waits");
+                }
+            }
             Act::Api { request, .. } => self.twist_request(request),
             _ => {}
         }

@@ -111,6 +111,16 @@ impl World {
         }
     }
 
+    /// Users go on where an API server answers.
+    pub(crate) fn users_go_on(&mut self) {
+        let up: Vec<usize> = (0..self.members.len()).filter(|member| !self.members[*member].down).collect();
+        for key in self.users.keys.clone() {
+            if let Some(home) = self.some_home(&key, &up) {
+                self.write_spec(home, &key);
+            }
+        }
+    }
+
     fn write_spec(&mut self, member: usize, key: &RecordKey) {
         self.users.edition += 1;
         let edition = self.users.edition;
