@@ -4,9 +4,9 @@ use super::rules::{BEFORE, WITHIN};
 use super::{Judge, Violation};
 use hansa_ledger::breaker::Removal;
 use hansa_ledger::cell::MemberCell;
-use hansa_model::{Hash, MemberName, RecordKey};
+use hansa_model::{Hash, Incarnation, MemberName, RecordKey};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a member was allowed to take away, and what it took.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Account {
     entered: u64,
     /// The weight of everything that it ever took away or decided to.
     taken: u64,
+    /// The lives that it ended for the league: its own output of them was judged with that.
+    ended: BTreeMap<RecordKey, Incarnation>,
     /// Whether its wall clock was ever set forward: the window then ends early, as everyone's would.
     pub(super) clock_jumped: bool,
 }
@@ -65,6 +67,25 @@ impl Judge {
         }
         account.entries.clone_from(&cell.removals);
         Ok(told)
+    }
+
+    /// A member ends a life for the league.
+    pub(super) fn ended(&mut self, member: &MemberName, key: &RecordKey, life: Incarnation) -> Result<(), Violation> {
+        self.decided(member, 1, key)?;
+        self.accounts.entry(member.clone()).or_default().ended.insert(key.clone(), life);
+        Ok(())
+    }
+
+    /// A member deletes its output of a life.
+    pub(super) fn deleted(
+        &mut self,
+        member: &MemberName,
+        key: &RecordKey,
+        life: Incarnation,
+        weight: u64,
+    ) -> Result<(), Violation> {
+        let judged = self.accounts.get(member).and_then(|account| account.ended.get(key));
+        if judged == Some(&life) { Ok(()) } else { self.decided(member, weight, key) }
     }
 
     /// A member decides on, or carries out, a removal.

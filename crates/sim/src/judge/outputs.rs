@@ -126,7 +126,7 @@ impl Judge {
             let what = format!("{name} deletes life {life}, and only life {ended} was to be removed there");
             return Err(Violation::at(OURS, key, what));
         }
-        self.decided(&name, weight(&key.type_name, &live), key)
+        self.deleted(&name, key, life, weight(&key.type_name, &live))
     }
 
     pub(super) fn served_output(

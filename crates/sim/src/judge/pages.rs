@@ -205,7 +205,7 @@ impl Judge {
             return Err(Violation::at(SPEAKS, key, format!("{name} begins a life with homes {:?}", new.homes.keys())));
         }
         if new.tombstone.is_some() {
-            self.ends(writer, key, None, users)?;
+            self.ends(writer, key, None, new.incarnation, users)?;
         }
         if let Some(old) = old {
             if old.tombstone.is_none() {
@@ -282,7 +282,7 @@ impl Judge {
         }
         self.home_changes(now, writer, key, old, new)?;
         match (&old.tombstone, &new.tombstone) {
-            (None, Some(_)) => self.ends(writer, key, Some(old), users)?,
+            (None, Some(_)) => self.ends(writer, key, Some(old), old.incarnation, users)?,
             (Some(then), now) if now.as_ref() != Some(then) => {
                 return Err(Violation::at(ENDS, key, "a tombstone is taken back or changed"));
             }
@@ -336,7 +336,14 @@ impl Judge {
     }
 
     /// A tombstone is written; `old` is what stood before, unless that was an earlier life.
-    fn ends(&mut self, writer: &Member, key: &RecordKey, old: Option<&Record>, users: &Users) -> Result<(), Violation> {
+    fn ends(
+        &mut self,
+        writer: &Member,
+        key: &RecordKey,
+        old: Option<&Record>,
+        life: hansa_model::Incarnation,
+        users: &Users,
+    ) -> Result<(), Violation> {
         let name = &writer.name;
         let own = match old {
             Some(old) => {
@@ -345,7 +352,7 @@ impl Judge {
             None => users.has_deleted(key, name),
         };
         if own || users.asked_for_the_end(key) {
-            self.decided(name, 1, key)
+            self.ended(name, key, life)
         } else {
             Err(Violation::at(ENDS, key, format!("{name} writes a tombstone, and nobody asked for it")))
         }
@@ -450,7 +457,7 @@ impl Judge {
     ) -> Result<(), Violation> {
         // One write may carry the end and the last debts.
         if old.tombstone.is_none() {
-            self.ends(writer, key, Some(old), users)?;
+            self.ends(writer, key, Some(old), old.incarnation, users)?;
         }
         let name = writer.name.clone();
         let owes = |(member, placed): &(&MemberName, &Placed)| placed.state != PlacedState::Gone && *member != &name;
