@@ -65,7 +65,11 @@ impl Judge {
             hansa_place::placed(league, &spec.placement).map_or_else(|_| placed.clone(), |placed| placed.members);
         // Who decides on withdrawals may be the dead one; and members that leave a paused object as it
         // is do not report its newest revision, for which a withdrawal waits.
-        let ok = if dead.is_some() || spec.paused { placed.is_superset(&wanted) } else { placed == wanted };
+        let ok = if dead.is_some() || spec.paused || self.pauses(None) {
+            placed.is_superset(&wanted)
+        } else {
+            placed == wanted
+        };
         if !ok {
             return Some(format!("placement selects {wanted:?}, and {placed:?} are placed"));
         }
@@ -77,6 +81,15 @@ impl Judge {
         .filter(|_| dead.is_none())
     }
 
+    /// Whether the agreed spec pauses a member, or any: its home may be frozen (restored from a backup),
+    /// so that no user could end it.
+    fn pauses(&self, member: Option<&MemberName>) -> bool {
+        self.specs.last().is_some_and(|league| {
+            let is_meant = |name: &MemberName| member.is_none_or(|member| member == name);
+            league.paused || league.members.iter().any(|entry| entry.paused && is_meant(&entry.name))
+        })
+    }
+
     /// What is wrong with a record's output in a member.
     fn misplaced(&self, now: u64, key: &RecordKey, record: &Record, member: &mut Member) -> Option<String> {
         if duty(record, &member.name) != Duty::Keep {
@@ -84,7 +97,7 @@ impl Judge {
         }
         let spec = super::pages::spec_of(record)?;
         // What users paused is left as it is. (A home that they could unpause it in may be gone.)
-        if spec.paused {
+        if spec.paused || self.pauses(Some(&member.name)) {
             return None;
         }
         let mut output = self.render(key, &spec, &member.name, record.incarnation, record.revision)?;
@@ -161,7 +174,7 @@ impl Judge {
                 if agreed && placement.is_some_and(|placed| condition("Scheduled") != Some(placed == Ok(true))) {
                     return Some(format!("{key} says Scheduled={:?}, and is not", condition("Scheduled")));
                 }
-                if spec.is_some_and(|spec| spec.paused) {
+                if spec.is_some_and(|spec| spec.paused) || self.pauses(None) {
                     continue;
                 }
                 let whole = object["status"]["observedGeneration"] == object["metadata"]["generation"];
