@@ -40,7 +40,27 @@ pub struct HomeState {
     /// The hash of its status without times, as it stands.
     pub status: Hash,
     /// Its conditions, for their transition times.
-    pub conditions: Value,
+    pub conditions: Conditions,
+}
+
+/// The conditions of a status, as the text that they came as: every object has them, they are looked
+/// at when its status is written anew, and as a tree they would be most of what is kept of it.
+#[derive(Clone, Default, Debug)]
+pub struct Conditions(Box<str>);
+
+impl Conditions {
+    /// Those of a status.
+    pub fn of(status: &Value) -> Self {
+        match &status["conditions"] {
+            Value::Null => Conditions::default(),
+            conditions => Conditions(conditions.to_string().into()),
+        }
+    }
+
+    /// As a tree.
+    pub fn read(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
 }
 
 /// The Secret that a federated object names.
@@ -97,7 +117,7 @@ impl HomeState {
             invalid,
             source,
             status: status_hash(status),
-            conditions: status["conditions"].clone(),
+            conditions: Conditions::of(status),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::classify::{Refusal, classify};
 use crate::events::tidings;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Object, Operator, Priority, Purpose, Timer};
-use crate::observed::{FINALIZER, HomeState, MANAGER};
+use crate::observed::{Conditions, FINALIZER, HomeState, MANAGER};
 use hansa_ledger::Record;
 use hansa_ledger::cell::Stamped;
 use hansa_ledger::lives::{self, Departure, Standing};
@@ -67,7 +67,7 @@ impl Operator {
             }
             (Some(home), Priority::Statuses) => {
                 let (status, hash) = object.home_work.wanted.take()?;
-                object.home_work.tidings = tidings(&home.conditions, &status["conditions"]);
+                object.home_work.tidings = tidings(&home.conditions.read(), &status["conditions"]);
                 let body = json!([
                     {"op": "test", "path": "/metadata/uid", "value": home.object.uid},
                     {"op": "add", "path": "/status", "value": status},
@@ -151,7 +151,7 @@ impl Operator {
                     home.status = hash;
                     let regarding = crate::events::federated(key, &kind, &home.object.uid);
                     told = Some((regarding, std::mem::take(&mut work.tidings)));
-                    home.conditions = body["status"]["conditions"].clone();
+                    home.conditions = Conditions::of(&body["status"]);
                     home.was_written(&body);
                     home.object.stamp = body["status"]["agreed"]["revision"].as_u64().map(hansa_model::Revision);
                     stamped = home.object.stamp.map(|revision| Stamped { uid: home.object.uid.clone(), revision });

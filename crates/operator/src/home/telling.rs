@@ -131,7 +131,7 @@ impl Operator {
         if due > now {
             return self.at(due, Timer::Object(key.clone()));
         }
-        keep_times(&mut report.status, &home.conditions);
+        keep_times(&mut report.status, &home.conditions.read());
         object.home_work.wanted = Some((report.status, hash));
         self.want_home_work(key, &object.home_work, Priority::Statuses);
     }
