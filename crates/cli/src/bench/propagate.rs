@@ -107,6 +107,12 @@ pub async fn run(scale: f64, wanted: Wanted) -> Result<Vec<Row>> {
     tell(&format!("creating {objects} federated objects in one home"));
     for kind in &KINDS {
         let path = format!("{}/namespaces/bench/federated{}?fieldManager=bench", kind.federated_root, kind.plural);
+        // A definition is established a moment before every part of the API server serves its kind.
+        eventually(&format!("{} can be written", kind.federated_kind), async || {
+            let (dry, body) = (format!("{path}&dryRun=All"), kind.federated(0));
+            Ok(write(&clients[0], Method::Post, &dry, ContentType::Json, &body).await.is_ok())
+        })
+        .await?;
         let writes = stream::iter(0..each).map(|index| {
             let (client, path) = (&clients[0], &path);
             async move { write(client, Method::Post, path, ContentType::Json, &kind.federated(index)).await }
