@@ -110,7 +110,9 @@ impl Api {
     /// When the kubeconfig does not read.
     pub async fn of(kubeconfig: &Path) -> Result<Self> {
         let read = Kubeconfig::read_from(kubeconfig).with_context(|| kubeconfig.display().to_string())?;
-        let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+        let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+        // What is not there yet is asked for again by those who wait for it, and at once.
+        config.default_retry = false;
         Ok(Api { client: kube::Client::try_from(config)? })
     }
 

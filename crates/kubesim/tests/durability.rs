@@ -64,7 +64,9 @@ fn version_of(map: &ConfigMap) -> u64 {
 
 async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+    // What is not there yet is asked for again by those who wait for it, and at once.
+    config.default_retry = false;
     Client::try_from(config).expect("a client")
 }
 

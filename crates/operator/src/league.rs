@@ -78,7 +78,9 @@ impl Operator {
     /// Founds the league, or edits its spec, when a Federation object here says so; and keeps the
     /// object's status and the mirror current.
     pub(crate) fn judge_federations(&mut self) {
-        if !self.topology.is_loaded() || self.topology.control.is_busy() || !self.is_synced(&FeedId::Federation) {
+        // What a Federation says of the members hangs on the keys that are pinned in theirs.
+        let synced = self.is_synced(&FeedId::Federation) && self.is_synced(&FeedId::Members);
+        if !self.topology.is_loaded() || self.topology.control.is_busy() || !synced {
             return;
         }
         if let Some((league, era, control)) = self.federations.shown.take() {

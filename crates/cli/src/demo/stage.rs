@@ -201,7 +201,9 @@ async fn offer(client: &Client, port: u16) -> Result<()> {
 
 async fn client(kubeconfig: &std::path::Path, context: &str) -> Result<Client> {
     let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
+    let mut config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
+    // What is not there yet is asked for again by those who wait for it, and at once.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 
