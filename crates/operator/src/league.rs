@@ -47,7 +47,7 @@ const MAX_NOT_READY: usize = 256;
 pub(crate) const MIRROR_LABEL: &str = "hansa.dev/mirror";
 
 impl Operator {
-    pub(crate) fn federation_seen(&mut self, object: &Value) {
+    pub(crate) fn federation_seen(&mut self, object: &Value, listed: bool) {
         let spec = &object["spec"];
         let errors = match serde_json::from_value::<FederationSpec>(spec.clone()) {
             Ok(spec) => spec.validate().iter().map(ToString::to_string).collect(),
@@ -65,7 +65,7 @@ impl Operator {
             mirror: object["metadata"]["labels"][MIRROR_LABEL].is_string(),
         };
         self.federations.seen.insert(name, seen);
-        self.own_seen("federations", object);
+        self.own_seen("federations", object, listed);
         self.judge_federations();
     }
 

@@ -268,7 +268,9 @@ impl Operator {
         }
         match asked {
             Asked::Delete { policy, .. } => {
-                let pending = Pending { incarnation: record.incarnation, weight: 1 };
+                let live = self.objects.get(key).and_then(|object| object.live.as_ref());
+                let weight = live.map_or(1, |live| live.weight);
+                let pending = Pending { incarnation: record.incarnation, weight };
                 if record.tombstone.is_none() && !self.removals.ask(Decision::End, key, pending) {
                     return match self.removals.held(key) {
                         Some(held) => Answer::Waits(format!("{key} waits: {held}")),

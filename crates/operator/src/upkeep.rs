@@ -4,6 +4,7 @@
 
 use crate::classify::classify;
 use crate::events::{Regarding, Tiding, tidings};
+use crate::feed::is_before;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::league::MIRROR_LABEL;
 use crate::machine::{FeedId, Operator, Purpose};
@@ -46,6 +47,8 @@ struct Own {
     /// What the status that is being written tells anew, against what stood before it was sent.
     tidings: Vec<Tiding>,
     uid: String,
+    /// `metadata.resourceVersion`, of what was seen or of our own write, whichever is later.
+    version: String,
     busy: bool,
     retry_ms: u64,
     failures: u32,
@@ -66,13 +69,19 @@ impl OwnName {
 }
 
 impl Operator {
-    pub(crate) fn own_seen(&mut self, plural: &'static str, object: &Value) {
+    pub(crate) fn own_seen(&mut self, plural: &'static str, object: &Value, listed: bool) {
         let name = OwnName::new(plural, object["metadata"]["name"].as_str().unwrap_or_default());
         let own = self.upkeep.objects.entry(name.clone()).or_default();
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        // The watch may still be telling what was before the answer to our own write.
+        if !listed && own.uid == text("uid") && is_before(text("resourceVersion"), &own.version) {
+            return;
+        }
+        text("resourceVersion").clone_into(&mut own.version);
         own.spec = Some(Hash::of(&object["spec"]));
         own.status = Some(status_hash(&object["status"]));
         own.conditions = object["status"]["conditions"].clone();
-        own.uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        text("uid").clone_into(&mut own.uid);
         if plural == "members" {
             self.pins_seen(object);
         }
@@ -83,6 +92,7 @@ impl Operator {
         let name = OwnName::new(plural, name);
         if let Some(own) = self.upkeep.objects.get_mut(&name) {
             (own.spec, own.status) = (None, None);
+            own.version.clear();
         }
         self.continue_upkeep(&name);
     }
@@ -154,6 +164,12 @@ impl Operator {
         let failure = match answer {
             Ok(answer) if answer.status < 300 => {
                 own.failures = 0;
+                let written: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                if let Some(version) = written["metadata"]["resourceVersion"].as_str()
+                    && !is_before(version, &own.version)
+                {
+                    version.clone_into(&mut own.version);
+                }
                 let mut told = Vec::new();
                 match call {
                     UpkeepCall::Spec(hash) => own.spec = Some(hash),

@@ -98,23 +98,25 @@ impl Operator {
     }
 
     pub(super) fn feed_changed(&mut self, id: &FeedId, change: FeedChange) {
+        let listed = matches!(change, FeedChange::Listed(_));
         match (id, change) {
             (FeedId::Federation, FeedChange::Object(object) | FeedChange::Listed(object)) => {
-                self.federation_seen(&object)
+                self.federation_seen(&object, listed)
             }
             (FeedId::Federation, FeedChange::Gone((_, name), _)) => self.federation_gone(&name),
             (FeedId::Members, FeedChange::Object(object) | FeedChange::Listed(object)) => {
-                self.own_seen("members", &object)
+                self.own_seen("members", &object, listed)
             }
             (FeedId::Members, FeedChange::Gone((_, name), _)) => self.own_gone("members", &name),
             (FeedId::Requests, FeedChange::Object(object) | FeedChange::Listed(object)) => self.request_seen(&object),
             (FeedId::Requests, FeedChange::Gone(name, _)) => self.request_gone(&name),
             (FeedId::Homes(name), FeedChange::Object(object) | FeedChange::Listed(object)) => {
-                self.home_seen(name, &object)
+                self.home_seen(name, &object, listed)
             }
             (FeedId::Homes(name), FeedChange::Gone(object, _)) => self.home_gone(name, &object),
-            (FeedId::Outputs(name), FeedChange::Object(object)) => self.output_seen(name, &object, false),
-            (FeedId::Outputs(name), FeedChange::Listed(object)) => self.output_seen(name, &object, true),
+            (FeedId::Outputs(name), FeedChange::Object(object) | FeedChange::Listed(object)) => {
+                self.output_seen(name, &object, listed)
+            }
             (FeedId::Outputs(name), FeedChange::Gone(object, _)) => self.output_gone(name, &object),
             (FeedId::Sources, FeedChange::Object(object) | FeedChange::Listed(object)) => self.source_seen(&object),
             (FeedId::Sources, FeedChange::Gone(name, _)) => self.source_gone(&name),
