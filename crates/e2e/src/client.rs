@@ -1,5 +1,6 @@
 //! Requests to an API server, as a user of a kubeconfig.
 
+use crate::wait::{LOOK, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
 use http::Method;
 use http_body_util::BodyExt;
@@ -8,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// No answer takes longer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -116,11 +118,23 @@ impl Api {
         Ok(Api { client: kube::Client::try_from(config)? })
     }
 
-    /// Sends a request.
+    /// Sends a request, and sends it again while the API server says that it cannot serve it yet: so
+    /// it answers for a moment after a definition was made.
     ///
     /// # Errors
     /// When there is no answer.
     pub async fn send(&self, method: Method, path: &str, media_type: &str, body: Option<&Value>) -> Result<Answer> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.send_once(method.clone(), path, media_type, body).await?;
+            if answer.status != 503 || Instant::now() > deadline {
+                return Ok(answer);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn send_once(&self, method: Method, path: &str, media_type: &str, body: Option<&Value>) -> Result<Answer> {
         let asked = format!("{method} {path}");
         let exchange = async {
             let body = body.map(Value::to_string).unwrap_or_default();

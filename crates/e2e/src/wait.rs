@@ -8,7 +8,7 @@ use tokio::time::Instant;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often to look.
-const LOOK: Duration = Duration::from_millis(40);
+pub const LOOK: Duration = Duration::from_millis(40);
 
 /// What a look at a state found.
 pub enum Seen<T> {
