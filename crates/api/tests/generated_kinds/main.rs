@@ -326,7 +326,14 @@ fn own_kinds(plane: &ControlPlane) {
         ),
         (federation(json!({"types": [{"resource": "members.hansa.dev", "version": "v1"}]})), "remove the type"),
         (federation(json!({"safety": {"deletes": {"window": "soon"}}})), "spec.safety.deletes.window"),
-        (request(json!({"action": "Delete"})), "name it in spec.object"),
+        (request(json!({"action": "Delete"})), "name the object in spec.object"),
+        (
+            request(json!({
+                "action": "Confirm", "arguments": {"set": "0".repeat(64)},
+                "object": {"resource": "configmaps", "namespace": "shop", "name": "c"},
+            })),
+            "a confirmation is about the league",
+        ),
         (request(json!({"action": "Confirm"})), "give its hash in spec.arguments.set"),
         (
             request(
