@@ -5,25 +5,16 @@
 //! served (KEP-3962; stable since Kubernetes 1.36), the object has it from its first moment. Nothing
 //! depends on it: an operator puts on what is missing, as before.
 
-use crate::target::GROUP_SUFFIX;
-use hansa_model::FederatedType;
+use crate::policy::federated_groups;
+use hansa_model::{FINALIZER, FederatedType};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 /// The name of the policy and of its binding.
 pub const FINALIZER_POLICY: &str = "hansa-finalizer";
 
-/// The finalizer on federated objects.
-pub const FINALIZER: &str = "hansa.dev/federated";
-
 /// The policy and its binding, from the agreed types.
 pub fn finalizing(types: &[FederatedType]) -> [Value; 2] {
-    // There is always a group, for a policy without one is refused.
-    let groups: BTreeSet<String> = types
-        .iter()
-        .map(|federated| federated.resource.federated_group())
-        .chain([format!("core{GROUP_SUFFIX}")])
-        .collect();
+    let groups = federated_groups(types);
     let metadata = json!({"name": FINALIZER_POLICY, "labels": {"app.kubernetes.io/part-of": "hansa"}});
     let patch = format!(
         "has(object.metadata.finalizers) \

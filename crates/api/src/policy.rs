@@ -50,13 +50,14 @@ pub fn policies(types: &[FederatedType], operators: &[String]) -> Vec<Value> {
         .collect()
 }
 
+/// The groups of the types' federated kinds. There is always one, for a policy without any is refused.
+pub(crate) fn federated_groups(types: &[FederatedType]) -> BTreeSet<String> {
+    let groups = types.iter().map(|federated| federated.resource.federated_group());
+    groups.chain([format!("core{GROUP_SUFFIX}")]).collect()
+}
+
 fn federated_policy(types: &[FederatedType], operators: &[String]) -> Value {
-    // There is always a group, for a policy without one is refused.
-    let groups: BTreeSet<String> = types
-        .iter()
-        .map(|federated| federated.resource.federated_group())
-        .chain([format!("core{GROUP_SUFFIX}")])
-        .collect();
+    let groups = federated_groups(types);
     let privileged: BTreeSet<String> =
         types.iter().filter(|federated| federated.privileged).map(|federated| federated.resource.to_string()).collect();
     let variables = [

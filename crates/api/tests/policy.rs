@@ -4,9 +4,9 @@
 mod common;
 
 use common::{ADMIN, Answer, ControlPlane};
-use hansa_api::finalizing::{FINALIZER, finalizing};
+use hansa_api::finalizing::finalizing;
 use hansa_api::{Options, TargetKind, federated_crd, manifests, policy};
-use hansa_model::FederatedType;
+use hansa_model::{FINALIZER, FederatedType};
 use serde_json::{Value, json};
 
 /// May write federated objects in `shop`, and their targets.

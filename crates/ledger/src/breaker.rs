@@ -65,13 +65,13 @@ pub fn set_hash(pending: &BTreeMap<RecordKey, Pending>) -> Hash {
 /// sets of the same kind that were let go a moment ago, the last one first; whoever sees a confirmed set
 /// arrive in parts lets the first of them go within the budget, and what follows is the set together
 /// with the last few of those.
-pub fn judge(
+pub fn judge<'a>(
     budget: &DeletionBudget,
     placed_weight: u64,
     recent: &[Removal],
     now_ms: u64,
     pending: &BTreeMap<RecordKey, Pending>,
-    lately: &[BTreeMap<RecordKey, Pending>],
+    lately: impl IntoIterator<Item = &'a BTreeMap<RecordKey, Pending>>,
     confirmed: &BTreeSet<Hash>,
 ) -> Verdict {
     let window = budget.window_ms().unwrap_or(u64::MAX);
@@ -86,7 +86,7 @@ pub fn judge(
     let set = set_hash(pending);
     let completes = || {
         let mut together = pending.clone();
-        lately.iter().any(|part| {
+        lately.into_iter().any(|part| {
             together.extend(part.clone());
             confirmed.contains(&set_hash(&together))
         })

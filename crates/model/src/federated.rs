@@ -6,6 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The finalizer on federated objects.
+pub const FINALIZER: &str = "hansa.dev/federated";
+
 /// The spec of a `Federated<Kind>`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -14,6 +14,7 @@ pub mod selector;
 
 pub use canonical::Hash;
 pub use counters::{Era, Generation, Incarnation, Revision, Term};
+pub use federated::FINALIZER;
 pub use federated::{
     Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement, SecretReference,
     TemplateSource,

@@ -296,6 +296,13 @@ pub fn is_before(one: &str, other: &str) -> bool {
     matches!((one.parse::<u128>(), other.parse::<u128>()), (Ok(one), Ok(other)) if one < other)
 }
 
+/// Whether a state of an object, by its uid and resourceVersion, is an earlier one than that known:
+/// answers and watch events come by different ways and overtake one another. Another object of the
+/// name (another uid) is none of it, whatever its version.
+pub fn is_overtaken(shown: (&str, &str), known: (&str, &str)) -> bool {
+    shown.0 == known.0 && is_before(shown.1, known.1)
+}
+
 /// The message of a Status body, or the beginning of whatever it is.
 pub fn message_of(body: &[u8]) -> String {
     let message =

@@ -5,7 +5,7 @@ mod telling;
 
 use crate::blobs::Placing;
 use crate::events::Tiding;
-use crate::feed::{ObjectName, is_before};
+use crate::feed::ObjectName;
 use crate::io::Level;
 use crate::machine::{Agreed, Context, Object, Operator, Priority, object_path};
 use crate::observed::HomeState;
@@ -79,10 +79,8 @@ impl Operator {
         let home = HomeState::reduce(type_name, object, &self.config.member);
         // The watch may still be telling what was before the answer to our own write; what came with
         // that, it tells next.
-        let overtaken = |known: &HomeState| {
-            known.object.uid == home.object.uid && is_before(&home.resource_version, &known.resource_version)
-        };
-        if !listed && self.objects.get(&key).and_then(|object| object.home.as_ref()).is_some_and(overtaken) {
+        let known = self.objects.get(&key).and_then(|object| object.home.as_ref());
+        if !listed && known.is_some_and(|known| home.is_overtaken_by(known)) {
             return;
         }
         if home.source.is_none() {

@@ -310,7 +310,6 @@ impl Operator {
         self.removals.judge_anew();
         self.turn_types();
         self.start_heartbeats();
-        self.judge_federations();
         self.refresh_members();
         self.continue_requests(None);
         self.touch_all();

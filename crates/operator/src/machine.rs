@@ -500,6 +500,15 @@ impl Operator {
         })
     }
 
+    /// Queues work on an object, now or when its pause is over.
+    pub(crate) fn want_work(&mut self, key: &RecordKey, retry_ms: u64, priority: Priority) {
+        if retry_ms > self.now.monotonic_ms {
+            self.at(retry_ms, Timer::Object(key.clone()));
+        } else {
+            self.queue.insert((priority, key.clone()));
+        }
+    }
+
     fn drain_queue(&mut self) {
         while self.in_flight < self.config.max_in_flight {
             let Some((priority, key)) = self.queue.pop_first() else { return };

@@ -1,20 +1,17 @@
 //! Objects as they are kept in memory: reduced on arrival, their bodies let go.
 
-use crate::feed::is_before;
+use crate::feed::{is_before, is_overtaken};
 use crate::sealing::{is_sealed_type, misplaced_content};
 use hansa_ledger::cell::Health;
 use hansa_ledger::lives::HomeObject;
 use hansa_ledger::record::{Body, Intent};
-use hansa_model::{FederatedSpec, Hash, Incarnation, MemberName, Revision, TypeName};
+use hansa_model::{FINALIZER, FederatedSpec, Hash, Incarnation, MemberName, Revision, TypeName};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// Hansa's field manager for outputs (see KEP-555).
 pub const MANAGER: &str = "hansa";
-
-/// The finalizer on federated objects.
-pub const FINALIZER: &str = "hansa.dev/federated";
 
 /// The annotation by which a user makes this object the home: its value is the agreed revision that
 /// is taken over from, so that it does not go on counting for later ones.
@@ -121,6 +118,12 @@ impl HomeState {
         }
     }
 
+    /// Whether the same object is known in a later state already, see [`is_overtaken`].
+    pub fn is_overtaken_by(&self, known: &HomeState) -> bool {
+        let (shown, known_uid) = (&self.object.uid, &known.object.uid);
+        is_overtaken((shown, &self.resource_version), (known_uid, &known.resource_version))
+    }
+
     /// Takes note of the answer to a write of this member's own: the next write must not conflict with
     /// it while the watch is still on its way.
     pub fn was_written(&mut self, answer: &Value) {
@@ -196,10 +199,9 @@ pub struct Live {
 }
 
 impl Live {
-    /// Whether the same object is known in a later state already: answers and watch events come by
-    /// different ways and overtake one another.
+    /// Whether the same object is known in a later state already, see [`is_overtaken`].
     pub fn is_overtaken_by(&self, known: &Live) -> bool {
-        self.uid == known.uid && is_before(&self.resource_version, &known.resource_version)
+        is_overtaken((&self.uid, &self.resource_version), (&known.uid, &known.resource_version))
     }
 
     /// Takes the object that an answer showed, unless the watch was faster and told a later state.

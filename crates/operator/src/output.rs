@@ -311,13 +311,8 @@ impl Operator {
     }
 
     fn want_output_work(&mut self, key: &RecordKey, work: &OutputWork, priority: Priority) {
-        if work.busy {
-            return;
-        }
-        if work.retry_ms > self.now.monotonic_ms {
-            self.at(work.retry_ms, Timer::Object(key.clone()));
-        } else {
-            self.queue.insert((priority, key.clone()));
+        if !work.busy {
+            self.want_work(key, work.retry_ms, priority);
         }
     }
 }

@@ -145,7 +145,7 @@ impl Operator {
             (set.changed, set.judged_ms) = (false, now);
             set.lately.retain(|(at, _)| now.saturating_sub(*at) < TOGETHER_MS);
             let pending = set.pending.clone();
-            let lately: Vec<_> = set.lately.iter().map(|(_, part)| part.clone()).collect();
+            let lately = set.lately.iter().map(|(_, part)| part);
             let placed = match decision {
                 Decision::Output => {
                     self.objects.values().filter_map(|object| object.live.as_ref()).map(|live| live.weight).sum()
@@ -154,7 +154,7 @@ impl Operator {
             };
             let recent = &self.topology.cell.cell.removals;
             let (budget, confirmed) = (&league.spec.safety.deletes, league.control.confirmed());
-            match judge(budget, placed, recent, self.now.wall_ms, &pending, &lately, &confirmed) {
+            match judge(budget, placed, recent, self.now.wall_ms, &pending, lately, &confirmed) {
                 Verdict::Allowed => self.let_go(decision, pending, budget),
                 Verdict::Confirmed => self.let_go_confirmed(decision, pending),
                 Verdict::Held { set: hash, pending: weight, recent, limit } => {

@@ -4,7 +4,7 @@
 
 use crate::classify::classify;
 use crate::events::{Regarding, Tiding, tidings};
-use crate::feed::is_before;
+use crate::feed::{is_before, is_overtaken};
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::league::MIRROR_LABEL;
 use crate::machine::{FeedId, Operator, Purpose};
@@ -74,7 +74,7 @@ impl Operator {
         let own = self.upkeep.objects.entry(name.clone()).or_default();
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
         // The watch may still be telling what was before the answer to our own write.
-        if !listed && own.uid == text("uid") && is_before(text("resourceVersion"), &own.version) {
+        if !listed && is_overtaken((text("uid"), text("resourceVersion")), (&own.uid, &own.version)) {
             return;
         }
         text("resourceVersion").clone_into(&mut own.version);
@@ -210,14 +210,15 @@ impl Operator {
         }
     }
 
-    /// Shows every member of the spec as this operator sees it.
+    /// Shows every member of the spec as this operator sees it, and then the Federation, whose status
+    /// counts them.
     pub(crate) fn refresh_members(&mut self) {
         // Before everything was read, a member would look as if it had never been heard of.
         if !self.topology.is_loaded() || !self.is_synced(&FeedId::Members) {
             return;
         }
-        let Some(league) = self.league.clone() else { return };
-        for member in &league.spec.members {
+        let league = self.league.clone();
+        for member in league.iter().flat_map(|league| &league.spec.members) {
             let spec = serde_json::to_value(member).expect("a member always encodes");
             let mut status = self.member_status(&member.name);
             if let Some(keys) = self.pin_keys(&member.name) {

@@ -5,22 +5,17 @@ use crate::classify::{Refusal, classify};
 use crate::events::tidings;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Object, Operator, Priority, Purpose, Timer};
-use crate::observed::{Conditions, FINALIZER, HomeState, MANAGER};
+use crate::observed::{Conditions, HomeState, MANAGER};
 use hansa_ledger::Record;
 use hansa_ledger::cell::Stamped;
 use hansa_ledger::lives::{self, Departure, Standing};
-use hansa_model::RecordKey;
+use hansa_model::{FINALIZER, RecordKey};
 use serde_json::{Value, json};
 
 impl Operator {
     pub(super) fn want_home_work(&mut self, key: &RecordKey, work: &HomeWork, priority: Priority) {
-        if work.busy {
-            return;
-        }
-        if work.retry_ms > self.now.monotonic_ms {
-            self.at(work.retry_ms, Timer::Object(key.clone()));
-        } else {
-            self.queue.insert((priority, key.clone()));
+        if !work.busy {
+            self.want_work(key, work.retry_ms, priority);
         }
     }
 

@@ -122,10 +122,7 @@ impl Operator {
             (FeedId::Sources, FeedChange::Gone(name, _)) => self.source_gone(&name),
             (FeedId::Sources, FeedChange::Synced) => {}
             (FeedId::Federation, FeedChange::Synced) => self.judge_federations(),
-            (FeedId::Members, FeedChange::Synced) => {
-                self.judge_federations();
-                self.refresh_members();
-            }
+            (FeedId::Members, FeedChange::Synced) => self.refresh_members(),
             (FeedId::Outputs(name), FeedChange::Synced) => {
                 self.outputs_listed(name);
                 self.touch_all();
