@@ -185,8 +185,10 @@ pub struct Operator {
     pub(crate) sealing: crate::sealing::Sealing,
     pub(crate) blobs: crate::blobs::Blobs,
     pub(crate) objects: BTreeMap<RecordKey, Object>,
-    dirty: BTreeSet<RecordKey>,
-    pub(crate) queue: BTreeSet<(Priority, RecordKey)>,
+    /// What is to be looked at, and what is to be sent: page by page, for what comes of the records of one
+    /// page is written as one value.
+    dirty: BTreeSet<(u32, RecordKey)>,
+    pub(crate) queue: BTreeSet<(Priority, u32, RecordKey)>,
     pub(crate) in_flight: usize,
     pub(crate) outputs_in_flight: usize,
     pub(crate) namespaces: BTreeMap<Arc<str>, BTreeSet<RecordKey>>,
@@ -442,19 +444,19 @@ impl Operator {
 
     /// Marks an object to be looked at.
     pub(crate) fn touch(&mut self, key: &RecordKey) {
-        self.dirty.insert(key.clone());
+        self.dirty.insert((key.page(self.pages()), key.clone()));
     }
 
     /// Marks every object to be looked at: the spec, a type or a feed changed for all of them.
     pub(crate) fn touch_all(&mut self) {
-        self.dirty.extend(self.objects.keys().cloned());
-        let keys: Vec<_> = self.topology.records().map(|(key, _)| key.clone()).collect();
-        self.dirty.extend(keys);
+        let pages = self.pages();
+        let keys = self.objects.keys().chain(self.topology.records().map(|(key, _)| key));
+        self.dirty.extend(keys.map(|key| (key.page(pages), key.clone())));
     }
 
     fn process_dirty(&mut self) {
         for _ in 0..OBJECTS_PER_STEP {
-            let Some(key) = self.dirty.pop_first() else { return };
+            let Some((_, key)) = self.dirty.pop_first() else { return };
             self.process(&key);
         }
     }
@@ -505,13 +507,13 @@ impl Operator {
         if retry_ms > self.now.monotonic_ms {
             self.at(retry_ms, Timer::Object(key.clone()));
         } else {
-            self.queue.insert((priority, key.clone()));
+            self.queue.insert((priority, key.page(self.pages()), key.clone()));
         }
     }
 
     fn drain_queue(&mut self) {
         while self.in_flight < self.config.max_in_flight {
-            let Some((priority, key)) = self.queue.pop_first() else { return };
+            let Some((priority, _, key)) = self.queue.pop_first() else { return };
             match priority {
                 Priority::Finalizers | Priority::Statuses => self.start_home_work(&key, priority),
                 _ => self.start_output_work(&key),

@@ -20,7 +20,7 @@ use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
 use hansa_ledger::Record;
 use hansa_ledger::cell::{OutputMemory, RecordStatus, State};
 use hansa_ledger::lives::{Duty, duty};
-use hansa_model::{FederatedSpec, Generation, Hash, Incarnation, RecordKey, Revision, TypeName};
+use hansa_model::{Compact, FederatedSpec, Generation, Hash, Incarnation, RecordKey, Revision, TypeName};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -30,11 +30,11 @@ const FOREIGN_LOOK_MS: u64 = 10_000;
 /// What is asked of the API server about an output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum OutputCall {
-    /// What stands there before the first apply, or after a removal?
+    /// What stands there, where the first apply met something, or after a removal?
     Look,
     /// Would applying change anything? The answer is compared with `before`.
     Try { output: Hash, before: Hash },
-    /// Apply; `force` takes fields back from their rivals.
+    /// Apply; `force` takes fields back from their rivals, `creates` meets an object that exists as a conflict.
     Apply { output: Hash, incarnation: Incarnation, force: bool, creates: bool },
     /// Take what is Hansa's from the field managers of earlier tools.
     Migrate,
@@ -92,6 +92,8 @@ struct Rendered {
 /// What stands where an output is to be.
 enum Look {
     Nothing,
+    /// Something that kept an output from being made.
+    Something,
     /// An object that Hansa did not make, whole.
     Foreign(Box<Value>),
     /// It may be adopted.
@@ -103,6 +105,7 @@ impl std::fmt::Debug for Look {
         // Not what stands in it: it may be a Secret.
         f.write_str(match self {
             Look::Nothing => "Nothing",
+            Look::Something => "Something",
             Look::Foreign(_) => "Foreign",
             Look::Adoptable => "Adoptable",
         })
@@ -117,7 +120,7 @@ impl OutputWork {
 
 impl Operator {
     pub(crate) fn has_outputs_under_way(&self) -> bool {
-        self.queue.first().is_some_and(|(priority, _)| *priority < Priority::Removals) || self.outputs_in_flight > 0
+        self.queue.first().is_some_and(|(priority, ..)| *priority < Priority::Removals) || self.outputs_in_flight > 0
     }
 
     /// An output as a feed tells it. A watch may still be telling what was before the answer to our
@@ -326,7 +329,7 @@ fn fresh(record: &Record) -> RecordStatus {
         output: None,
         health: hansa_ledger::cell::Health::Unknown,
         health_message: String::new(),
-        summary: Value::Null,
+        summary: Compact::default(),
         stamped: None,
         source: None,
     }

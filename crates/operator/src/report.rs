@@ -105,7 +105,7 @@ pub fn report(input: &Input<'_>) -> Report {
                 unhealthy.get_or_insert_with(|| format!("{member}: {message}"));
             }
             if let Some(status) = current.filter(|status| !status.summary.is_null()) {
-                summaries.push(status.summary.clone());
+                summaries.push(status.summary.read());
             }
             members.push((u8::from(is_ready) * 2 + u8::from(is_applied), entry));
         }

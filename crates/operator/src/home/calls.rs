@@ -5,11 +5,11 @@ use crate::classify::{Refusal, classify};
 use crate::events::tidings;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Object, Operator, Priority, Purpose, Timer};
-use crate::observed::{Conditions, HomeState, MANAGER};
+use crate::observed::{HomeState, MANAGER};
 use hansa_ledger::Record;
 use hansa_ledger::cell::Stamped;
 use hansa_ledger::lives::{self, Departure, Standing};
-use hansa_model::{FINALIZER, RecordKey};
+use hansa_model::{Compact, FINALIZER, RecordKey};
 use serde_json::{Value, json};
 
 impl Operator {
@@ -146,7 +146,7 @@ impl Operator {
                     home.status = hash;
                     let regarding = crate::events::federated(key, &kind, &home.object.uid);
                     told = Some((regarding, std::mem::take(&mut work.tidings)));
-                    home.conditions = Conditions::of(&body["status"]);
+                    home.conditions = Compact::of(&body["status"]["conditions"]);
                     home.was_written(&body);
                     home.object.stamp = body["status"]["agreed"]["revision"].as_u64().map(hansa_model::Revision);
                     stamped = home.object.stamp.map(|revision| Stamped { uid: home.object.uid.clone(), revision });

@@ -237,6 +237,11 @@ impl Operator {
             Refusal::Rivals(rivals) => return self.meet_rivals(key, rivals, object, record),
             // Another object has the name, or it changed: look again.
             Refusal::Stale(_) => {
+                if matches!(call, OutputCall::Apply { creates: true, .. }) {
+                    // Unless the feed was faster and told what it is.
+                    work.look = object.live.is_none().then_some(Look::Something);
+                    return;
+                }
                 if call != OutputCall::Delete {
                     object.live = None;
                 }

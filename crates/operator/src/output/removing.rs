@@ -64,7 +64,9 @@ impl Operator {
                 self.say(key, record, State::Removing, "");
                 self.mutate(key, Change::Acknowledge { incarnation: owed });
             }
-            (None, None) => self.want_output_work(key, &object.output_work, Priority::Removals),
+            (None, None | Some(Look::Something)) => {
+                self.want_output_work(key, &object.output_work, Priority::Removals);
+            }
             (Some(live), _) if live.incarnation.is_some_and(|life| life > owed) => {
                 self.say(
                     key,
