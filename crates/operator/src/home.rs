@@ -16,7 +16,7 @@ use hansa_ledger::lives::{self, Departure, HomeObject, Standing};
 use hansa_ledger::mutation::{Change, Skipped};
 use hansa_ledger::record::Body;
 use hansa_model::{
-    DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Takeover, TypeName,
+    Compact, DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Revision, Takeover, TypeName,
 };
 use hansa_place::Placed;
 use serde_json::Value;
@@ -27,8 +27,8 @@ use std::sync::Arc;
 pub(crate) enum HomeCall {
     /// Put the finalizer on, or take it off.
     Finalize { on: bool },
-    /// Write the status with this hash (without times).
-    Report { hash: Hash },
+    /// Write a status.
+    Report(Told),
     /// Is its namespace being deleted?
     Namespace,
     /// Is its CRD being deleted?
@@ -39,6 +39,15 @@ pub(crate) enum HomeCall {
     Verify,
     /// The home moves here: make the object from the agreed intent.
     Create,
+}
+
+/// What is remembered of a status that is being written: the answer has the metadata alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Told {
+    /// Of the status without times.
+    hash: Hash,
+    conditions: Compact,
+    stamp: Option<Revision>,
 }
 
 /// Work on a federated object.

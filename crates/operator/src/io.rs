@@ -160,6 +160,8 @@ pub enum Method {
     Get,
     /// Create.
     Post,
+    /// Replace what is named by uid and resourceVersion.
+    Put,
     /// Patch, in one of the ways of [`ContentType`].
     Patch,
     /// Delete.

@@ -46,6 +46,8 @@ pub(crate) struct Topology {
     others: BTreeMap<(MemberName, u32), Other<StatusCell>>,
     pub cells: BTreeMap<MemberName, Other<MemberCell>>,
     status_due_ms: Option<u64>,
+    /// Something was said that others wait for.
+    status_urgent: bool,
     /// When another member last said what came of its outputs.
     pub last_status_ms: u64,
     heartbeats: bool,
@@ -121,6 +123,7 @@ impl Topology {
             others: BTreeMap::new(),
             cells: BTreeMap::new(),
             status_due_ms: None,
+            status_urgent: false,
             last_status_ms: 0,
             heartbeats: false,
         }

@@ -154,6 +154,15 @@ impl World {
                 Some(object) => answer(200, object),
                 None => answer(404, json!({"message": "not found", "details": {"kind": "things", "name": "x"}})),
             },
+            Method::Put => {
+                let path = path.strip_suffix("/status").expect("nothing but a status is replaced");
+                let mut object = member.objects[path].clone();
+                if body["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+                    return answer(409, json!({"message": "the object has been modified"}));
+                }
+                object["status"] = body["status"].clone();
+                answer(200, metadata_of(&self.put(index, path, object)))
+            }
             Method::Patch if path.ends_with("/status") => {
                 let path = path.strip_suffix("/status").unwrap();
                 let mut object = member.objects[path].clone();

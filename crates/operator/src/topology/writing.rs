@@ -12,7 +12,7 @@ use hansa_ledger::swap::Settled;
 use hansa_ledger::{Envelope, EnvelopeError, Page, Swap, Versioned};
 use hansa_model::RecordKey;
 
-/// How long status cells may wait while outputs are still being applied.
+/// How long status cells may wait for what comes next.
 pub(super) const STATUS_DELAY_MS: u64 = 1_000;
 
 impl Operator {
@@ -25,16 +25,18 @@ impl Operator {
             cell: StatusCell::empty(),
             dirty: false,
         });
-        let changed = match status {
-            Some(status) if state.cell.records.get(key) != Some(&status) => {
-                state.cell.records.insert(key.clone(), status);
-                true
-            }
-            Some(_) => false,
-            None => state.cell.records.remove(key).is_some(),
+        let known = state.cell.records.get(key);
+        let (changed, urgent) = match &status {
+            Some(status) => (known != Some(status), !known.is_some_and(|known| says_the_same(known, status))),
+            None => (known.is_some(), true),
         };
         if changed {
+            match status {
+                Some(status) => state.cell.records.insert(key.clone(), status),
+                None => state.cell.records.remove(key),
+            };
             state.dirty = true;
+            self.topology.status_urgent |= urgent;
             if self.topology.status_due_ms.is_none() {
                 let due = self.now.monotonic_ms + STATUS_DELAY_MS;
                 self.topology.status_due_ms = Some(due);
@@ -115,10 +117,12 @@ impl Operator {
         }
     }
 
-    /// Sends every changed status cell, unless outputs are still on their way and it is not urgent.
+    /// Sends every changed status cell, unless more is to come: outputs are still on their way, or nothing
+    /// that others wait for has changed. Nothing waits for longer than [`STATUS_DELAY_MS`].
     pub(crate) fn flush_statuses(&mut self) {
-        let urgent = self.topology.status_due_ms.is_some_and(|due| due <= self.now.monotonic_ms);
-        if !self.topology.loaded || (self.has_outputs_under_way() && !urgent) {
+        let due = self.topology.status_due_ms.is_some_and(|due| due <= self.now.monotonic_ms);
+        let complete = self.topology.status_urgent && !self.has_outputs_under_way();
+        if !self.topology.loaded || !(due || complete) {
             return;
         }
         let ready: Vec<u32> = self
@@ -129,6 +133,7 @@ impl Operator {
             .map(|(number, _)| *number)
             .collect();
         self.topology.status_due_ms = None;
+        self.topology.status_urgent = false;
         for number in ready {
             let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
             let member = self.config.member.clone();
@@ -260,4 +265,10 @@ impl Operator {
             self.heartbeat();
         }
     }
+}
+
+/// Whether two states of a record differ in nothing but what the member's own users were told: that it
+/// remembers for itself alone.
+fn says_the_same(one: &RecordStatus, other: &RecordStatus) -> bool {
+    *one == RecordStatus { stamped: one.stamped.clone(), ..other.clone() }
 }
