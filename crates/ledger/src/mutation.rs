@@ -5,7 +5,7 @@
 
 use crate::lives::{self, Departure, HomeObject, Standing};
 use crate::page::{Page, Slot};
-use crate::record::{FORMAT, Intent, Placed, PlacedState, Record, Tombstone};
+use crate::record::{FORMAT, Intent, Members, Placed, PlacedState, Record, Tombstone};
 use crate::seal::{Sealed, Wrap};
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,7 +224,7 @@ fn ingest(
             incarnation,
             revision: Revision(1),
             intent: intent.clone(),
-            homes: [(member.clone(), lives::home_entry(object, Revision(1)))].into(),
+            homes: std::iter::once((member.clone(), lives::home_entry(object, Revision(1)))).collect(),
             moving: None,
             former: Default::default(),
             placed: debts.map(owed).unwrap_or_default(),
@@ -285,7 +285,7 @@ fn settle_move(record: &mut Record, to: &MemberName) {
 }
 
 /// What the members still owe of a life that ended: carried into the next one as withdrawals.
-fn owed(record: &Record) -> std::collections::BTreeMap<MemberName, Placed> {
+fn owed(record: &Record) -> Members<Placed> {
     let owes = record.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone);
     owes.map(|(member, placed)| {
         (member.clone(), Placed { state: PlacedState::Withdrawing, incarnation: placed.incarnation })

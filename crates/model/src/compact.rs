@@ -59,7 +59,10 @@ mod tests {
             }
             let holder: Holder = serde_json::from_str(&text).unwrap();
             assert_eq!((&holder.field, compact.read(), compact.is_null()), (&compact, value.clone(), value.is_null()));
-            assert_eq!(serde_json::from_str::<Value>(&serde_json::to_string(&holder).unwrap()).unwrap()["field"], value);
+            assert_eq!(
+                serde_json::from_str::<Value>(&serde_json::to_string(&holder).unwrap()).unwrap()["field"],
+                value
+            );
         }
     }
 }

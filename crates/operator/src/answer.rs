@@ -79,7 +79,7 @@ impl Operator {
 
     /// Objects of ours without a record: reported, never deleted.
     pub(crate) fn strays(&self) -> Vec<&RecordKey> {
-        let stray = |(key, object): &(&RecordKey, &crate::machine::Object)| {
+        let stray = |(key, object): &(&RecordKey, &Box<crate::machine::Object>)| {
             object.live.is_some() && self.record_in_page(key).is_none()
         };
         self.objects.iter().filter(stray).map(|(key, _)| key).collect()

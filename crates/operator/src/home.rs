@@ -16,7 +16,8 @@ use hansa_ledger::lives::{self, Departure, HomeObject, Standing};
 use hansa_ledger::mutation::{Change, Skipped};
 use hansa_ledger::record::Body;
 use hansa_model::{
-    Compact, DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Revision, Takeover, TypeName,
+    Compact, DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Revision,
+    Takeover, TypeName,
 };
 use hansa_place::Placed;
 use serde_json::Value;
@@ -59,8 +60,9 @@ pub(crate) struct HomeWork {
     /// Whether the object goes with its namespace or its CRD: found out by a linearizable read.
     accident: Option<bool>,
     namespace_stands: bool,
-    /// The status to be written.
-    wanted: Option<(Value, Hash)>,
+    /// A status is to be written. It is computed when its turn comes: thousands may wait, and each of them is
+    /// larger than all else that is kept of its object.
+    wanted: bool,
     /// What the status that is being written tells anew, against what stood before it was sent: the watch
     /// may show it before the answer comes.
     tidings: Vec<Tiding>,

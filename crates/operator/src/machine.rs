@@ -2,7 +2,7 @@
 
 mod feeds;
 
-use crate::feed::{Feed, ObjectName};
+use crate::feed::{Feed, FeedChange, ObjectName};
 use crate::io::{Act, ActId, ApiAnswer, ApiRequest, Event, InstalledType, Level, Note, Now, TopoRequest};
 use crate::observed::{HomeState, Live};
 use crate::output::OutputCall;
@@ -184,7 +184,8 @@ pub struct Operator {
     pub(crate) requests: crate::requests::Requests,
     pub(crate) sealing: crate::sealing::Sealing,
     pub(crate) blobs: crate::blobs::Blobs,
-    pub(crate) objects: BTreeMap<RecordKey, Object>,
+    // Boxed: half of the places in a B-tree's nodes are empty.
+    pub(crate) objects: BTreeMap<RecordKey, Box<Object>>,
     /// What is to be looked at, and what is to be sent: page by page, for what comes of the records of one
     /// page is written as one value.
     dirty: BTreeSet<(u32, RecordKey)>,
@@ -410,8 +411,18 @@ impl Operator {
                 let Some(feed) = self.feeds.get_mut(&feed_id) else { return };
                 let answer = answer.as_ref().map(|answer| (answer.status, &*answer.body)).map_err(Clone::clone);
                 match feed.listed(answer, now) {
-                    Ok(changes) => {
-                        for change in changes {
+                    Ok(page) => {
+                        for item in page.items {
+                            match item.read() {
+                                Ok(object) => self.feed_changed(&feed_id, FeedChange::Listed(object)),
+                                Err(error) => self.log(
+                                    Level::Error,
+                                    None,
+                                    format!("an object of {feed_id:?} does not read: {error}; it is left as it is"),
+                                ),
+                            }
+                        }
+                        for change in page.end {
                             self.feed_changed(&feed_id, change);
                         }
                     }

@@ -51,9 +51,9 @@ pub(crate) struct OutputWork {
     retry_ms: u64,
     failures: u32,
     /// The refused output, and the API server's words: only another one is tried.
-    refused: Option<(Hash, String)>,
+    refused: Option<Box<(Hash, String)>>,
     /// The output that would change the foreign object of this content, and what it would change.
-    barred: Option<(Hash, Hash, String)>,
+    barred: Option<Box<(Hash, Hash, String)>>,
     /// When a foreign object was last looked at: nothing tells when it changes or goes.
     looked_ms: u64,
     /// What a look showed, until the feed or an apply says more.
@@ -71,7 +71,7 @@ pub(crate) struct OutputWork {
     fights: (u32, u64),
     /// The earlier tools' ownership is still to be taken over; what the apply taught is remembered
     /// when that is done, so that whoever starts anew in between applies and takes over again.
-    migrate: Option<OutputMemory>,
+    migrate: Option<Box<OutputMemory>>,
     /// The watch told that the object is gone while a request about it was under way: what the answer
     /// shows may be what is gone.
     gone_meanwhile: bool,
@@ -258,10 +258,10 @@ impl Operator {
         if let Some(why) = self.pause_reason(context, spec) {
             return self.say(key, record, State::Paused, why);
         }
-        if let Some((refused, message)) = &object.output_work.refused
-            && *refused == output
+        if let Some(refused) = &object.output_work.refused
+            && refused.0 == output
         {
-            return self.say(key, record, State::Refused, message.clone());
+            return self.say(key, record, State::Refused, refused.1.clone());
         }
         if let Some(message) = bar(&object.output_work, spec.adoption, output) {
             let due = object.output_work.looked_ms + FOREIGN_LOOK_MS;

@@ -277,15 +277,27 @@ async fn as_many_writes(clients: &[Client], each: usize, federated: u64, concurr
         let collection = format!("{}/namespaces/bench/federated{}", kind.federated_root, kind.plural);
         for index in 0..each {
             let path = format!("{collection}/object-{index}");
-            let mut status = read(home, &path).await?["status"].take();
-            status["observedGeneration"] = json!(status["observedGeneration"].as_u64().unwrap_or(1) + 1);
-            statuses.push((format!("{path}/status"), json!([{"op": "add", "path": "/status", "value": status}])));
+            let mut object = read(home, &path).await?;
+            let generation = object["status"]["observedGeneration"].as_u64().unwrap_or(1);
+            object["status"]["observedGeneration"] = json!(generation + 1);
+            let metadata = &object["metadata"];
+            let body = json!({
+                "apiVersion": object["apiVersion"],
+                "kind": object["kind"],
+                "metadata": {
+                    "namespace": metadata["namespace"],
+                    "name": metadata["name"],
+                    "resourceVersion": metadata["resourceVersion"],
+                },
+                "status": object["status"],
+            });
+            statuses.push((format!("{path}/status"), body));
         }
     }
     let applies = plain_writes(clients, "floor-closed", 0..each, concurrency).await?;
     let start = Instant::now();
-    stream::iter(statuses.iter().cycle().take(federated as usize))
-        .map(|(path, body)| write(home, Method::Patch, path, ContentType::JsonPatch, body))
+    stream::iter(statuses.iter().take(federated as usize))
+        .map(|(path, body)| write(home, Method::Put, path, ContentType::Json, body))
         .buffer_unordered(concurrency)
         .try_for_each(|_| async { Ok(()) })
         .await?;

@@ -61,7 +61,10 @@ impl Operator {
                     .then(|| (HomeCall::Create, create(key, &self.kind_of(key), &spec)))
             }
             (Some(home), Priority::Statuses) => {
-                let (status, hash) = object.home_work.wanted.take()?;
+                if !std::mem::take(&mut object.home_work.wanted) {
+                    return None;
+                }
+                let (status, hash) = self.status_to_write(key, object, record)?;
                 object.home_work.tidings = tidings(&home.conditions.read(), &status["conditions"]);
                 let told = Told {
                     hash,
