@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SECONDS ?= 40
 
-.PHONY: help demo build test lint control-plane bench soak docs clean
+.PHONY: help rust demo build test lint control-plane bench soak docs clean
 
 help:
 	@echo "make demo           build hansa and watch a league of three members live"
@@ -14,8 +14,13 @@ help:
 	@echo "make soak           simulate leagues for SECONDS=$(SECONDS)"
 	@echo "make docs           write the generated reference pages anew"
 
-build:
+build: rust
 	$(CARGO) build --release --package hansa
+
+# What is missing on a fresh machine is said before anything fails by itself.
+rust:
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "$(CARGO) is not on the path: install Rust 1.95 or newer (https://rustup.rs), and run this again" >&2; exit 1; }
 
 demo: build
 	@./target/release/hansa demo
@@ -25,9 +30,9 @@ demo: build
 test: lint
 	@assets="$$(tools/control-plane)" && \
 	echo "testing against the control plane in $$assets" && \
-	KUBEBUILDER_ASSETS="$$assets" $(CARGO) test --workspace --all-features
+	KUBEBUILDER_ASSETS="$$assets" $(CARGO) test --workspace --all-features --no-fail-fast
 
-lint:
+lint: rust
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --all-features --no-deps --document-private-items --quiet

@@ -8,6 +8,7 @@ pub use error::CallError;
 use crate::resource::Resource;
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
+use hansa_runner::api_server::one_line;
 use http::header::{ACCEPT, CONTENT_TYPE, WARNING};
 use http_body_util::BodyExt;
 use kube::client::Body as HttpBody;
@@ -223,11 +224,11 @@ impl Cluster {
 
     async fn exchange(&self, request: http::Request<HttpBody>) -> Result<(u16, Vec<String>, Bytes), String> {
         let exchange = async {
-            let response = self.client.send(request).await.map_err(|error| chain(&error))?;
+            let response = self.client.send(request).await.map_err(|error| one_line(&error))?;
             let status = response.status().as_u16();
             let warnings = response.headers().get_all(WARNING).iter().filter_map(|value| warning(value.to_str().ok()?));
             let warnings = warnings.collect();
-            let bytes = response.into_body().collect().await.map_err(|error| chain(&error))?.to_bytes();
+            let bytes = response.into_body().collect().await.map_err(|error| one_line(&error))?.to_bytes();
             Ok((status, warnings, bytes))
         };
         let late = |_| Err(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()));
@@ -287,21 +288,6 @@ impl Cluster {
 fn warning(header: &str) -> Option<String> {
     let quoted = header.split_once('"')?.1.rsplit_once('"')?.0;
     Some(quoted.replace("\\\"", "\"").replace("\\\\", "\\"))
-}
-
-/// An error with its causes in one line, none told twice.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    // What a client's layers are called says nothing to people.
-    let mut text = error.to_string().trim_start_matches("ServiceError: ").to_owned();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

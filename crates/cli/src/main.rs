@@ -34,6 +34,7 @@ use commands::{
     Outcome, completion, confirm, delete, explain, get, home, kubesim, manifests, operator, output, pause, status,
     topo, types, wait,
 };
+use hansa_runner::api_server::one_line;
 use print::Tone;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -168,21 +169,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(|cause| cause.downcast_ref().is_some_and(gone)) {
         return ExitCode::SUCCESS;
     }
-    print::note(Tone::Bad, &format!("error: {}", words(error)));
+    print::note(Tone::Bad, &format!("error: {}", one_line(error.as_ref())));
     ExitCode::FAILURE
-}
-
-/// An error with its causes in one line, none told twice.
-fn words(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -198,7 +186,7 @@ mod tests {
     #[test]
     fn causes_are_told_once() {
         let error = anyhow::anyhow!("inner").context("outer: inner").context("outermost");
-        assert_eq!(words(&error), "outermost: outer: inner");
+        assert_eq!(one_line(error.as_ref()), "outermost: outer: inner");
         let result: anyhow::Result<()> = Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).context("writing");
         assert_eq!(fail(&result.unwrap_err()), ExitCode::SUCCESS);
     }

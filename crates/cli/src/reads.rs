@@ -1,6 +1,6 @@
 //! What the cluster's operator tells everyone who may reach it: no contents of objects.
 
-use crate::cluster::{Cluster, Connection, chain};
+use crate::cluster::{Cluster, Connection};
 use crate::key::Source;
 use crate::kinds::Kind;
 use crate::resource::encode;
@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use hansa_api::OPERATOR;
 use hansa_api::rbac::READER;
 use hansa_model::RecordKey;
+use hansa_runner::api_server::one_line;
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::{Client, Config};
@@ -228,9 +229,9 @@ fn proxy_path(namespace: &str) -> String {
 async fn direct(client: &Client, path: &str) -> Result<(u16, bytes::Bytes), String> {
     let request = http::Request::builder().uri(path).body(Body::empty()).map_err(|error| error.to_string())?;
     let exchange = async {
-        let response = client.send(request).await.map_err(|error| chain(&error))?;
+        let response = client.send(request).await.map_err(|error| one_line(&error))?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|error| chain(&error))?.to_bytes();
+        let body = response.into_body().collect().await.map_err(|error| one_line(&error))?.to_bytes();
         Ok((status, body))
     };
     tokio::time::timeout(TIMEOUT, exchange)

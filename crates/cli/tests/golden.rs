@@ -68,6 +68,29 @@ fn a_config_map_of_three_mebibytes_is_refused_with_the_mend() {
     }
 }
 
+/// The commands that answer once, and those that go on, tell a story, or print for another program.
+const ANSWERS: &str = "get, status, federate, plan, explain, output, home list, home move, delete, confirm, pause, \
+    resume, wait, type list, type enable, type disable, manifests, topo get, topo ls, topo changes, topo put, topo check";
+const OTHERS: &str = "operator, kubesim, demo, bench, completion";
+
+#[test]
+fn every_command_is_there_and_what_answers_does_so_as_a_table_json_and_yaml() {
+    for (commands, answers) in [(ANSWERS, true), (OTHERS, false)] {
+        for command in commands.split(", ") {
+            let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+            let output = hansa(Path::new("/"), &arguments, "");
+            let told = text(&output);
+            assert_eq!(output.status.code(), Some(0), "{told}");
+            let outputs =
+                told.contains("-o, --output") && ["table", "json", "yaml"].iter().all(|one| told.contains(one));
+            assert!(outputs || !answers, "{command} has no -o table|json|yaml: {told}");
+            // clap's own code for wrong usage is 2, which means something else here.
+            let arguments: Vec<&str> = command.split(' ').chain(["--no-such-option"]).collect();
+            assert_eq!(hansa(Path::new("/"), &arguments, "").status.code(), Some(1), "{command}");
+        }
+    }
+}
+
 #[test]
 fn completion_scripts_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {

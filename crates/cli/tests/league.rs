@@ -23,7 +23,7 @@
 use anyhow::{Context, Result, bail};
 use hansa_e2e::client::Api;
 use hansa_e2e::cluster::{Cluster, Kind, Sim, User};
-use hansa_e2e::operator::{Operator, Settings};
+use hansa_e2e::operator::Operator;
 use hansa_e2e::wait::{Seen, when, within};
 use hansa_e2e::world::{MEMBERS, World, federation_spec};
 use serde_json::{Value, json};
@@ -175,15 +175,7 @@ impl Stage {
 
     /// Starts an operator in the cluster that is no member, on the league's topology server.
     async fn operate(&self, context: &str) -> Result<()> {
-        let folder = self.world.folder();
-        let mut operator = Operator::new(Settings {
-            binary: self.world.binary.clone(),
-            member: context.to_owned(),
-            kubeconfig: self.lone.kubeconfig(User::Operator),
-            topo: self.world.topo.clone(),
-            away: folder.join("lone.away"),
-            log: folder.join("lone.log"),
-        });
+        let mut operator = self.world.another_operator(context, self.lone.kubeconfig(User::Operator));
         operator.start(&[])?;
         let address = within(PATIENCE, "the operator says where it answers", async || {
             Ok(operator.address().map_or_else(|| Seen::No(operator.log_since(0).join("\n")), Seen::Yes))

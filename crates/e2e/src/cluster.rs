@@ -7,7 +7,7 @@ use crate::audit::{Write, read_log, read_record, totals};
 use crate::client::Api;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use real::Real;
 pub use sim::Sim;
@@ -39,30 +39,15 @@ impl User {
         }
     }
 
-    fn token(self) -> &'static str {
-        match self {
-            User::Admin => "token-of-the-admin",
-            User::Operator => "token-of-the-operator",
-            User::Clerk => "token-of-the-clerk",
-            User::Stranger => "token-of-a-stranger",
-        }
-    }
-
-    fn groups(self) -> &'static str {
-        match self {
-            User::Admin => "system:masters",
-            User::Operator => "system:serviceaccounts,system:serviceaccounts:hansa-system",
-            User::Clerk | User::Stranger => "",
-        }
-    }
-
-    fn file(self) -> &'static str {
-        match self {
-            User::Admin => "kubeconfig",
-            User::Operator => "operator.kubeconfig",
-            User::Clerk => "clerk.kubeconfig",
-            User::Stranger => "stranger.kubeconfig",
-        }
+    /// How a kube-apiserver knows the user.
+    fn known(self) -> hansa_controlplane::User {
+        let groups: &[&str] = match self {
+            User::Admin => &["system:masters"],
+            User::Operator => &["system:serviceaccounts", "system:serviceaccounts:hansa-system"],
+            User::Clerk | User::Stranger => &[],
+        };
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        hansa_controlplane::User { groups, ..hansa_controlplane::User::named(self.name()) }
     }
 }
 
@@ -97,7 +82,7 @@ pub enum Mark {
 /// An API server.
 pub enum Cluster {
     /// kube-apiserver.
-    Real(Real),
+    Real(Box<Real>),
     /// kubesim.
     Sim(Sim),
 }
@@ -105,13 +90,9 @@ pub enum Cluster {
 impl Cluster {
     /// The kubeconfig of a user.
     pub fn kubeconfig(&self, user: User) -> PathBuf {
-        self.folder().join(user.file())
-    }
-
-    fn folder(&self) -> &Path {
         match self {
-            Cluster::Real(real) => real.folder(),
-            Cluster::Sim(sim) => sim.folder(),
+            Cluster::Real(real) => real.kubeconfig(user),
+            Cluster::Sim(sim) => sim.kubeconfig(user),
         }
     }
 

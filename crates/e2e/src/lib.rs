@@ -12,6 +12,7 @@
 //! | [`cluster`] | an API server of either kind |
 //! | [`operator`] | an operator as a process |
 //! | [`kubelet`] | makes pods ready where no kubelet runs |
+//! | [`command`] | commands of users |
 //! | [`kubectl`] | the real kubectl |
 //! | [`client`] | requests to an API server |
 //! | [`audit`] | what a user wrote, by the API server's record |
@@ -26,6 +27,7 @@
 pub mod audit;
 pub mod client;
 pub mod cluster;
+pub mod command;
 pub mod files;
 pub mod kubectl;
 pub mod kubelet;

@@ -1,12 +1,18 @@
 //! An operator as a process of its own.
 
-use crate::wait::{Seen, eventually};
+use crate::wait::{Seen, eventually, when};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long an operator may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// How an operator is started.
 #[derive(Clone, Debug)]
@@ -17,12 +23,29 @@ pub struct Settings {
     pub member: String,
     /// The kubeconfig of the operator's user.
     pub kubeconfig: PathBuf,
+    /// Whether it is one of several replicas, which agree by a Lease who leads.
+    pub lease: bool,
     /// The topology server's URL.
     pub topo: String,
     /// As long as this file exists, the topology server is away for this operator alone.
     pub away: PathBuf,
     /// Where its log goes.
     pub log: PathBuf,
+}
+
+impl Settings {
+    /// Those of a member's one operator, with its files in a folder.
+    pub fn new(binary: &Path, member: &str, kubeconfig: PathBuf, topo: &str, folder: &Path) -> Self {
+        Settings {
+            binary: binary.to_owned(),
+            member: member.to_owned(),
+            kubeconfig,
+            lease: false,
+            topo: topo.to_owned(),
+            away: folder.join(format!("{member}.away")),
+            log: folder.join(format!("{member}.log")),
+        }
+    }
 }
 
 /// An operator; it ends with its handle.
@@ -47,19 +70,20 @@ impl Operator {
         if self.child.is_some() {
             bail!("the operator of {} runs already", self.settings.member);
         }
-        let Settings { binary, member, kubeconfig, topo, away, log } = &self.settings;
+        let Settings { binary, member, kubeconfig, lease, topo, away, log } = &self.settings;
         let file = File::options().create(true).append(true).open(log)?;
         self.start_of_log = file.metadata()?.len();
         // `setpriv` has it end with this process, however that ends.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(binary)
-            .args(["operator", "--no-lease", "--log", "json", "--listen", "127.0.0.1:0", "--member", member])
+            .args(["operator", "--log", "json", "--listen", "127.0.0.1:0", "--member", member])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(["--topo", topo])
             .arg("--topo-fault")
             .arg(away)
+            .args(if *lease { &[][..] } else { &["--no-lease"] })
             .args(arguments)
             .env_remove("HANSA_TOPO")
             .stdin(Stdio::null())
@@ -77,6 +101,20 @@ impl Operator {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Asks it to end, as a Deployment's rollout does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub async fn end(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        eventually(&format!("the operator of {} ends", self.settings.member), async || {
+            Ok(when(self.has_died(), || "it still runs".to_owned()))
+        })
+        .await?;
+        self.child = None;
+        Ok(())
     }
 
     /// Stops it in its tracks, as a machine that sleeps does; but not while it holds the lock of a file
@@ -166,6 +204,21 @@ impl Operator {
     pub fn kubeconfig(&self) -> &Path {
         &self.settings.kubeconfig
     }
+}
+
+/// Asks an operator over HTTP: status and body, `None` when it does not answer.
+pub async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok()?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    };
+    tokio::time::timeout(ANSWER, exchange).await.ok()?
 }
 
 /// Whether a process has stopped (proc(5): the state stands after the name in brackets).

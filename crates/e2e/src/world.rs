@@ -3,10 +3,11 @@
 use crate::audit::{Write, told};
 use crate::client::Api;
 use crate::cluster::{Cluster, Kind, Mark, Real, Sim, User};
+use crate::command::output_of;
 use crate::files::signal;
 use crate::kubectl;
 use crate::objects::FEDERATIONS;
-use crate::operator::{Operator, Settings};
+use crate::operator::{Operator, Settings, ask};
 use crate::wait::{PATIENCE, Seen, eventually, within};
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
@@ -16,8 +17,6 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::{Mutex, RwLock};
 
@@ -109,7 +108,7 @@ impl World {
         let mut clusters = Vec::new();
         for name in MEMBERS {
             clusters.push(match kind {
-                Kind::Real => Cluster::Real(Real::start(root.join(name))?),
+                Kind::Real => Cluster::Real(Box::new(Real::start(root, name)?)),
                 Kind::Sim => Cluster::Sim(Sim::start(binary, root.join(name))?),
             });
         }
@@ -125,14 +124,8 @@ impl World {
             if kind == Kind::Real {
                 install(binary, name, &topo, &cluster.kubeconfig(User::Admin), &federation_spec()).await?;
             }
-            let operator = Operator::new(Settings {
-                binary: binary.to_owned(),
-                member: name.to_owned(),
-                kubeconfig: cluster.kubeconfig(User::Operator),
-                topo: topo.clone(),
-                away: root.join(format!("{name}.away")),
-                log: root.join(format!("{name}.log")),
-            });
+            let settings = Settings::new(binary, name, cluster.kubeconfig(User::Operator), &topo, root);
+            let operator = Operator::new(settings);
             members.push(Member { name, cluster: RwLock::new(cluster), operator: Mutex::new(operator), admin });
         }
         let world = World { kind, members, topo, binary: binary.to_owned(), etcd, folder };
@@ -197,20 +190,10 @@ impl World {
     /// When what it answers does not read.
     pub async fn ask(&self, index: usize, path: &str) -> Result<Option<Value>> {
         let Some(address) = self.members[index].operator.lock().await.address() else { return Ok(None) };
-        let exchange = async {
-            let mut stream = TcpStream::connect(&address).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
-        };
-        let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(5), exchange).await else { return Ok(None) };
-        let Some((head, body)) = answer.split_once("\r\n\r\n") else { return Ok(None) };
-        if !head.starts_with("HTTP/1.1 200") {
-            return Ok(None);
+        match ask(&address, path).await {
+            Some((200, body)) => Ok(Some(serde_json::from_str(&body).with_context(|| format!("{path}: {body}"))?)),
+            _ => Ok(None),
         }
-        Ok(Some(serde_json::from_str(body).with_context(|| format!("{path}: {body}"))?))
     }
 
     /// The Federation's spec in its home.
@@ -281,15 +264,51 @@ impl World {
     /// An operator on the league's topology server under another name, with a kubeconfig of its own; it
     /// does not run yet.
     pub fn another_operator(&self, name: &str, kubeconfig: PathBuf) -> Operator {
-        let root = self.folder();
-        Operator::new(Settings {
-            binary: self.binary.clone(),
-            member: name.to_owned(),
-            kubeconfig,
-            topo: self.topo.clone(),
-            away: root.join(format!("{name}.away")),
-            log: root.join(format!("{name}.log")),
-        })
+        Operator::new(Settings::new(&self.binary, name, kubeconfig, &self.topo, self.folder()))
+    }
+
+    /// A further operator of a member, one of replicas of which one leads; it does not run yet.
+    pub async fn replica(&self, index: usize, number: u32) -> Operator {
+        let member = &self.members[index];
+        let kubeconfig = member.cluster.read().await.kubeconfig(User::Operator);
+        let settings = Settings::new(&self.binary, member.name, kubeconfig, &self.topo, self.folder());
+        let log = self.folder().join(format!("{}-{number}.log", member.name));
+        Operator::new(Settings { lease: true, log, ..settings })
+    }
+
+    /// Runs `hansa` as a user of a kubeconfig; gives what it prints.
+    ///
+    /// # Errors
+    /// When it fails, with its words.
+    pub async fn hansa(&self, kubeconfig: &Path, arguments: &[&str], input: &str) -> Result<String> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env("KUBECONFIG", kubeconfig).env("HANSA_TOPO", &self.topo);
+        output_of(command, &format!("hansa {}", arguments.join(" ")), input).await
+    }
+
+    /// Runs `hansa topo` on the league's topology server; gives what it answers.
+    ///
+    /// # Errors
+    /// When it fails, with its words.
+    pub async fn topo_command(&self, arguments: &[&str], input: &str) -> Result<Value> {
+        let arguments = [&["topo"][..], arguments, &["-o", "json"]].concat();
+        Ok(serde_json::from_str(&self.hansa(Path::new("/dev/null"), &arguments, input).await?)?)
+    }
+
+    /// Everything in the topology server that tells of records whose keys hold this, unpacked.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn topo_text(&self, of: &str) -> Result<String> {
+        let listed = self.topo_command(&["ls", "/v1/"], "").await?;
+        let mut text = String::new();
+        for key in listed.as_array().into_iter().flatten().filter_map(|row| row["key"].as_str()) {
+            let value = self.topo_command(&["get", key], "").await?.to_string();
+            if value.contains(of) {
+                text.push_str(&value);
+            }
+        }
+        Ok(text)
     }
 
     /// Ends the operator of a member as `kill -9` does, and starts it with further arguments.
@@ -400,15 +419,16 @@ async fn install(binary: &Path, member: &str, topo: &str, kubeconfig: &Path, spe
         types.iter().map(|each| format!("{}/{}", text(each, "resource"), text(each, "version"))).collect();
     let privileged: Vec<String> =
         types.iter().filter(|each| each["privileged"] == true).map(|each| text(each, "resource")).collect();
-    let printed = Command::new(binary)
-        .args(["manifests", "-o", "json", "--finalizer-policy", "--member", member, "--topo", topo])
-        .args(["--types", &words.join(","), "--privileged", &privileged.join(",")])
-        .output()
-        .await?;
-    ensure!(printed.status.success(), "hansa manifests: {}", String::from_utf8_lossy(&printed.stderr));
-    let cache = kubeconfig.with_extension("discovery");
+    let mut command = Command::new(binary);
+    command.args(["manifests", "-o", "json", "--finalizer-policy", "--member", member, "--topo", topo]).args([
+        "--types",
+        &words.join(","),
+        "--privileged",
+        &privileged.join(","),
+    ]);
+    let printed = output_of(command, "hansa manifests", "").await?;
     let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    kubectl::run(kubeconfig, &cache, &apply, &String::from_utf8_lossy(&printed.stdout)).await.map(|_| ())
+    kubectl::run(kubeconfig, &apply, &printed).await.map(|_| ())
 }
 
 /// Gives the clerk the rights to write federated objects and requests, and no others.

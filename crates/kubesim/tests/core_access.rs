@@ -124,7 +124,6 @@ fn what_is_not_implemented_is_refused_by_name() {
             Request::post("/api/v1/namespaces/default/serviceaccounts/default/token", &json!({})),
             "serviceaccounts/token",
         ),
-        (Request::get("/openapi/v2"), "OpenAPI v2"),
     ];
     for (request, name) in refused {
         let answer = cluster.expect(501, &request);

@@ -212,3 +212,28 @@ fn a_definition_goes_after_its_instances() {
     cluster.create(CRDS, &definition());
     assert_eq!(cluster.get(WIDGETS)["items"], json!([]), "a new life begins empty");
 }
+
+#[test]
+fn openapi_v2_tells_of_custom_kinds_as_long_as_they_are_served() {
+    const NAME: &str = "org.example.shop.v1.Widget";
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    let mut cluster = Cluster::new();
+    assert!(cluster.get("/openapi/v2")["definitions"][NAME].is_null());
+    cluster.create(CRDS, &definition());
+    let document = cluster.get("/openapi/v2");
+    let kind = json!({"group": "shop.example.org", "kind": "Widget", "version": "v1"});
+    assert_eq!(document["definitions"][NAME]["x-kubernetes-group-version-kind"], json!([kind]));
+    let patch = &document["paths"]["/apis/shop.example.org/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"], kind);
+    let parameters = patch["parameters"].as_array().expect("a patch has parameters");
+    assert!(parameters.iter().any(|one| one["name"] == "fieldValidation" && one["in"] == "query"), "{patch}");
+    assert!(document["definitions"]["io.k8s.api.apps.v1.Deployment"].is_object(), "built-in kinds, too");
+
+    let answer = cluster.send(&Request::get("/openapi/v2").accepting(PROTOBUF));
+    assert_eq!(answer.content_type, PROTOBUF.replace('@', "."), "one that is a media type");
+    assert!(holds(&answer.body, NAME) && !holds(&answer.body, "\"swagger\""), "it is no JSON");
+
+    cluster.expect(200, &Request::delete(&format!("{CRDS}/widgets.shop.example.org")));
+    assert!(cluster.get("/openapi/v2")["definitions"][NAME].is_null());
+}

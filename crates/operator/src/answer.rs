@@ -58,11 +58,7 @@ impl Operator {
     fn members(&self) -> Value {
         let Some(league) = &self.league else { return json!([]) };
         let member = |member: &hansa_model::Member| {
-            let cell = if member.name == self.config.member {
-                Some(&self.topology.cell.cell)
-            } else {
-                self.topology.cells.get(&member.name).map(|other| &other.value)
-            };
+            let cell = self.cell_of(&member.name);
             let silent = self
                 .topology
                 .cells

@@ -281,6 +281,7 @@ impl Operator {
 
     fn check_blob(&self, hash: &Hash, value: &[u8]) -> Result<(), String> {
         let name = keys::blob(hash);
+        let mend = "edit the federated object, and its home writes another";
         let league = self.league.as_ref().map(|league| league.id);
         let opened = Envelope::open(value).and_then(|(envelope, body)| match league {
             Some(league) => envelope.belongs_to(league).map(|()| body),
@@ -289,9 +290,9 @@ impl Operator {
         match opened {
             Ok(body) if Hash::of_bytes(&body) == *hash => Ok(()),
             Ok(_) => Err(format!(
-                "{name} in the topology server does not hold what its name says: remove it there (`hansa topo get {name}` shows it)"
+                "{name} in the topology server does not hold what its name says (`hansa topo get {name}` shows it): {mend}"
             )),
-            Err(error) => Err(format!("{name} in the topology server: {error}; remove it there")),
+            Err(error) => Err(format!("{name} in the topology server: {error}; {mend}")),
         }
     }
 

@@ -218,7 +218,7 @@ impl Operator {
             status["generation"] = json!(league.control.generation);
             status["era"] = json!(league.era);
             status["home"] = json!(league.control.home.member);
-            let ready = |member: &&Member| self.member_status(&member.name)["ready"] == true;
+            let ready = |member: &&Member| self.readiness(&member.name).0 == "True";
             let (well, others): (Vec<_>, Vec<_>) = league.spec.members.iter().partition(ready);
             let mut members = json!({"total": league.spec.members.len(), "ready": well.len()});
             if !others.is_empty() {

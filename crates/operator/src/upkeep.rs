@@ -10,6 +10,7 @@ use crate::league::MIRROR_LABEL;
 use crate::machine::{FeedId, Operator, Purpose};
 use crate::observed::{MANAGER, status_hash};
 use crate::sealing::Untrusted;
+use hansa_ledger::cell::MemberCell;
 use hansa_model::{Hash, MemberName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -243,17 +244,20 @@ impl Operator {
         self.silent_ms(member) < 3 * self.config.heartbeat_ms + 2_000
     }
 
-    pub(crate) fn member_status(&self, member: &MemberName) -> Value {
+    /// What a member says of itself.
+    pub(crate) fn cell_of(&self, member: &MemberName) -> Option<&MemberCell> {
+        if member == &self.config.member {
+            return Some(&self.topology.cell.cell);
+        }
+        self.topology.cells.get(member).map(|other| &other.value)
+    }
+
+    /// Whether a member is well, as the condition Ready has it: status, reason and message.
+    pub(crate) fn readiness(&self, member: &MemberName) -> (&'static str, &'static str, String) {
         let own = member == &self.config.member;
-        let cell = if own {
-            Some(&self.topology.cell.cell)
-        } else {
-            self.topology.cells.get(member).map(|other| &other.value)
-        };
-        let silent_ms = self.silent_ms(member);
         let heard = self.is_heard(member);
         let reachable = own || self.topology.down_since_ms.is_none();
-        let (ready, reason, message) = match cell {
+        match self.cell_of(member) {
             None => {
                 ("Unknown", "NeverSeen", "no operator of this member has written to the topology server yet".to_owned())
             }
@@ -273,15 +277,19 @@ impl Operator {
                 Err(Untrusted::Differs(why)) => ("False", "KeyDiffers", why),
                 _ => ("True", "Heartbeat", "its operator lives".to_owned()),
             },
-        };
+        }
+    }
+
+    fn member_status(&self, member: &MemberName) -> Value {
+        let (ready, reason, message) = self.readiness(member);
         let mut status = json!({
             "ready": ready == "True",
             "state": reason,
             "reason": message,
-            "lag": lag(silent_ms, self.config.heartbeat_ms),
+            "lag": lag(self.silent_ms(member), self.config.heartbeat_ms),
             "conditions": [self.condition("Ready", ready, reason, &message, 0)],
         });
-        if let Some(cell) = cell {
+        if let Some(cell) = self.cell_of(member) {
             status["version"] = json!(cell.kubernetes);
             status["uid"] = json!(cell.cluster_uid);
             // Not which start of the process it is: a restart writes nothing.

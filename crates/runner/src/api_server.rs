@@ -44,9 +44,9 @@ pub fn http_request(request: &ApiRequest) -> Result<Request<Body>, http::Error> 
 pub async fn call(client: &Client, request: &ApiRequest) -> Result<ApiAnswer, String> {
     let request = http_request(request).map_err(|error| error.to_string())?;
     let exchange = async {
-        let response = client.send(request).await.map_err(|error| explain(&error))?;
+        let response = client.send(request).await.map_err(|error| one_line(&error))?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|error| explain(&error))?.to_bytes();
+        let body = response.into_body().collect().await.map_err(|error| one_line(&error))?.to_bytes();
         Ok(ApiAnswer { status, body })
     };
     tokio::time::timeout(REQUEST_TIMEOUT, exchange)
@@ -75,7 +75,7 @@ async fn stream_lines(
     let response = tokio::time::timeout(WATCH_OPENING, client.send(request))
         .await
         .map_err(|_| unreachable("the watch was not answered".to_owned()))?
-        .map_err(|error| unreachable(explain(&error)))?;
+        .map_err(|error| unreachable(one_line(&error)))?;
     let status = response.status().as_u16();
     if status != 200 {
         let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -87,7 +87,7 @@ async fn stream_lines(
         let frame = match tokio::time::timeout(WATCH_SILENCE, frames.next()).await {
             Err(_) => return Err(unreachable("the watch fell silent".to_owned())),
             Ok(None) => return Ok(()),
-            Ok(Some(Err(error))) => return Err(unreachable(explain(&error))),
+            Ok(Some(Err(error))) => return Err(unreachable(one_line(&error))),
             Ok(Some(Ok(frame))) => frame,
         };
         buffer.extend_from_slice(&frame);
@@ -100,14 +100,15 @@ async fn stream_lines(
     }
 }
 
-/// An error with its causes, in one line.
-pub fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error with its causes in one line, none told twice.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    // What a client's layers are called says nothing to people.
+    let mut text = error.to_string().trim_start_matches("ServiceError: ").to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
         }
         source = cause.source();
     }

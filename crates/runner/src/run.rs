@@ -13,6 +13,7 @@ use hansa_topo::Topo;
 use kube::Client;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,17 +81,18 @@ pub async fn start(options: Options) -> anyhow::Result<Started> {
     Ok(Started { address, task })
 }
 
-async fn lead(options: Options, questions: mpsc::Receiver<Asked>) -> anyhow::Result<()> {
+async fn lead(options: Options, mut questions: mpsc::Receiver<Asked>) -> anyhow::Result<()> {
     let identity = identify(&options.client).await?;
     make_namespace(&options.client, &options.namespace).await?;
     let keys = keys::load_or_make(&options.client, &options.namespace).await.map_err(|error| anyhow!(error))?;
     let candidate = Candidate::new(options.client.clone(), &options.namespace, options.identity.clone());
     if options.lease {
         tracing::info!(member = %options.member, "waiting for the Lease");
-        candidate
-            .acquire()
-            .await
-            .map_err(|error| anyhow!("the Lease {}/{}: {error}", options.namespace, crate::lease::NAME))?;
+        let acquired = tokio::select! {
+            acquired = candidate.acquire() => acquired,
+            never = stand_by(&mut questions) => match never {},
+        };
+        acquired.map_err(|error| anyhow!("the Lease {}/{}: {error}", options.namespace, crate::lease::NAME))?;
     }
     tracing::info!(member = %options.member, cluster = %identity.cluster_uid, kubernetes = %identity.kubernetes, "the operator starts");
     let lease = options.lease;
@@ -105,6 +107,12 @@ async fn lead(options: Options, questions: mpsc::Receiver<Asked>) -> anyhow::Res
         }
         () = candidate.hold() => bail!("leadership is lost: another replica holds the Lease"),
     }
+}
+
+/// Leaves every question without an answer, by which the endpoints know a standby.
+async fn stand_by(questions: &mut mpsc::Receiver<Asked>) -> Infallible {
+    while questions.recv().await.is_some() {}
+    std::future::pending().await
 }
 
 struct Identity {

@@ -23,5 +23,5 @@ pub async fn call(topo: &dyn Topo, request: TopoRequest) -> TopoAnswer {
             })
         }
     };
-    answer.unwrap_or_else(|error: TopoError| TopoAnswer::Failed { reason: crate::api_server::explain(&error) })
+    answer.unwrap_or_else(|error: TopoError| TopoAnswer::Failed { reason: crate::api_server::one_line(&error) })
 }

@@ -7,7 +7,8 @@
 //!
 //! | Module | Invariants |
 //! |---|---|
-//! | [`pages`] | counters only rise; each member speaks for itself; ends and withdrawals have their ground |
+//! | [`pages`] | counters only rise; each member speaks for itself |
+//! | [`lives`] | births, edits, ends and withdrawals have their ground |
 //! | [`outputs`] | what is applied was agreed; what is deleted has its ground, read a moment ago; cut off, nothing is |
 //! | [`homes`] | a status tells the truth; a finalizer goes only after the word is in the topology server |
 //! | [`budget`] | the breaker's entry comes before the deed, and the budget holds |
@@ -15,6 +16,7 @@
 
 mod budget;
 mod homes;
+mod lives;
 mod outputs;
 mod pages;
 mod rest;

@@ -1,9 +1,10 @@
 //! Waiting for a state of one object: a consistent read, then a watch from there, again when it ends.
 
-use super::{Body, CallError, Cluster, Verb, chain};
+use super::{Body, CallError, Cluster, Verb};
 use crate::resource::{Resource, encode};
 use bytes::BytesMut;
 use futures::StreamExt;
+use hansa_runner::api_server::one_line;
 use http::header::ACCEPT;
 use http_body_util::BodyExt;
 use kube::client::Body as HttpBody;
@@ -66,7 +67,7 @@ impl Cluster {
             .header(ACCEPT, "application/json")
             .body(HttpBody::empty())
             .map_err(|error| unsent(error.to_string()))?;
-        let response = self.client.send(request).await.map_err(|error| unsent(chain(&error)))?;
+        let response = self.client.send(request).await.map_err(|error| unsent(one_line(&error)))?;
         let status = response.status().as_u16();
         if status >= 300 {
             let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -75,7 +76,7 @@ impl Cluster {
         let mut frames = response.into_body().into_data_stream();
         let mut buffer = BytesMut::new();
         while let Some(frame) = frames.next().await {
-            buffer.extend_from_slice(&frame.map_err(|error| unsent(chain(&error)))?);
+            buffer.extend_from_slice(&frame.map_err(|error| unsent(one_line(&error)))?);
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line = buffer.split_to(end + 1);
                 let event: Value = serde_json::from_slice(&line).unwrap_or_default();

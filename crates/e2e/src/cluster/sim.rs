@@ -35,17 +35,21 @@ impl Sim {
         Ok(sim)
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(super) fn kubeconfig(&self, user: User) -> PathBuf {
+        self.folder.join(match user {
+            User::Admin => "kubeconfig",
+            User::Operator => "operator.kubeconfig",
+            User::Clerk => "clerk.kubeconfig",
+            User::Stranger => "stranger.kubeconfig",
+        })
     }
 
     pub(super) fn start_again(&mut self) -> Result<()> {
-        let at = |file: &str| self.folder.join(file).display().to_string();
         let mut arguments = vec![
             "kubesim".to_owned(),
             format!("--name={NAME}"),
-            format!("--kubeconfig={}", at(User::Admin.file())),
-            format!("--data={}", at("data/file")),
+            format!("--kubeconfig={}", self.kubeconfig(User::Admin).display()),
+            format!("--data={}", self.folder.join("data/file").display()),
         ];
         // Who may do nothing has rules, and none of them.
         let rules = |user: &User| if *user == User::Stranger { "=[]" } else { "" };
@@ -56,7 +60,7 @@ impl Sim {
 
     pub(super) async fn ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY;
-        let path = self.folder.join(User::Admin.file());
+        let path = self.kubeconfig(User::Admin);
         loop {
             if path.exists() && Api::of(&path).await?.look("/readyz").await.is_ok_and(|answer| answer.status == 200) {
                 break;
@@ -72,7 +76,7 @@ impl Sim {
         for user in User::ALL.iter().skip(1) {
             let mut own = kubeconfig.clone();
             own["current-context"] = json!(format!("{}@{NAME}", user.name()));
-            std::fs::write(self.folder.join(user.file()), own.to_string())?;
+            std::fs::write(self.kubeconfig(*user), own.to_string())?;
         }
         Ok(())
     }
@@ -93,7 +97,7 @@ impl Sim {
     }
 
     pub(super) async fn audit(&self) -> Result<Value> {
-        Api::of(&self.folder.join(User::Admin.file())).await?.get("/kubesim/audit").await
+        Api::of(&self.kubeconfig(User::Admin)).await?.get("/kubesim/audit").await
     }
 
     pub(super) fn last_words(&self) -> String {

@@ -4,7 +4,8 @@ use super::scene::{Scene, uid};
 use crate::audit::{Write, told};
 use crate::client::Resource;
 use crate::objects::{self, CONFIG_MAPS, condition, config, everywhere, federated};
-use crate::wait::{PATIENCE, Seen, eventually, within};
+use crate::operator::{Operator, ask};
+use crate::wait::{PATIENCE, Seen, eventually, when, within};
 use crate::world::MEMBERS;
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -100,6 +101,21 @@ pub async fn killed_in_the_middle(scene: &Scene) -> Result<()> {
         ensure!(unexpected <= under_way, "{again:?} were written more than once in {member}");
         ensure!(counts.values().all(|count| *count <= 2), "once before the kill and once after it: {counts:?}");
     }
+
+    // A change costs work for one object, not for all.
+    const EDITED: &str = "conf-007";
+    let marks = scene.world.mark().await?;
+    scene.federate(0, CONF, EDITED, &greets("good day")).await?;
+    for index in 0..MEMBERS.len() {
+        scene.output_is(index, CONF, EDITED, "follows", |o| o["data"]["greeting"] == "good day").await?;
+    }
+    scene.settled(0, CONF, EDITED).await?;
+    for (index, name) in MEMBERS.iter().enumerate() {
+        let writes = scene.writes(index, &marks).await?;
+        let others =
+            writes.iter().filter(|write| write.name != EDITED && !write.resource.starts_with("events")).count();
+        ensure!(others == 0 && writes.len() <= 6, "one object was edited; {name} wrote: {}", told(&writes));
+    }
     Ok(())
 }
 
@@ -173,6 +189,93 @@ pub async fn topology_server_away(scene: &Scene) -> Result<()> {
         member_is(scene, index, MEMBERS[0], "True", "Heartbeat").await?;
     }
     scene.quiet().await
+}
+
+/// A member's API server is away for a while: the others go on without it, and show it; when it is back, the
+/// operator that waited there catches up, and deletes nothing.
+pub async fn api_server_away(scene: &Scene) -> Result<()> {
+    scene.federate(0, CONF, "conf", &greets("hello")).await?;
+    scene.settled(0, CONF, "conf").await?;
+    scene.quiet().await?;
+    let marks = scene.world.mark().await?;
+    let away = &scene.world.members[2];
+    away.cluster.write().await.kill();
+    member_is(scene, 0, MEMBERS[2], "False", "ApiServerAway").await?;
+
+    scene.federate(0, CONF, "conf", &greets("good day")).await?;
+    scene.federate(0, CONF, "born", &greets("good day")).await?;
+    for index in [0, 1] {
+        for name in ["conf", "born"] {
+            scene.output_is(index, CONF, name, "says good day", |o| o["data"]["greeting"] == "good day").await?;
+        }
+    }
+    let home =
+        scene.home_is(0, CONF, "conf", "says who has it", |home| home["status"]["summary"]["applied"] == 2).await?;
+    ensure!(condition(&home, "Ready").0 == "False", "one has not: {}", home["status"]);
+
+    let mut cluster = away.cluster.write().await;
+    cluster.start_again()?;
+    cluster.ready().await?;
+    drop(cluster);
+    for name in ["conf", "born"] {
+        scene.output_is(2, CONF, name, "follows", |o| o["data"]["greeting"] == "good day").await?;
+        scene.settled(0, CONF, name).await?;
+    }
+    member_is(scene, 0, MEMBERS[2], "True", "Heartbeat").await?;
+    ensure!(!away.operator.lock().await.has_died(), "its operator waited");
+    scene.no_deletes(&marks).await
+}
+
+/// Of two replicas one leads, and the other says that it stands by. When the leader ends, or is killed,
+/// the other one leads, and writes nothing that was not due.
+pub async fn standby(scene: &Scene) -> Result<()> {
+    const INDEX: usize = 1;
+    scene.federate(0, CONF, "conf", &greets("hello")).await?;
+    scene.settled(0, CONF, "conf").await?;
+    scene.world.members[INDEX].operator.lock().await.kill();
+    let mut replicas = [scene.world.replica(INDEX, 1).await, scene.world.replica(INDEX, 2).await];
+    // Once it says so, a replica leads and has nothing to do, or stands by.
+    let says = async |replica: &Operator, leads: bool| -> Result<()> {
+        let wanted = if leads { "ready" } else { "standby" };
+        eventually(&format!("a replica is {wanted}"), async || {
+            let Some(address) = replica.address() else { return Ok(Seen::No("it does not answer".to_owned())) };
+            let told = ask(&address, "/readyz").await;
+            let (ready, body) = told.clone().unwrap_or_default();
+            if (ready, body.trim()) != (200, wanted) {
+                return Ok(Seen::No(format!("{told:?}")));
+            }
+            let health = ask(&address, "/read/health").await;
+            let (status, body) = health.clone().unwrap_or_default();
+            let idle = serde_json::from_str::<Value>(&body).is_ok_and(|health| health["idle"] == true);
+            let fits = if leads { idle } else { status == 503 && body.contains("ask the leader") };
+            Ok(when(fits, || format!("{health:?}")))
+        })
+        .await
+    };
+    replicas[0].start(&[])?;
+    says(&replicas[0], true).await?;
+    replicas[1].start(&[])?;
+    says(&replicas[1], false).await?;
+    says(&replicas[0], true).await?;
+
+    let marks = scene.world.mark().await?;
+    replicas[0].end().await?;
+    says(&replicas[1], true).await?;
+    let writes = scene.writes(INDEX, &marks).await?;
+    ensure!(writes.is_empty(), "nothing changed: {}", told(&writes));
+    scene.federate(0, CONF, "conf", &greets("good day")).await?;
+    scene.output_is(INDEX, CONF, "conf", "follows", |o| o["data"]["greeting"] == "good day").await?;
+
+    replicas[0].start(&[])?;
+    says(&replicas[0], false).await?;
+    replicas[1].kill();
+    says(&replicas[0], true).await?;
+    scene.federate(0, CONF, "conf", &greets("moin")).await?;
+    scene.output_is(INDEX, CONF, "conf", "follows", |o| o["data"]["greeting"] == "moin").await?;
+    replicas[0].end().await?;
+    scene.world.members[INDEX].operator.lock().await.start(&[])?;
+    scene.settled(0, CONF, "conf").await?;
+    Ok(())
 }
 
 /// An operator that was stopped while the others moved on reverts nothing when it returns, and

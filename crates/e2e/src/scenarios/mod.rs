@@ -5,6 +5,7 @@ pub mod admission;
 pub mod adoption;
 pub mod bad_input;
 pub mod basics;
+pub mod blobs;
 pub mod definitions;
 pub mod drift;
 pub mod failures;
@@ -12,6 +13,8 @@ pub mod homes;
 pub mod lives;
 pub mod requests;
 pub mod scene;
+pub mod secrets;
+pub mod shop;
 pub mod spec;
 
 use crate::cluster::Kind;
@@ -40,6 +43,8 @@ pub fn all() -> Vec<Scenario> {
         scenario!("two-homes", Beside, BOTH, homes::two_homes),
         scenario!("conflict", Beside, BOTH, homes::conflict),
         scenario!("stranger", Beside, BOTH, homes::stranger),
+        scenario!("secret", Beside, BOTH, secrets::sealed),
+        scenario!("secret-two-homes", Beside, BOTH, secrets::two_homes),
         scenario!("drift-repaired", Beside, BOTH, drift::repaired),
         scenario!("others-fields", Beside, BOTH, drift::others_fields),
         scenario!("fight", Beside, BOTH, drift::fight),
@@ -63,6 +68,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("bad-federation", Alone, BOTH, bad_input::clashing_federations),
         scenario!("bad-league", Alone, BOTH, bad_input::second_league),
         scenario!("restart-writes-nothing", Alone, BOTH, basics::restart_writes_nothing),
+        scenario!("shop", Alone, BOTH, shop::shop),
         scenario!("restored-home", Alone, BOTH, homes::restored_home),
         scenario!("definition-deleted", Alone, BOTH, accidents::definition_deleted),
         scenario!("missing-definition", Alone, BOTH, definitions::missing_in_members),
@@ -72,7 +78,12 @@ pub fn all() -> Vec<Scenario> {
         scenario!("observed", Alone, BOTH, spec::observed),
         scenario!("small-deletion", Alone, BOTH, requests::small_deletion),
         scenario!("breaker", Alone, BOTH, requests::breaker),
+        scenario!("secret-without-home", Alone, BOTH, secrets::joined_without_home),
+        scenario!("secret-rotated-keys", Alone, BOTH, secrets::rotated_keys),
+        scenario!("damaged-blob", Alone, BOTH, blobs::damaged),
         scenario!("topology-server-away", Alone, BOTH, failures::topology_server_away),
+        scenario!("api-server-away", Alone, BOTH, failures::api_server_away),
+        scenario!("standby", Alone, BOTH, failures::standby),
         scenario!("stale-operator", Alone, BOTH, failures::stale_operator),
         scenario!("killed-in-the-middle", Alone, BOTH, failures::killed_in_the_middle),
     ]

@@ -163,6 +163,7 @@ fn resource_of(definition: &Value) -> Option<Resource> {
         storage,
         versions,
         custom: true,
+        definition: value::string(definition, &["metadata", "uid"]).unwrap_or_default().to_owned(),
         revision: value::integer(definition, &["metadata", "generation"])
             .and_then(|n| u64::try_from(n).ok())
             .unwrap_or(0),

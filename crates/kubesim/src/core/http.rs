@@ -55,7 +55,7 @@ impl Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Request {
             method: method.to_string(),
-            path: decode(path, false),
+            path: decode_path(path),
             query: parse_query(query),
             content_type: None,
             accept: None,
@@ -215,35 +215,12 @@ impl Reply {
 
 /// Splits and decodes a query string.
 pub fn parse_query(query: &str) -> Vec<(String, String)> {
-    query
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            (decode(key, true), decode(value, true))
-        })
-        .collect()
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
-/// Undoes percent-encoding, and `+` for a space in queries.
-pub fn decode(text: &str, plus: bool) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = |index: usize| bytes.get(index).and_then(|b| (*b as char).to_digit(16));
-        match (bytes[at], hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 3;
-                continue;
-            }
-            (b'+', ..) if plus => out.push(b' '),
-            (byte, ..) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
+/// Undoes percent-encoding in a path.
+pub fn decode_path(path: &str) -> String {
+    percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -256,6 +233,6 @@ mod tests {
         assert_eq!(request.parameter("labelSelector"), Some("a in (b,c)"));
         assert!(request.flag("watch"));
         assert_eq!(request.parameter("limit"), None);
-        assert_eq!(decode("100%", true), "100%");
+        assert_eq!(decode_path("/a%2Fb+c/100%"), "/a/b+c/100%");
     }
 }

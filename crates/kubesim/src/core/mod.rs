@@ -322,6 +322,7 @@ impl Core {
     fn document(&mut self, request: &Request, route: Route) -> Result<Response, ApiError> {
         match route {
             Route::Discovery(which) => self.discover(request, &which),
+            Route::OpenApiV2 => self.openapi_v2(request),
             Route::OpenApi(path) => self.openapi(&path),
             Route::Health => Ok(Response::text(200, "ok")),
             Route::Version => Ok(Response::json(200, &discovery::version())),

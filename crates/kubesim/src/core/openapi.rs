@@ -1,5 +1,5 @@
 //! `/openapi/v3`: the index with a hash per document, and the documents, made when first asked
-//! for and kept until the resources of their group change.
+//! for and kept until the resources of their group change; and `/openapi/v2`, all of them in one.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,26 @@ use serde_json::{Map, Value, json};
 use super::Core;
 use super::discovery::etag;
 use super::error::ApiError;
-use super::http::Response;
+use super::http::{Request, Response};
+use super::protobuf::openapi::{ASKED, MEDIA_TYPE, encode};
 use super::registry::Registry;
-use crate::schema::openapi::{CustomKind, builtin_document, custom_document};
+use crate::schema::builtin;
+use crate::schema::openapi::{CustomKind, builtin_document, custom_document, v2};
 
-/// The documents that have been made, by group and version.
+/// The documents that have been made.
 #[derive(Debug, Default)]
 pub(super) struct Documents {
+    /// Those of v3, by group and version.
     made: BTreeMap<(String, String), Bytes>,
+    /// That of v2, in JSON and in protobuf.
+    v2: Option<(Bytes, Bytes)>,
 }
 
 impl Documents {
-    /// Forgets the documents of a group.
+    /// Forgets what is said of a group.
     pub fn forget(&mut self, group: &str) {
         self.made.retain(|(of, _), _| of != group);
+        self.v2 = None;
     }
 }
 
@@ -61,7 +67,7 @@ impl Core {
     fn openapi_hash(&self, group: &str, version: &str) -> String {
         let mut text = path_of(group, version);
         for resource in self.registry.in_group(group).filter(|resource| resource.custom) {
-            text.push_str(&format!(";{}={}", resource.plural, resource.revision));
+            text.push_str(&format!(";{}={}/{}", resource.plural, resource.definition, resource.revision));
         }
         etag(text.as_bytes())
     }
@@ -75,15 +81,37 @@ impl Core {
         let body = match self.openapi.made.get(&place) {
             Some(body) => body.clone(),
             None => {
-                let document =
-                    builtin_document(group, version).unwrap_or_else(|| custom(&self.registry, group, version));
-                let body = Bytes::from(document.to_string());
+                let body = Bytes::from(document(&self.registry, group, version).to_string());
                 self.openapi.made.insert(place, body.clone());
                 body
             }
         };
         Ok(Response { etag: Some(hash), ..Response::bytes(200, "application/json", body) })
     }
+
+    /// Answers a request for `/openapi/v2`.
+    pub(super) fn openapi_v2(&mut self, request: &Request) -> Result<Response, ApiError> {
+        let registry = &self.registry;
+        let (text, binary) = self.openapi.v2.get_or_insert_with(|| {
+            let groups = std::iter::once(String::new()).chain(registry.groups());
+            let documents: Vec<Value> = groups
+                .flat_map(|group| registry.versions(&group).into_iter().map(move |version| (group.clone(), version)))
+                .map(|(group, version)| document(registry, &group, &version))
+                .collect();
+            let whole = v2::document(&documents, &builtin().kubernetes.git_version);
+            (Bytes::from(whole.to_string()), Bytes::from(encode(&whole)))
+        });
+        let accept = request.accept.as_deref().unwrap_or_default();
+        let (media_type, body) = match accept.contains(ASKED) || accept.contains(MEDIA_TYPE) {
+            true => (MEDIA_TYPE, binary),
+            false => ("application/json", text),
+        };
+        Ok(Response { etag: Some(etag(body)), ..Response::bytes(200, media_type, body.clone()) })
+    }
+}
+
+fn document(registry: &Registry, group: &str, version: &str) -> Value {
+    builtin_document(group, version).unwrap_or_else(|| custom(registry, group, version))
 }
 
 fn custom(registry: &Registry, group: &str, version: &str) -> Value {

@@ -37,6 +37,8 @@ pub struct Resource {
     pub versions: Vec<Arc<Version>>,
     /// Whether a CustomResourceDefinition made it.
     pub custom: bool,
+    /// The uid of that definition: one that is made anew begins with the same generation.
+    pub definition: String,
     /// The generation of that definition.
     pub revision: u64,
     /// Whether the definition is being deleted, so that nothing new may be made.
@@ -168,6 +170,7 @@ impl Registry {
             storage: kind.version.clone(),
             versions: vec![version],
             custom: false,
+            definition: String::new(),
             revision: 0,
             terminating: false,
             storage_schema: kind.schema.clone(),

@@ -43,6 +43,8 @@ pub enum Route {
     OldWatch(Target),
     /// `/api`, `/apis`.
     Discovery(Discovery),
+    /// `/openapi/v2`.
+    OpenApiV2,
     /// `/openapi/v3` and below: what follows it.
     OpenApi(String),
     /// `/healthz`, `/livez`, `/readyz`.
@@ -141,7 +143,7 @@ pub fn route(registry: &Registry, request: &Request) -> Result<Route, ApiError> 
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         ["openapi", "v3"] => return Ok(Route::OpenApi(String::new())),
         ["openapi", "v3", rest @ ..] => return Ok(Route::OpenApi(rest.join("/"))),
-        ["openapi", "v2"] => return Err(ApiError::not_implemented("OpenAPI v2; use /openapi/v3")),
+        ["openapi", "v2"] => return Ok(Route::OpenApiV2),
         ["healthz" | "livez" | "readyz", ..] => return Ok(Route::Health),
         ["version"] => return Ok(Route::Version),
         ["kubesim", "audit"] => return Ok(Route::Audit),

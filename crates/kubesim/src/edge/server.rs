@@ -71,7 +71,7 @@ async fn respond(
     stopped: watch::Receiver<bool>,
 ) -> hyper::Response<Body> {
     let (parts, incoming) = request.into_parts();
-    let path = http::decode(parts.uri.path(), false);
+    let path = http::decode_path(parts.uri.path());
     let user = match authenticate(hub, &parts.headers, &path) {
         Ok(user) => user,
         Err(error) => return refuse(&error),

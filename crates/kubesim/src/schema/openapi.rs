@@ -1,6 +1,8 @@
 //! The OpenAPI v3 documents that a server offers: `kubectl explain` reads the schemas, `kubectl apply` the merge keys
 //! and whether a patch knows `fieldValidation`.
 
+pub mod v2;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};

@@ -4,11 +4,9 @@ use super::rules::{COPIES, RELEASE, TRUTH, USERS};
 use super::{Judge, Violation};
 use crate::kinds::home_path;
 use crate::member::Member;
-use hansa_model::{Hash, Incarnation, MemberName, RecordKey, Revision};
+use hansa_model::{FINALIZER, Hash, Incarnation, MemberName, RecordKey, Revision};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use serde_json::Value;
-
-const FINALIZER: &str = "hansa.dev/federated";
 
 impl Judge {
     pub(super) fn sends_home(

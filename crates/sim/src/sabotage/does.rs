@@ -5,12 +5,9 @@ use crate::kinds::{About, KINDS, home_path, output_path, type_name};
 use hansa_ledger::cell::MemberCell;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::{Page, Slot, Version, Versioned};
-use hansa_model::RecordKey;
+use hansa_model::{FINALIZER, RecordKey};
 use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoRequest};
 use serde_json::{Value, json};
-
-/// The finalizer of federated objects.
-const FINALIZER: &str = "hansa.dev/federated";
 
 /// The answers to what a sound operator never asked for go to nobody.
 const NOBODY: ActId = ActId(u64::MAX);

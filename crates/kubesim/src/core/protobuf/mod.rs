@@ -1,9 +1,11 @@
 //! Bodies in protobuf, which Go's typed clients send for built-in kinds. Answers are JSON: those
-//! clients name it in `Accept`, too.
+//! clients name it in `Accept`, too. The one document that they take in no other form is OpenAPI v2
+//! ([`openapi`]).
 //!
 //! How messages are numbered is read from `messages.json.zst`, which `extract.go` makes from the
 //! tags of the Go types.
 
+pub mod openapi;
 mod wire;
 
 use std::collections::BTreeMap;

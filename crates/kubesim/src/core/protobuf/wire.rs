@@ -68,3 +68,43 @@ impl<'a> Reader<'a> {
         Err(Malformed::Short)
     }
 }
+
+/// Writes the fields of a message.
+#[derive(Default)]
+pub struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// Text, bytes or a message.
+    pub fn bytes(&mut self, field: u64, content: &[u8]) {
+        self.varint(field << 3 | 2);
+        self.varint(content.len() as u64);
+        self.bytes.extend_from_slice(content);
+    }
+
+    /// A number of variable length.
+    pub fn number(&mut self, field: u64, content: u64) {
+        self.varint(field << 3);
+        self.varint(content);
+    }
+
+    /// 64 bits.
+    pub fn fixed(&mut self, field: u64, content: u64) {
+        self.varint(field << 3 | 1);
+        self.bytes.extend_from_slice(&content.to_le_bytes());
+    }
+
+    /// The message.
+    pub fn done(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 & 0x7f | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+}

@@ -1,0 +1,33 @@
+//! The benches run on real parts and answer, shrunk to almost nothing. How fast anything was is not for a
+//! test to judge; that a restart wrote nothing is.
+
+use serde_json::Value;
+use std::process::Command;
+
+#[test]
+fn every_bench_answers_with_its_figures_and_a_restart_writes_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_hansa"))
+        .args(["bench", "--scale", "0.002", "-o", "json"])
+        .env("TMPDIR", folder.path())
+        .output()
+        .expect("the benches run");
+    let told = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let row = |name: &str| {
+        rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("there is no row {name}: {told}"))
+    };
+    for name in ["edit (median)", "edit (p99)", "propagate-outputs", "propagate-closed"] {
+        let row = row(name);
+        let is_figure = |field: &str| row[field].as_f64().is_some_and(|figure| figure > 0.0);
+        assert!(is_figure("value") && is_figure("floor") && is_figure("ratio"), "{row}");
+        assert!(row["unit"].is_string() && row["how"].is_string(), "{row}");
+    }
+    for name in ["restart: requests", "restart: CPU", "footprint: topo bytes", "footprint: topo writes"] {
+        assert!(row(name)["value"].as_f64().is_some_and(f64::is_finite), "{told}");
+    }
+    assert_eq!(row("restart: writes")["value"], 0.0, "{told}");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder can be read").collect();
+    assert!(left.is_empty(), "{left:?}");
+}

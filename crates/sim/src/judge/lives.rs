@@ -1,0 +1,309 @@
+//! The lives of records: which changes of one may stand.
+
+use super::pages::spec_of;
+use super::rules::{DEBTS, EDITS, ENDS, GONE, LEAVES, RISES, SPEAKS, WITHDRAWS};
+use super::{Judge, Violation};
+use crate::member::Member;
+use crate::users::Users;
+use hansa_ledger::record::{Placed, PlacedState};
+use hansa_ledger::{Page, Record};
+use hansa_model::{MemberName, RecordKey};
+use std::collections::BTreeSet;
+
+impl Judge {
+    pub(super) fn is_born(
+        &mut self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        old: Option<&Record>,
+        new: &Record,
+        users: &Users,
+    ) -> Result<(), Violation> {
+        let name = writer.name.clone();
+        if self.lives.get(key).is_some_and(|known| new.incarnation <= *known) || new.revision.0 == 0 {
+            let what =
+                format!("life {} revision {} after life {:?}", new.incarnation, new.revision, self.lives.get(key));
+            return Err(Violation::at(RISES, key, what));
+        }
+        // One write may carry a birth and edits, the home's leaving, or the end.
+        if new.homes.keys().any(|home| *home != name) || new.homes.is_empty() && stands(now, writer, key, None) {
+            return Err(Violation::at(SPEAKS, key, format!("{name} begins a life with homes {:?}", new.homes.keys())));
+        }
+        if new.tombstone.is_some() {
+            self.ends(writer, key, None, new.incarnation, users)?;
+        }
+        if let Some(old) = old {
+            if old.tombstone.is_none() {
+                return Err(Violation::at(ENDS, key, "a life begins before the last one ended"));
+            }
+            for (member, owed) in old.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone) {
+                let kept = new.placed.get(member);
+                let carried = kept.is_some_and(|now| {
+                    now.state == PlacedState::Placed && now.incarnation == new.incarnation
+                        || now.state == PlacedState::Withdrawing && now.incarnation == owed.incarnation
+                });
+                if *member == name && kept.is_some_and(|kept| kept.state == PlacedState::Gone) {
+                    self.is_gone(now, writer, key, owed.incarnation)?;
+                } else if !carried {
+                    return Err(Violation::at(
+                        DEBTS,
+                        key,
+                        format!("{member}'s debt of life {} is forgotten", owed.incarnation),
+                    ));
+                }
+            }
+        }
+        self.hear(writer, key, true, new, users)
+    }
+
+    /// The new revision is what a user wrote in the writer's own cluster, and no earlier word than
+    /// the last that was heard there.
+    ///
+    /// `home`: whether the writer was a home before; one write may carry an edit and the leaving.
+    fn hear(
+        &mut self,
+        writer: &Member,
+        key: &RecordKey,
+        home: bool,
+        new: &Record,
+        users: &Users,
+    ) -> Result<(), Violation> {
+        let name = &writer.name;
+        if &new.intent.author != name || !(home || new.homes.contains_key(name)) {
+            return Err(Violation::at(EDITS, key, format!("{name} is no home of its new revision {}", new.revision)));
+        }
+        let Some(word) = users.last_written(key, name, new.intent.hash) else {
+            let what = format!("nobody wrote in {name} what revision {} says", new.revision);
+            return Err(Violation::at(EDITS, key, what));
+        };
+        let heard = self.heard.entry((key.clone(), name.clone())).or_insert(word);
+        if word < *heard {
+            let what =
+                format!("revision {} is what somebody wrote in {name} before what was heard there last", new.revision);
+            return Err(Violation::at(EDITS, key, what));
+        }
+        *heard = word;
+        Ok(())
+    }
+
+    pub(super) fn lives_on(
+        &mut self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        (old, old_page): (&Record, &Page),
+        (new, new_page): (&Record, &Page),
+        users: &Users,
+    ) -> Result<bool, Violation> {
+        let edited = new.revision != old.revision;
+        if edited {
+            // One write may carry two edits.
+            if new.revision < old.revision || old.tombstone.is_some() {
+                return Err(Violation::at(RISES, key, format!("revision {} after {}", new.revision, old.revision)));
+            }
+            self.hear(writer, key, old.homes.contains_key(&writer.name), new, users)?;
+        } else if new.intent.hash != old.intent.hash {
+            return Err(Violation::at(EDITS, key, format!("another intent under revision {}", new.revision)));
+        }
+        self.home_changes(now, writer, key, old, new)?;
+        match (&old.tombstone, &new.tombstone) {
+            (None, Some(_)) => self.ends(writer, key, Some(old), old.incarnation, users)?,
+            (Some(then), now) if now.as_ref() != Some(then) => {
+                return Err(Violation::at(ENDS, key, "a tombstone is taken back or changed"));
+            }
+            _ => {}
+        }
+        let mut withdrawn = Vec::new();
+        for member in old.placed.keys().chain(new.placed.keys()).collect::<BTreeSet<_>>() {
+            let (then, next) = (old.placed.get(member), new.placed.get(member));
+            if then == next {
+                continue;
+            }
+            if self.place_changes(now, writer, key, member, then, next, edited)? {
+                withdrawn.push(member.clone());
+            }
+        }
+        if withdrawn.is_empty() {
+            return Ok(false);
+        }
+        self.withdraws(&writer.name, key, new, old_page, new_page, &withdrawn)?;
+        Ok(true)
+    }
+
+    fn home_changes(
+        &self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        old: &Record,
+        new: &Record,
+    ) -> Result<(), Violation> {
+        let name = writer.name.clone();
+        for (member, home) in &old.homes {
+            let moved = new.former.get(member) == Some(&home.uid);
+            match new.homes.get(member) {
+                Some(still) if still == home || member == &name => {}
+                None if moved => {}
+                None if member == &name => {
+                    let restored = self.restored_ms.contains_key(member);
+                    if stands(now, writer, key, Some(&home.uid)) && !restored {
+                        return Err(Violation::at(LEAVES, key, format!("{member} stands, and is no home any more")));
+                    }
+                }
+                _ => return Err(Violation::at(SPEAKS, key, format!("{name} changes the home {member}"))),
+            }
+        }
+        let stranger = new.homes.keys().find(|member| **member != name && !old.homes.contains_key(*member));
+        match stranger {
+            Some(member) => Err(Violation::at(SPEAKS, key, format!("{name} makes {member} a home"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A tombstone is written; `old` is what stood before, unless that was an earlier life.
+    fn ends(
+        &mut self,
+        writer: &Member,
+        key: &RecordKey,
+        old: Option<&Record>,
+        life: hansa_model::Incarnation,
+        users: &Users,
+    ) -> Result<(), Violation> {
+        let name = &writer.name;
+        let own = match old {
+            Some(old) => {
+                old.homes.get(name).is_some_and(|home| old.homes.len() == 1 && users.meant_to_delete(&home.uid))
+            }
+            None => users.has_deleted(key, name),
+        };
+        if own || users.asked_for_the_end(key) {
+            self.ended(name, key, life)
+        } else {
+            Err(Violation::at(ENDS, key, format!("{name} writes a tombstone, and nobody asked for it")))
+        }
+    }
+
+    /// Returns whether the member was withdrawn.
+    #[expect(clippy::too_many_arguments, reason = "one change, and what it is judged by")]
+    fn place_changes(
+        &self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        member: &MemberName,
+        then: Option<&Placed>,
+        next: Option<&Placed>,
+        edited: bool,
+    ) -> Result<bool, Violation> {
+        use PlacedState::{Gone, Placed as Has, Withdrawing};
+        let own = member == &writer.name;
+        match (then.map(|placed| placed.state), next.map(|placed| placed.state)) {
+            (_, None) => Err(Violation::at(DEBTS, key, format!("{member} was placed, and is forgotten"))),
+            (None | Some(Gone | Withdrawing | Has), Some(Has)) if own || edited => Ok(false),
+            (Some(Has), Some(Withdrawing)) => Ok(true),
+            (Some(Has | Withdrawing), Some(Gone)) if own => {
+                let owed = next.map(|placed| placed.incarnation).unwrap_or_default();
+                self.is_gone(now, writer, key, owed).map(|()| false)
+            }
+            (then, next) => {
+                let what = format!("{} turns {member} from {then:?} to {next:?}", writer.name);
+                Err(Violation::at(SPEAKS, key, what))
+            }
+        }
+    }
+
+    fn is_gone(
+        &self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        owed: hansa_model::Incarnation,
+    ) -> Result<(), Violation> {
+        let Some(object) = writer.look(now, &crate::kinds::output_path(key)) else { return Ok(()) };
+        let ours = !object["metadata"]["labels"][hansa_render::LEAGUE_LABEL].is_null();
+        let of_that_life = super::life_of(&object).is_some_and(|life| life <= owed);
+        let back = self.brought_back.contains(&(writer.name.clone(), key.clone()));
+        if ours && of_that_life && !back {
+            return Err(Violation::at(
+                GONE,
+                key,
+                format!("{} says that life {owed} is gone, and it stands", writer.name),
+            ));
+        }
+        Ok(())
+    }
+
+    fn withdraws(
+        &mut self,
+        name: &MemberName,
+        key: &RecordKey,
+        new: &Record,
+        old_page: &Page,
+        new_page: &Page,
+        withdrawn: &[MemberName],
+    ) -> Result<(), Violation> {
+        let (then, header) = (&old_page.header, &new_page.header);
+        let same = header == then && header.member.as_ref() == Some(name);
+        if header.member.as_ref() != Some(name) || !(same || header.term > then.term) {
+            let what = format!("{name} withdraws under {header:?} after {then:?}");
+            return Err(Violation::at(WITHDRAWS, key, what));
+        }
+        let Some(spec) = spec_of(new) else { return Err(Violation::at(WITHDRAWS, key, "the intent does not read")) };
+        // The decider may not have heard of the newest spec; it must have heard of one.
+        let ground = self.specs.iter().rev().find_map(|league| {
+            let wanted = hansa_place::placed(league, &spec.placement).ok()?.members;
+            withdrawn.iter().all(|member| !wanted.contains(member)).then_some(wanted)
+        });
+        let Some(wanted) = ground else {
+            return Err(Violation::at(WITHDRAWS, key, format!("placement has selected {withdrawn:?} all along")));
+        };
+        let (life, revision) = (new.incarnation, new.revision);
+        // What stands in its own member the decider has seen itself; the others have said so.
+        let stood = self
+            .render(key, &spec, name, life, revision)
+            .is_some_and(|output| self.held.contains(&(key.clone(), life, name.clone(), output.hash)));
+        let has = |member: &MemberName| {
+            self.applied.contains(&(key.clone(), life, revision, member.clone())) || (member == name && stood)
+        };
+        if let Some(missing) = wanted.iter().find(|member| !has(member)) {
+            let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {revision}");
+            return Err(Violation::at(WITHDRAWS, key, what));
+        }
+        self.decided(name, withdrawn.len() as u64, key)
+    }
+
+    pub(super) fn is_over(
+        &mut self,
+        now: u64,
+        writer: &mut Member,
+        key: &RecordKey,
+        old: &Record,
+        users: &Users,
+    ) -> Result<(), Violation> {
+        // One write may carry the end and the last debts.
+        if old.tombstone.is_none() {
+            self.ends(writer, key, Some(old), old.incarnation, users)?;
+        }
+        let name = writer.name.clone();
+        let owes = |(member, placed): &(&MemberName, &Placed)| placed.state != PlacedState::Gone && *member != &name;
+        if let Some((member, _)) = old.placed.iter().find(owes) {
+            return Err(Violation::at(DEBTS, key, format!("its record goes before {member} has said so")));
+        }
+        if let Some(home) = old.homes.keys().find(|member| **member != name) {
+            return Err(Violation::at(DEBTS, key, format!("its record goes while {home} is a home")));
+        }
+        match old.placed.get(&name) {
+            Some(own) if own.state != PlacedState::Gone => self.is_gone(now, writer, key, own.incarnation),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a federated object stands in a member and is not being deleted: the one with this uid, or
+/// any.
+fn stands(now: u64, member: &mut Member, key: &RecordKey, uid: Option<&str>) -> bool {
+    member.look(now, &crate::kinds::home_path(key)).is_some_and(|object| {
+        uid.is_none_or(|uid| object["metadata"]["uid"] == uid) && object["metadata"]["deletionTimestamp"].is_null()
+    })
+}
