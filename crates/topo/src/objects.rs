@@ -8,7 +8,7 @@
 //! No request is repeated by `object_store` (its retry is off) and no write by this module: one whose
 //! answer is lost is [`Swap::Indeterminate`]. Should a proxy between repeat a write, the second copy
 //! meets the first one's version and is refused; the stamp tells that what stands there is our own.
-//! ([`line`] sees every request and [`meaning`] says what an answer means.)
+//! ([`mod@line`] sees every request and [`mod@meaning`] says what an answer means.)
 //!
 //! A list is a request for each thousand names and one for each value; following changes is one
 //! list of names after the other ([`feed`]).
