@@ -199,8 +199,8 @@ pub async fn breaker(scene: &Scene) -> Result<()> {
     for name in &names {
         scene.settled(0, CONF, name).await?;
     }
-    let budget = json!({"deletes": {"percent": 0, "atLeast": BUDGET, "window": "2m"}});
-    scene.world.edit_federation(|spec| spec["safety"] = budget).await?;
+    let budget = |at_least: usize| json!({"deletes": {"percent": 0, "atLeast": at_least, "window": "2m"}});
+    scene.world.edit_federation(|spec| spec["safety"] = budget(BUDGET)).await?;
     scene.quiet().await?;
     let marks = scene.world.mark().await?;
     for name in first {
@@ -209,7 +209,9 @@ pub async fn breaker(scene: &Scene) -> Result<()> {
     let (before, waiting) = shown(scene, first).await?;
     ensure!(waiting.len() >= first.len() - BUDGET, "no more than the budget went: {waiting:?} wait");
 
-    // The set grows before it is confirmed: what was shown goes, and what has joined it waits.
+    // The set grows before it is confirmed: what was shown goes, and what has joined it waits, whatever
+    // of the budget was spent by then.
+    scene.world.edit_federation(|spec| spec["safety"] = budget(0)).await?;
     scene.admin(0).delete(&CONF.federated(&scene.namespace, late)).await?;
     let (now, grown) = shown(scene, &names[..names.len() - 1]).await?;
     ensure!(now != before, "another set has another hash");
