@@ -76,6 +76,9 @@ pub struct RecordStatus {
     /// The revision last stamped on this member's own federated object, and the object's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamped: Option<Stamped>,
+    /// What keeps this member's own federated object from becoming the home that it is to be, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub home: String,
     /// What the Secret that this member's own federated object names held when it was last agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceMemory>,

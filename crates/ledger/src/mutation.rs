@@ -87,7 +87,8 @@ pub enum Change {
         incarnation: Incarnation,
     },
     /// Another member is to become the only home: by a home's own word, which is its consent, or by
-    /// that of the new home where the rule allows it.
+    /// that of the new home where the rule allows it. A move to the only home takes one back that is
+    /// under way.
     Move {
         /// The new home.
         to: MemberName,
@@ -180,8 +181,11 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             let may =
                 record.homes.contains_key(member) || (member == to && (*takeover_allowed || record.is_homeless()));
             let is_only_home = record.homes.len() == 1 && record.homes.contains_key(to);
-            let changed = may && record.tombstone.is_none() && !is_only_home && record.moving.as_ref() != Some(to);
-            if changed && record.homes.contains_key(to) {
+            let stands = if is_only_home { record.moving.is_none() } else { record.moving.as_ref() == Some(to) };
+            let changed = may && record.tombstone.is_none() && !stands;
+            if changed && is_only_home {
+                record.moving = None;
+            } else if changed && record.homes.contains_key(to) {
                 settle_move(&mut record, to);
             } else if changed {
                 record.moving = Some(to.clone());

@@ -312,6 +312,11 @@ pub enum TopoAnswer {
         /// Where to go on from.
         cursor: Box<str>,
     },
+    /// Nothing was read or written: another store stands where the league's stood.
+    Replaced {
+        /// What is wrong and the mend, for people.
+        reason: String,
+    },
     /// Nothing was read or written.
     Failed {
         /// Why, for people.

@@ -194,6 +194,7 @@ pub struct Operator {
     pub(crate) outputs_in_flight: usize,
     pub(crate) namespaces: BTreeMap<Arc<str>, BTreeSet<RecordKey>>,
     pub(crate) removals: Removals,
+    pub(crate) confirming: crate::removal::confirming::Confirming,
     pub(crate) events: crate::events::Events,
     pub(crate) metrics: Metrics,
     woken_at: Option<u64>,
@@ -203,6 +204,7 @@ impl Operator {
     /// An operator that has seen nothing yet; it begins with [`Event::Start`].
     pub fn new(config: Config) -> Self {
         let topology = Topology::new(&config);
+        let confirming = crate::removal::confirming::Confirming::new(&config);
         Operator {
             config,
             now: Now { monotonic_ms: 0, wall_ms: 0, entropy: 0 },
@@ -229,6 +231,7 @@ impl Operator {
             outputs_in_flight: 0,
             namespaces: BTreeMap::new(),
             removals: Removals::default(),
+            confirming,
             events: crate::events::Events::default(),
             metrics: Metrics::default(),
             woken_at: None,
@@ -267,6 +270,7 @@ impl Operator {
             self.judge_removals();
             self.flush_pages();
             self.flush_statuses();
+            self.flush_confirmations();
         }
         self.drain_queue();
         self.read_sources();
@@ -302,6 +306,7 @@ impl Operator {
             && self.queue.is_empty()
             && self.pending.values().all(waits)
             && !self.topology.has_unwritten()
+            && !self.confirming.is_busy()
             && !self.objects.values().any(|object| object.home_work.awaits_report())
             && self.sealing.is_idle()
             && self.blobs.is_idle()
@@ -485,6 +490,7 @@ impl Operator {
         self.process_home(key, &context, &mut object, record.as_deref());
         self.process_wraps(key, &context, record.as_deref());
         self.process_output(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
+        self.process_awaited(key, &object, record.as_deref());
         // A withdrawal waits for this member's own output too: what was just learned of that counts.
         self.process_placement(key, &context, record.as_deref().zip(spec.as_ref()));
         self.process_report(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));

@@ -167,11 +167,14 @@ impl Operator {
             Duty::None => {
                 self.removals.done(key);
                 // What a home that has no output was told is remembered all the same.
-                let told = |status: &&RecordStatus| status.stamped.is_some() || status.source.is_some();
+                let told = |status: &&RecordStatus| {
+                    status.stamped.is_some() || status.source.is_some() || !status.home.is_empty()
+                };
                 let status = self.status_of(&self.config.member, key).filter(told).cloned();
                 let kept = status.map(|status| RecordStatus {
                     stamped: status.stamped,
                     source: status.source,
+                    home: status.home,
                     ..fresh(record)
                 });
                 let kept = kept.or_else(|| object.home.is_some().then(|| fresh(record)));
@@ -226,8 +229,8 @@ impl Operator {
         if let Some(live) = &object.live {
             match live.incarnation {
                 Some(incarnation) if incarnation < record.incarnation => {
-                    let live_weight = live.weight;
-                    return self.process_replacement(key, object, record, live_weight);
+                    let falls = (incarnation, live.weight);
+                    return self.process_replacement(key, object, record, falls);
                 }
                 Some(incarnation) if incarnation > record.incarnation => {
                     let message = format!(
@@ -332,6 +335,7 @@ fn fresh(record: &Record) -> RecordStatus {
         summary: Compact::default(),
         stamped: None,
         source: None,
+        home: String::new(),
     }
 }
 

@@ -139,6 +139,7 @@ impl Operator {
         let problem = home.source.as_ref().and_then(|source| source.problem.as_deref());
         let trouble = record.and_then(|record| self.sealing_trouble(record));
         let held = self.removals.held(key);
+        let frozen = self.frozen_by_topology();
         let input = Input {
             era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
             record,
@@ -152,6 +153,7 @@ impl Operator {
             sealing: trouble.as_deref(),
             differences: &differences,
             topology_away_since_ms: self.topology.down_since_ms,
+            frozen: frozen.as_deref(),
             placement,
             held: held.as_deref(),
             silent: &silent,
