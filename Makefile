@@ -3,13 +3,14 @@
 CARGO ?= cargo
 SECONDS ?= 40
 
-.PHONY: help rust demo build test lint control-plane bench soak docs clean
+.PHONY: help rust demo build test lint control-plane store-servers bench soak docs clean
 
 help:
 	@echo "make demo           build hansa and watch a league of three members live"
 	@echo "make test           everything that proves the project, set-up included"
 	@echo "make lint           formatting, clippy, documentation, without tests"
 	@echo "make control-plane  build a real kube-apiserver, controller manager, kubectl and etcd (once)"
+	@echo "make store-servers  build real object stores for the tests (once)"
 	@echo "make bench          measure; NAMES='edit restart' chooses, SCALE=0.1 shrinks"
 	@echo "make soak           simulate leagues for SECONDS=$(SECONDS)"
 	@echo "make docs           write the generated reference pages anew"
@@ -26,11 +27,12 @@ demo: build
 	@./target/release/hansa demo
 
 # Real parts where they can run: the control plane is built from Go modules on the first run (about
-# 15 minutes on two cores) and kept outside of the work tree.
+# 15 minutes on two cores), the object stores from Go modules and npm (about 5), and kept outside of
+# the work tree.
 test: lint
-	@assets="$$(tools/control-plane)" && \
-	echo "testing against the control plane in $$assets" && \
-	KUBEBUILDER_ASSETS="$$assets" $(CARGO) test --workspace --all-features --no-fail-fast
+	@assets="$$(tools/control-plane)" && stores="$$(tools/store-servers)" && \
+	echo "testing against the control plane in $$assets and the object stores in $$stores" && \
+	KUBEBUILDER_ASSETS="$$assets" HANSA_STORE_SERVERS="$$stores" $(CARGO) test --workspace --all-features --no-fail-fast
 
 lint: rust
 	$(CARGO) fmt --all --check
@@ -39,6 +41,9 @@ lint: rust
 
 control-plane:
 	@tools/control-plane
+
+store-servers:
+	@tools/store-servers
 
 bench: build
 	@assets="$$(tools/control-plane)" && KUBEBUILDER_ASSETS="$$assets" ./target/release/hansa bench $(NAMES) $(if $(SCALE),--scale $(SCALE))

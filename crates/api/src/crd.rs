@@ -87,6 +87,10 @@ impl Definition {
         if !self.short_names.is_empty() {
             names["shortNames"] = self.short_names.clone().into();
         }
+        let mut status = self.status.clone();
+        // One operator writes it, as a whole. With an owner for each field, managedFields would outgrow the
+        // status itself, and keeping their books would be most of what a write of it costs an API server.
+        status["x-kubernetes-map-type"] = "atomic".into();
         let mut schema = json!({
             "type": "object",
             "description": self.description,
@@ -96,7 +100,7 @@ impl Definition {
                 "kind": {"type": "string"},
                 "metadata": {"type": "object"},
                 "spec": self.spec,
-                "status": self.status,
+                "status": status,
             },
         });
         for rule in &self.rules {

@@ -1,13 +1,12 @@
 //! The control document: the one JSON object in which the league agrees about itself.
 //!
 //! For now it holds the federation spec, written by plain compare-and-swap from the Federation's
-//! home, and the confirmations that people gave. Two first specs cannot both found a league: the
-//! document is created if absent, and the loser freezes and says so.
+//! home. Two first specs cannot both found a league: the document is created if absent, and the loser
+//! freezes and says so.
 
 use hansa_model::{FederationSpec, Generation, Hash, LeagueId, MemberName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The format this release reads and writes.
@@ -30,9 +29,6 @@ pub struct Control {
     pub spec: Arc<RawValue>,
     /// The member whose Federation object is the spec's home.
     pub home: FederationHome,
-    /// Sets of removals that a person confirmed, by the set's hash: who did.
-    #[serde(default)]
-    pub confirmations: BTreeMap<Hash, String>,
 }
 
 /// The Federation object that the agreed spec was ingested from.
@@ -84,8 +80,7 @@ impl Control {
     /// The document that founds a league, and the league's id: the hash of its first spec.
     pub fn found(spec: Arc<RawValue>, home: FederationHome, pages: u32) -> (LeagueId, Control) {
         let league = LeagueId(home.hash);
-        let control =
-            Control { format: FORMAT, pages, generation: Generation(1), spec, home, confirmations: BTreeMap::new() };
+        let control = Control { format: FORMAT, pages, generation: Generation(1), spec, home };
         (league, control)
     }
 
@@ -148,11 +143,6 @@ impl Control {
     #[must_use]
     pub fn edited(&self, spec: Arc<RawValue>, home: FederationHome) -> Control {
         Control { generation: self.generation.next(), spec, home, ..self.clone() }
-    }
-
-    /// The sets that were confirmed.
-    pub fn confirmed(&self) -> BTreeSet<Hash> {
-        self.confirmations.keys().copied().collect()
     }
 }
 

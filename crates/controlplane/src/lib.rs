@@ -137,6 +137,8 @@ pub struct Etcd {
     pub address: String,
     /// The process.
     pub process: Process,
+    peer: u16,
+    durable: bool,
 }
 
 impl Etcd {
@@ -146,21 +148,38 @@ impl Etcd {
     /// When it cannot be started.
     pub fn start(folder: &Path, name: &str, durable: bool) -> Result<Self> {
         let [client, peer] = free_ports()?;
+        let address = format!("127.0.0.1:{client}");
+        let process = Self::run(folder, name, &address, peer, durable)?;
+        Ok(Etcd { address, process, peer, durable })
+    }
+
+    /// Ends it, and starts one with the data of this name in its place.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn replace(&mut self, folder: &Path, name: &str) -> Result<()> {
+        self.process.kill();
+        self.process = Self::run(folder, name, &self.address, self.peer, self.durable)?;
+        Ok(())
+    }
+
+    fn run(folder: &Path, name: &str, client: &str, peer: u16, durable: bool) -> Result<Process> {
         let mut arguments = vec![
             format!("--data-dir={}", folder.join(name).display()),
-            format!("--listen-client-urls=http://127.0.0.1:{client}"),
-            format!("--advertise-client-urls=http://127.0.0.1:{client}"),
+            format!("--listen-client-urls=http://{client}"),
+            format!("--advertise-client-urls=http://{client}"),
             format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
             format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
             format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
+            // Two clusters of the same addresses are the same to etcd without it.
+            format!("--initial-cluster-token={name}"),
             "--auto-compaction-mode=revision".to_owned(),
             "--auto-compaction-retention=10000".to_owned(),
         ];
         if !durable {
             arguments.push("--unsafe-no-fsync".to_owned());
         }
-        let process = Process::start(&binaries()?.join("etcd"), name, &arguments, folder)?;
-        Ok(Etcd { address: format!("127.0.0.1:{client}"), process })
+        Process::start(&binaries()?.join("etcd"), name, &arguments, folder)
     }
 
     /// Waits until it takes connections.

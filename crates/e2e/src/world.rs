@@ -52,7 +52,7 @@ pub struct World {
     /// The `hansa` binary.
     pub binary: PathBuf,
     // In this order they end: the topology server after those who use it, the folder last.
-    etcd: Option<Etcd>,
+    etcd: Option<Mutex<Etcd>>,
     folder: TempDir,
 }
 
@@ -128,6 +128,7 @@ impl World {
             let operator = Operator::new(settings);
             members.push(Member { name, cluster: RwLock::new(cluster), operator: Mutex::new(operator), admin });
         }
+        let etcd = etcd.map(Mutex::new);
         let world = World { kind, members, topo, binary: binary.to_owned(), etcd, folder };
         if let Err(error) = world.found().await {
             bail!("{error:#}\n{}", world.last_words().await);
@@ -253,10 +254,31 @@ impl World {
     /// When it cannot be stopped or go on.
     pub async fn set_topo_away(&self, away: bool) -> Result<()> {
         if let Some(etcd) = &self.etcd {
-            return signal(etcd.process.id(), if away { Signal::STOP } else { Signal::CONT });
+            return signal(etcd.lock().await.process.id(), if away { Signal::STOP } else { Signal::CONT });
         }
         for member in &self.members {
             member.operator.lock().await.set_topo_away(away)?;
+        }
+        Ok(())
+    }
+
+    /// Puts another, empty store where the league's topology server stands, or brings that back: etcd
+    /// with other data, or another file.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub async fn set_topo_replaced(&self, replaced: bool) -> Result<()> {
+        if let Some(etcd) = &self.etcd {
+            let mut etcd = etcd.lock().await;
+            etcd.replace(self.folder(), if replaced { "another-topo" } else { "topo" })?;
+            return etcd.ready().await;
+        }
+        let (file, aside) = (self.folder().join("topo.db"), self.folder().join("topo.aside"));
+        if replaced {
+            std::fs::rename(&file, &aside)?;
+            std::fs::write(&file, "")?;
+        } else if aside.exists() {
+            std::fs::rename(&aside, &file)?;
         }
         Ok(())
     }
@@ -327,6 +349,7 @@ impl World {
     /// When it does not come back.
     pub async fn mend(&self) -> Result<()> {
         self.set_topo_away(false).await?;
+        self.set_topo_replaced(false).await?;
         for member in &self.members {
             let mut operator = member.operator.lock().await;
             operator.set_topo_away(false)?;

@@ -3,9 +3,8 @@
 //! Each is written by that member alone. What an apply taught stands here (uid, output hash,
 //! owned-fields hash), for without it a restarted operator could not be free of writes.
 
-use hansa_model::{Hash, Incarnation, MemberName, RecordKey, Revision};
+use hansa_model::{Compact, Hash, Incarnation, MemberName, RecordKey, Revision};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The format of both kinds of cell that this release reads and writes.
@@ -72,11 +71,14 @@ pub struct RecordStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub health_message: String,
     /// The counters of the output's status.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub summary: Value,
+    #[serde(default, skip_serializing_if = "Compact::is_null")]
+    pub summary: Compact,
     /// The revision last stamped on this member's own federated object, and the object's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamped: Option<Stamped>,
+    /// What keeps this member's own federated object from becoming the home that it is to be, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub home: String,
     /// What the Secret that this member's own federated object names held when it was last agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceMemory>,

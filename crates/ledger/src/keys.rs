@@ -26,6 +26,11 @@ pub fn status(member: &MemberName, page: u32) -> String {
     format!("{MEMBERS}{member}/status/{page}")
 }
 
+/// What people confirmed of what a member shows.
+pub fn confirmations(member: &MemberName) -> String {
+    format!("{MEMBERS}{member}/confirmations")
+}
+
 /// A large template, immutable.
 pub fn blob(hash: &Hash) -> String {
     format!("/v1/blobs/{hash}")
@@ -40,6 +45,8 @@ pub enum Key {
     Page(u32),
     /// [`cell`].
     Cell(MemberName),
+    /// [`confirmations`].
+    Confirmations(MemberName),
     /// [`status`].
     Status(MemberName, u32),
     /// Any other.
@@ -63,6 +70,7 @@ pub fn parse(key: &str) -> Key {
     match rest.strip_prefix("status/") {
         Some(number) => number.parse().map_or(Key::Other, |number| Key::Status(member, number)),
         None if rest == "cell" => Key::Cell(member),
+        None if rest == "confirmations" => Key::Confirmations(member),
         None => Key::Other,
     }
 }
@@ -77,6 +85,7 @@ mod tests {
         assert_eq!(parse(CONTROL), Key::Control);
         assert_eq!(parse(&page(7)), Key::Page(7));
         assert_eq!(parse(&cell(&member)), Key::Cell(member.clone()));
+        assert_eq!(parse(&confirmations(&member)), Key::Confirmations(member.clone()));
         assert_eq!(parse(&status(&member, 255)), Key::Status(member, 255));
         assert_eq!(parse("/v1/pages/7/summary"), Key::Other);
         assert_eq!(parse("/v1/members/Not A Name/cell"), Key::Other);

@@ -1,12 +1,13 @@
 //! Hansa's ledger: what stands in the topology server, as pure values.
 //!
 //! [`envelope`]s, [`page`]s and [`record`]s; the [`lives`] of a federated object (homes, placed,
-//! incarnations, tombstones, debts) and the [`mutation`]s between them; the [`breaker`]; the members'
-//! own [`cell`]s; and [`swap`], the compare-and-swap machine with its three outcomes. No I/O, clock
-//! or randomness: times and nonces are passed in.
+//! incarnations, tombstones, debts) and the [`mutation`]s between them; the [`breaker`] and what people
+//! [confirmed](confirmation); the members' own [`cell`]s; and [`swap`], the compare-and-swap machine with
+//! its three outcomes. No I/O, clock or randomness: times and nonces are passed in.
 
 pub mod breaker;
 pub mod cell;
+pub mod confirmation;
 pub mod envelope;
 pub mod keys;
 pub mod lives;

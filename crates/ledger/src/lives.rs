@@ -65,6 +65,9 @@ pub enum Standing {
     Conflicts,
     /// The home was moved to another member; this copy stayed behind and counts no more.
     Former,
+    /// The home is to move here, and what stands here is another content: its user has to say which of
+    /// the two counts.
+    Awaited,
     /// The object may be stale: nothing is concluded from it until a user says so.
     Frozen(Freeze),
 }
@@ -91,10 +94,13 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
     let agreed = object.hash == record.intent.hash;
     let taken = take_home && object.takeover_allowed;
     let Some(home) = home else {
+        // A move here is the old homes' word that it may.
+        let awaited = record.moving.as_ref() == Some(member);
         return match () {
-            () if !take_home && record.former.get(member) == Some(&object.uid) => Standing::Former,
+            () if !take_home && !awaited && record.former.get(member) == Some(&object.uid) => Standing::Former,
             () if agreed => Standing::Converged,
-            () if take_home && (object.takeover_allowed || record.is_homeless()) => Standing::Taken,
+            () if take_home && (object.takeover_allowed || record.is_homeless() || awaited) => Standing::Taken,
+            () if awaited => Standing::Awaited,
             () if object.stamp.is_some() => Standing::Frozen(Freeze::Restored),
             () => Standing::Conflicts,
         };

@@ -5,7 +5,7 @@
 
 use crate::lives::{self, Departure, HomeObject, Standing};
 use crate::page::{Page, Slot};
-use crate::record::{FORMAT, Intent, Placed, PlacedState, Record, Tombstone};
+use crate::record::{FORMAT, Intent, Members, Placed, PlacedState, Record, Tombstone};
 use crate::seal::{Sealed, Wrap};
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +87,8 @@ pub enum Change {
         incarnation: Incarnation,
     },
     /// Another member is to become the only home: by a home's own word, which is its consent, or by
-    /// that of the new home where the rule allows it.
+    /// that of the new home where the rule allows it. A move to the only home takes one back that is
+    /// under way.
     Move {
         /// The new home.
         to: MemberName,
@@ -180,8 +181,11 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             let may =
                 record.homes.contains_key(member) || (member == to && (*takeover_allowed || record.is_homeless()));
             let is_only_home = record.homes.len() == 1 && record.homes.contains_key(to);
-            let changed = may && record.tombstone.is_none() && !is_only_home && record.moving.as_ref() != Some(to);
-            if changed && record.homes.contains_key(to) {
+            let stands = if is_only_home { record.moving.is_none() } else { record.moving.as_ref() == Some(to) };
+            let changed = may && record.tombstone.is_none() && !stands;
+            if changed && is_only_home {
+                record.moving = None;
+            } else if changed && record.homes.contains_key(to) {
                 settle_move(&mut record, to);
             } else if changed {
                 record.moving = Some(to.clone());
@@ -224,7 +228,7 @@ fn ingest(
             incarnation,
             revision: Revision(1),
             intent: intent.clone(),
-            homes: [(member.clone(), lives::home_entry(object, Revision(1)))].into(),
+            homes: std::iter::once((member.clone(), lives::home_entry(object, Revision(1)))).collect(),
             moving: None,
             former: Default::default(),
             placed: debts.map(owed).unwrap_or_default(),
@@ -285,7 +289,7 @@ fn settle_move(record: &mut Record, to: &MemberName) {
 }
 
 /// What the members still owe of a life that ended: carried into the next one as withdrawals.
-fn owed(record: &Record) -> std::collections::BTreeMap<MemberName, Placed> {
+fn owed(record: &Record) -> Members<Placed> {
     let owes = record.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone);
     owes.map(|(member, placed)| {
         (member.clone(), Placed { state: PlacedState::Withdrawing, incarnation: placed.incarnation })

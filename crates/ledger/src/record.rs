@@ -3,12 +3,15 @@
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, Revision};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The record format this release reads and writes. A record of any other format, or with a field
 /// that this release does not know, is carried on unchanged (see [`crate::page::Slot`]).
 pub const FORMAT: u32 = 1;
+
+/// A few members, in their order: a sorted list, for the node of a B-tree has room for eleven, and a league
+/// has thousands of records with one or two in each of these.
+pub type Members<T> = litemap::LiteMap<MemberName, T>;
 
 /// Everything the league has agreed about one federated object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,17 +27,17 @@ pub struct Record {
     pub intent: Intent,
     /// The members in which users keep the object; empty: homeless, the intent stays.
     #[serde(default)]
-    pub homes: BTreeMap<MemberName, Home>,
+    pub homes: Members<Home>,
     /// The member that is to become the only home, until it has the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<MemberName>,
     /// Homes that the object was moved away from, with the uid of the copy that stayed behind: it
     /// does not become a home again by itself.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub former: BTreeMap<MemberName, String>,
+    #[serde(default, skip_serializing_if = "Members::is_empty")]
+    pub former: Members<String>,
     /// Every member that was ever given the object in this life, or still owes the end of an earlier one.
     #[serde(default)]
-    pub placed: BTreeMap<MemberName, Placed>,
+    pub placed: Members<Placed>,
     /// Present when the object is deleted; it stays until every member that was ever placed has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tombstone: Option<Tombstone>,

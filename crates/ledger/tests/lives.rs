@@ -94,6 +94,38 @@ fn an_edit_counts_when_the_home_was_in_step() {
 }
 
 #[test]
+fn a_home_that_is_to_move_onto_another_content_waits_for_a_users_word() {
+    let moves = |to: &str| Change::Move { to: member(to), takeover_allowed: false };
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
+    let other = object("2", 1, "z");
+    assert_eq!(book.standing("b", &other), Standing::Conflicts);
+    book.write("a", moves("b")).unwrap();
+    assert_eq!(book.standing("b", &other), Standing::Awaited);
+    assert_eq!(book.ingest("b", other.clone(), "z", &["a"]), Err(Skipped::Stands(Standing::Awaited)));
+    // The old home may take the move back.
+    book.write("a", moves("a")).unwrap();
+    assert_eq!(book.write("a", moves("a")), Err(Skipped::Unneeded));
+    assert_eq!(book.standing("b", &other), Standing::Conflicts);
+    book.write("a", moves("b")).unwrap();
+    // The move is its consent: what stands there may count, by a user's word and no rule of the spec.
+    let taken = HomeObject { take_home: Some(Revision(1)), ..other };
+    assert_eq!(book.standing("b", &taken), Standing::Taken);
+    book.ingest("b", taken, "z", &["a"]).unwrap();
+    let record = book.record().unwrap();
+    assert_eq!((record.homes.keys().next(), record.homes.len()), (Some(&member("b")), 1));
+    assert_eq!(record.intent.hash, Hash::of_bytes(b"z"));
+    // And back, to the copy that had stayed behind: it is the home again when it is equal.
+    assert_eq!(book.standing("a", &object("1", 1, "x")), Standing::Former);
+    book.write("b", moves("a")).unwrap();
+    assert_eq!(book.standing("a", &object("1", 1, "x")), Standing::Awaited);
+    book.ingest("a", object("1", 2, "z"), "z", &["a"]).unwrap();
+    let record = book.record().unwrap();
+    assert_eq!(record.homes.keys().collect::<Vec<_>>(), [&member("a")]);
+    assert!(record.moving.is_none() && record.former.contains_key(&member("b")));
+}
+
+#[test]
 fn equal_content_from_two_homes_converges_and_an_edit_leaves_the_other_differing() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();

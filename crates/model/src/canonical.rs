@@ -29,7 +29,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b',');
                 }
-                write_scalar(&Value::String(key.clone()), out);
+                serde_json::to_writer(&mut *out, key).expect("a text always encodes into memory");
                 out.push(b':');
                 write(value, out);
             }

@@ -6,6 +6,7 @@
 //! meaning has equal bytes.
 
 pub mod canonical;
+pub mod compact;
 pub mod counters;
 pub mod federated;
 pub mod federation;
@@ -13,6 +14,7 @@ pub mod names;
 pub mod selector;
 
 pub use canonical::Hash;
+pub use compact::Compact;
 pub use counters::{Era, Generation, Incarnation, Revision, Term};
 pub use federated::FINALIZER;
 pub use federated::{

@@ -17,6 +17,8 @@ impl Operator {
                 json!({
                     "applies": metrics.applies, "deletes": metrics.deletes, "homeWrites": metrics.home_writes,
                     "topoWrites": metrics.topo_writes, "events": metrics.events, "eventsDropped": metrics.events_dropped, "failures": metrics.failures, "strays": self.strays().len(),
+                    "topologyAway": u64::from(self.topology.down_since_ms.is_some()),
+                    "topologyReplaced": u64::from(self.topology.replaced.is_some()),
                     "homeObjects": metrics.home_objects, "records": metrics.records, "outputs": metrics.outputs,
                 })
             }
@@ -48,7 +50,7 @@ impl Operator {
             "league": league.map(|league| league.id),
             "generation": league.map(|league| league.control.generation),
             "paused": league.is_some_and(|league| league.spec.paused),
-            "frozen": league.and_then(|league| league.frozen.clone()),
+            "frozen": league.and_then(|league| league.frozen.clone()).or_else(|| self.frozen_by_topology()),
             "topologyAwaySince": self.topology.down_since_ms.map(rfc3339),
             "apiServerReady": self.api_server_ready(),
             "types": types,
@@ -75,7 +77,7 @@ impl Operator {
 
     /// Objects of ours without a record: reported, never deleted.
     pub(crate) fn strays(&self) -> Vec<&RecordKey> {
-        let stray = |(key, object): &(&RecordKey, &crate::machine::Object)| {
+        let stray = |(key, object): &(&RecordKey, &Box<crate::machine::Object>)| {
             object.live.is_some() && self.record_in_page(key).is_none()
         };
         self.objects.iter().filter(stray).map(|(key, _)| key).collect()
@@ -165,7 +167,13 @@ impl Operator {
     fn waiting_removals(&self) -> Value {
         self.removals
             .waiting()
-            .map(|(decision, hash, why, keys)| json!({"decision": format!("{decision:?}"), "set": hash, "why": why, "objects": keys}))
+            .map(|(decision, set, why)| {
+                let objects: Vec<&RecordKey> = set.removals.keys().collect();
+                json!({
+                    "decision": format!("{decision:?}"), "set": set.hash, "why": why,
+                    "objects": objects, "removals": set.removals,
+                })
+            })
             .collect()
     }
 }

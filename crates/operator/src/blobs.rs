@@ -142,6 +142,10 @@ impl Operator {
             self.blobs.era = era;
         }
         let hash = Hash::of_bytes(body);
+        if !self.topology.is_writable() {
+            // Everything is looked at again when it is.
+            return Placing::Waits;
+        }
         if self.blobs.written.contains(&hash) {
             return Placing::Blob(hash);
         }

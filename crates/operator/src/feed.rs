@@ -8,6 +8,7 @@ use crate::backoff::pause_ms;
 use crate::io::{ApiRequest, Now};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -77,11 +78,54 @@ pub struct FeedFault {
     pub failures: u32,
 }
 
+/// A page of the list.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Page<'a> {
+    /// The objects, as they came: as trees, those of one page would be the most that an operator ever holds.
+    pub items: Vec<Item<'a>>,
+    /// What the end of the list tells; nothing before.
+    pub end: Vec<FeedChange>,
+}
+
+/// An object of a page, not yet read.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a>(&'a RawValue);
+
+impl PartialEq for Item<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Item<'_> {
+    /// The object as a tree.
+    ///
+    /// # Errors
+    /// When it is deeper or has larger numbers than a tree may have.
+    pub fn read(self) -> serde_json::Result<Value> {
+        serde_json::from_str(self.0.get())
+    }
+}
+
 #[derive(Deserialize)]
-struct ListAnswer {
+struct ListAnswer<'a> {
     metadata: ListMetadata,
+    #[serde(default, borrow)]
+    items: Vec<&'a RawValue>,
+}
+
+/// As much of an object as names it.
+#[derive(Deserialize)]
+struct Named {
+    metadata: NamedMetadata,
+}
+
+#[derive(Deserialize)]
+struct NamedMetadata {
     #[serde(default)]
-    items: Vec<Value>,
+    namespace: Arc<str>,
+    #[serde(default)]
+    name: Arc<str>,
 }
 
 #[derive(Deserialize)]
@@ -182,11 +226,11 @@ impl Feed {
         FeedRequest::Watch(self.get(self.query(&parameters)))
     }
 
-    /// Takes a page of the list. The changes are told in order; `next` says what follows.
+    /// Takes a page of the list: its objects are to be told in order, then its end; `next` says what follows.
     ///
     /// # Errors
     /// When it was refused or does not read; the feed pauses, then lists anew.
-    pub fn listed(&mut self, answer: Result<(u16, &[u8]), String>, now: Now) -> Result<Vec<FeedChange>, FeedFault> {
+    pub fn listed<'a>(&mut self, answer: Result<(u16, &'a [u8]), String>, now: Now) -> Result<Page<'a>, FeedFault> {
         let (status, body) = match answer {
             Ok(answer) => answer,
             Err(reason) => return Err(self.fault(None, reason, now)),
@@ -194,31 +238,34 @@ impl Feed {
         if status != 200 {
             return Err(self.fault(Some(status), message_of(body), now));
         }
-        let list: ListAnswer = match serde_json::from_slice(body) {
-            Ok(list) => list,
+        let read = serde_json::from_slice(body).and_then(|list: ListAnswer<'_>| {
+            let names = list.items.iter().map(|item| serde_json::from_str::<Named>(item.get()));
+            Ok((names.collect::<Result<Vec<_>, _>>()?, list))
+        });
+        let (names, list) = match read {
+            Ok(read) => read,
             Err(error) => return Err(self.fault(None, format!("the list does not read: {error}"), now)),
         };
-        let mut changes = Vec::with_capacity(list.items.len() + 1);
-        for item in list.items {
-            self.known.insert(object_name(&item), self.round);
-            changes.push(FeedChange::Listed(item));
+        for Named { metadata } in names {
+            self.known.insert((metadata.namespace, metadata.name), self.round);
         }
+        let mut end = Vec::new();
         if list.metadata.r#continue.is_empty() {
             let round = self.round;
             let gone: Vec<ObjectName> =
                 self.known.iter().filter(|(_, seen)| **seen != round).map(|(name, _)| name.clone()).collect();
             for name in gone {
                 self.known.remove(&name);
-                changes.push(FeedChange::Gone(name, None));
+                end.push(FeedChange::Gone(name, None));
             }
-            changes.push(FeedChange::Synced);
+            end.push(FeedChange::Synced);
             self.synced = true;
             self.failures = 0;
             self.state = FeedState::Watching { resource_version: list.metadata.resource_version };
         } else {
             self.state = FeedState::Listing { resume: Some(list.metadata.r#continue) };
         }
-        Ok(changes)
+        Ok(Page { items: list.items.into_iter().map(Item).collect(), end })
     }
 
     /// Takes a line of the watch.
@@ -335,13 +382,14 @@ mod tests {
         json!({"metadata": {"resourceVersion": version, "continue": resume}, "items": items}).to_string().into_bytes()
     }
 
-    fn told(changes: Vec<FeedChange>) -> Vec<String> {
+    fn told(page: Page<'_>) -> Vec<String> {
         let tell = |change| match change {
             FeedChange::Object(object) | FeedChange::Listed(object) => format!("+{}", object_name(&object).1),
             FeedChange::Gone((_, name), _) => format!("-{name}"),
             FeedChange::Synced => "synced".to_owned(),
         };
-        changes.into_iter().map(tell).collect()
+        let items = page.items.into_iter().map(|item| FeedChange::Listed(item.read().unwrap()));
+        items.chain(page.end).map(tell).collect()
     }
 
     #[test]

@@ -11,12 +11,13 @@ use crate::machine::{Agreed, Context, Object, Operator, Priority, object_path};
 use crate::observed::HomeState;
 use crate::removal::Decision;
 use hansa_ledger::Record;
-use hansa_ledger::breaker::Pending;
+use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::lives::{self, Departure, HomeObject, Standing};
 use hansa_ledger::mutation::{Change, Skipped};
 use hansa_ledger::record::Body;
 use hansa_model::{
-    DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Takeover, TypeName,
+    Compact, DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Revision,
+    Takeover, TypeName,
 };
 use hansa_place::Placed;
 use serde_json::Value;
@@ -27,8 +28,8 @@ use std::sync::Arc;
 pub(crate) enum HomeCall {
     /// Put the finalizer on, or take it off.
     Finalize { on: bool },
-    /// Write the status with this hash (without times).
-    Report { hash: Hash },
+    /// Write a status.
+    Report(Told),
     /// Is its namespace being deleted?
     Namespace,
     /// Is its CRD being deleted?
@@ -41,6 +42,15 @@ pub(crate) enum HomeCall {
     Create,
 }
 
+/// What is remembered of a status that is being written: the answer has the metadata alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Told {
+    /// Of the status without times.
+    hash: Hash,
+    conditions: Compact,
+    stamp: Option<Revision>,
+}
+
 /// Work on a federated object.
 #[derive(Debug, Default)]
 pub(crate) struct HomeWork {
@@ -50,8 +60,9 @@ pub(crate) struct HomeWork {
     /// Whether the object goes with its namespace or its CRD: found out by a linearizable read.
     accident: Option<bool>,
     namespace_stands: bool,
-    /// The status to be written.
-    wanted: Option<(Value, Hash)>,
+    /// A status is to be written. It is computed when its turn comes: thousands may wait, and each of them is
+    /// larger than all else that is kept of its object.
+    wanted: bool,
     /// What the status that is being written tells anew, against what stood before it was sent: the watch
     /// may show it before the answer comes.
     tidings: Vec<Tiding>,
@@ -151,6 +162,7 @@ impl Operator {
         if home.deleting {
             return self.process_departure(key, object, record);
         }
+        self.end_is_not_wanted(key);
         let named = record.is_some_and(|record| {
             record.tombstone.is_none()
                 && record.homes.get(&self.config.member).is_some_and(|entry| entry.uid == home.object.uid)
@@ -176,8 +188,43 @@ impl Operator {
                     self.ingest(key, context, home, &standing, record);
                 }
             }
-            Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Frozen(_) => {}
+            Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Awaited | Standing::Frozen(_) => {}
         }
+    }
+
+    /// Tells the others what keeps this member from becoming the home that it is to be: whoever asked
+    /// for the move may have done so there.
+    pub(crate) fn process_awaited(&mut self, key: &RecordKey, object: &Object, record: Option<&Record>) {
+        let Some(record) = record else { return };
+        let hindrance = object.home.as_ref().and_then(|home| self.hindrance(home, record)).unwrap_or_default();
+        let known = self.status_of(&self.config.member, key).map_or("", |status| &status.home);
+        if known != hindrance {
+            let mut status = self.base_status(key, record);
+            status.home = hindrance;
+            self.set_status(key, Some(status));
+        }
+    }
+
+    /// Why an object does not become the home that it is to be, with the mend.
+    fn hindrance(&self, home: &HomeState, record: &Record) -> Option<String> {
+        let member = &self.config.member;
+        if home.deleting || lives::standing(Some(record), member, &home.object) != Standing::Awaited {
+            return None;
+        }
+        let agreed = self.intent_text(record).ok();
+        let paths = telling::differences(home, record, agreed.as_deref());
+        let differs = if paths.is_empty() { String::new() } else { format!(" (differs at {})", paths.join(", ")) };
+        let revision = record.revision;
+        Some(format!(
+            "the home is to move to {member}, and another content stands there{differs}: make it equal to revision {revision}, or let it count instead with `kubectl annotate {}={revision}` there; `hansa home move` to the present home takes the move back",
+            crate::observed::TAKE_HOME
+        ))
+    }
+
+    /// Why a move of the home to a member does not go on, as that member says.
+    pub(crate) fn move_hindrance(&self, key: &RecordKey, to: &MemberName) -> Option<String> {
+        let said = self.status_of(to, key).map(|status| status.home.as_str()).filter(|said| !said.is_empty())?;
+        Some(format!("{key}: {said}"))
     }
 
     fn ingest(
@@ -229,6 +276,7 @@ impl Operator {
 
     /// The record names this member as a home, and no object is shown.
     fn process_absence(&mut self, key: &RecordKey, object: &mut Object, record: Option<&Record>) {
+        self.end_is_not_wanted(key);
         let is_new_home =
             |record: &Record| record.tombstone.is_none() && record.moving.as_ref() == Some(&self.config.member);
         if record.is_some_and(is_new_home) {
@@ -251,16 +299,30 @@ impl Operator {
             return self.want_home_work(key, &object.home_work, Priority::Finalizers);
         };
         match lives::departure(record, &self.config.member, &home.object, accident) {
-            Departure::Nothing | Departure::Done => self.want_home_work(key, &object.home_work, Priority::Finalizers),
-            Departure::Leave => self.depart(key, &home.object.clone(), accident, record),
+            Departure::Nothing | Departure::Done => {
+                self.end_is_not_wanted(key);
+                self.want_home_work(key, &object.home_work, Priority::Finalizers);
+            }
+            Departure::Leave => {
+                self.end_is_not_wanted(key);
+                self.depart(key, &home.object.clone(), accident, record);
+            }
             Departure::End => {
                 let record = record.expect("an end has a record");
                 let weight = object.live.as_ref().map_or(1, |live| live.weight);
-                let pending = Pending { incarnation: record.incarnation, weight };
+                let pending = Pending { scope: Scope::end(record.incarnation), weight };
                 if self.removals.ask(Decision::End, key, pending) {
                     self.depart(key, &home.object.clone(), accident, Some(record));
                 }
             }
+        }
+    }
+
+    /// The object is not being deleted by intent, so its end does not wait for a word, unless a Request
+    /// asks for it.
+    fn end_is_not_wanted(&mut self, key: &RecordKey) {
+        if !self.requests.want_the_end(key) {
+            self.removals.forget(Decision::End, key);
         }
     }
 
@@ -282,11 +344,15 @@ impl Operator {
     /// Gives members the output that placement computes to them; asks the page's appointee's
     /// breaker for what is to be withdrawn.
     pub(crate) fn process_placement(&mut self, key: &RecordKey, context: &Context, agreed: Option<Agreed<'_>>) {
-        let Some((record, Ok(spec))) = agreed.filter(|(record, _)| record.tombstone.is_none()) else { return };
-        if self.config.observe {
-            return;
-        }
-        let Ok(Placed { members: wanted, .. }) = self.placement_of(&context.spec, key, spec) else { return };
+        let placed = match agreed.filter(|(record, _)| record.tombstone.is_none() && !self.config.observe) {
+            Some((record, Ok(spec))) => self.placement_of(&context.spec, key, spec).ok().map(|placed| (record, placed)),
+            _ => None,
+        };
+        // A placement that is refused places nothing and takes nothing away, and what waited to be taken
+        // away waits no more.
+        let Some((record, Placed { members: wanted, .. })) = placed else {
+            return self.removals.forget(Decision::Withdraw, key);
+        };
         let member = &self.config.member;
         let has = |member: &MemberName| record.placed_members().any(|placed| placed == member);
         if wanted.contains(member) && !has(member) && refusal(key, context).is_none() {
@@ -297,7 +363,9 @@ impl Operator {
         let unfounded = context.spec.namespaces == NamespacePolicy::RequireFederated
             && !key.namespace.is_empty()
             && self.namespace_record(key).is_none();
-        if !unfounded {
+        if unfounded {
+            self.removals.forget(Decision::Withdraw, key);
+        } else {
             self.process_withdrawal(key, context, record, &wanted);
         }
     }

@@ -160,6 +160,8 @@ pub enum Method {
     Get,
     /// Create.
     Post,
+    /// Replace what is named by uid and resourceVersion.
+    Put,
     /// Patch, in one of the ways of [`ContentType`].
     Patch,
     /// Delete.
@@ -309,6 +311,11 @@ pub enum TopoAnswer {
     Reset {
         /// Where to go on from.
         cursor: Box<str>,
+    },
+    /// Nothing was read or written: another store stands where the league's stood.
+    Replaced {
+        /// What is wrong and the mend, for people.
+        reason: String,
     },
     /// Nothing was read or written.
     Failed {

@@ -20,8 +20,6 @@ pub(crate) struct Federations {
     seen: BTreeMap<Arc<str>, Seen>,
     /// The control document that is being written, and its league.
     flight: Option<(LeagueId, Control)>,
-    /// Confirmations that wait to be written: the set, and who gave it.
-    confirmations: BTreeMap<Hash, String>,
     /// The control document that the topology server shows, while it is not known whether it is this
     /// member's league, or known that it is not.
     shown: Option<(LeagueId, Era, Control)>,
@@ -39,6 +37,9 @@ struct Seen {
     /// Hansa made it, after the spec in its home.
     mirror: bool,
 }
+
+/// The reason of conditions that say so.
+pub(crate) const REPLACED: &str = "TopologyServerReplaced";
 
 /// How many members that are not ready are named: what the CRD takes.
 const MAX_NOT_READY: usize = 256;
@@ -114,6 +115,7 @@ impl Operator {
 
     fn show_federations(&mut self) {
         let names: Vec<Arc<str>> = self.federations.seen.keys().cloned().collect();
+        let frozen = self.frozen_by_topology();
         let mut write = None;
         for name in &names {
             let Some(seen) = self.federations.seen.get(name) else { continue };
@@ -128,7 +130,9 @@ impl Operator {
             let mirrored = control.filter(|control| seen.mirror && control.home.member != self.config.member);
             let spec = mirrored.map(|control| serde_json::from_str::<Value>(control.spec.get()).unwrap_or_default());
             let shown = self.federations.shown.as_ref().map(|(id, ..)| *id);
-            let (agreed, reason, message) = if let Some(control) = mirrored {
+            let (agreed, reason, message) = if let Some(why) = &frozen {
+                ("False", REPLACED, why.clone())
+            } else if let Some(control) = mirrored {
                 ("True", "Mirror", mirror_message(&control.home.member))
             } else if let Some(error) = seen.errors.first() {
                 ("False", "Invalid", error.clone())
@@ -181,21 +185,23 @@ impl Operator {
             && let Some(league) = &self.league
         {
             let spec = serde_json::from_str::<Value>(league.control.spec.get()).unwrap_or_default();
-            let message = mirror_message(&league.control.home.member);
-            let status = self.federation_status(1, None, "True", "Mirror", &message);
+            let (agreed, reason, message) = match &frozen {
+                Some(why) => ("False", REPLACED, why.clone()),
+                None => ("True", "Mirror", mirror_message(&league.control.home.member)),
+            };
+            let status = self.federation_status(1, None, agreed, reason, &message);
             self.keep_own(OwnName::new("federations", "league"), Some(spec), Some(status));
         }
-        if write.is_none()
-            && !self.federations.confirmations.is_empty()
-            && let Some(league) = &self.league
-        {
-            let mut control = league.control.clone();
-            control.confirmations.extend(std::mem::take(&mut self.federations.confirmations));
-            write = Some((league.id, control));
-        }
-        if let Some((league, control)) = write {
+        if let Some((league, control)) = write.filter(|_| self.topology.is_writable()) {
             self.write_control(league, control);
         }
+    }
+
+    /// Since when and why everything is frozen, when another store stands where the league's stood.
+    pub(crate) fn frozen_by_topology(&self) -> Option<String> {
+        let why = self.topology.replaced.as_ref()?;
+        let since = crate::report::rfc3339(self.topology.down_since_ms.unwrap_or(self.now.wall_ms));
+        Some(format!("frozen since {since}: {why}; what was last agreed is kept up, an edit waits"))
     }
 
     fn federation_status(
@@ -229,12 +235,6 @@ impl Operator {
         status
     }
 
-    /// A person confirmed a set of removals.
-    pub(crate) fn confirm(&mut self, set: Hash, by: String) {
-        self.federations.confirmations.insert(set, by);
-        self.judge_federations();
-    }
-
     fn write_control(&mut self, league: LeagueId, control: Control) {
         let era = self.league.as_ref().map_or(Era(1), |league| league.era);
         let operation = self.next_operation();
@@ -257,19 +257,18 @@ impl Operator {
                 }
             }
             Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
-                // A confirmation that lost its race is given again on what won.
-                if let Some((_, control)) = self.federations.flight.take() {
-                    self.federations.confirmations.extend(control.confirmations);
-                }
-                match (Envelope::open_header(&current.value), self.topology.control.adopt(&current)) {
+                self.federations.flight = None;
+                let league = self.league.as_ref().map(|league| league.id);
+                match (Envelope::open_header(&current.value), self.topology.control.adopt(&current, league)) {
                     (Ok((envelope, _)), Ok(body)) => self.control_seen(&envelope, &body),
-                    (Err(error), _) | (_, Err(error)) => {
-                        self.log(Level::Error, None, format!("{}: {error}", keys::CONTROL))
-                    }
+                    (Err(error), _) | (_, Err(error)) => self.misfit(keys::CONTROL, &error),
                 }
             }
-            Ok(Settled::Lost(None)) => self.judge_federations(),
-            Err(error) => self.log(Level::Error, None, format!("{}: {error}", keys::CONTROL)),
+            Ok(Settled::Lost(None)) => {
+                self.check_store();
+                self.judge_federations();
+            }
+            Err(error) => self.misfit(keys::CONTROL, &error),
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod feeds;
 
-use crate::feed::{Feed, ObjectName};
+use crate::feed::{Feed, FeedChange, ObjectName};
 use crate::io::{Act, ActId, ApiAnswer, ApiRequest, Event, InstalledType, Level, Note, Now, TopoRequest};
 use crate::observed::{HomeState, Live};
 use crate::output::OutputCall;
@@ -184,13 +184,17 @@ pub struct Operator {
     pub(crate) requests: crate::requests::Requests,
     pub(crate) sealing: crate::sealing::Sealing,
     pub(crate) blobs: crate::blobs::Blobs,
-    pub(crate) objects: BTreeMap<RecordKey, Object>,
-    dirty: BTreeSet<RecordKey>,
-    pub(crate) queue: BTreeSet<(Priority, RecordKey)>,
+    // Boxed: half of the places in a B-tree's nodes are empty.
+    pub(crate) objects: BTreeMap<RecordKey, Box<Object>>,
+    /// What is to be looked at, and what is to be sent: page by page, for what comes of the records of one
+    /// page is written as one value.
+    dirty: BTreeSet<(u32, RecordKey)>,
+    pub(crate) queue: BTreeSet<(Priority, u32, RecordKey)>,
     pub(crate) in_flight: usize,
     pub(crate) outputs_in_flight: usize,
     pub(crate) namespaces: BTreeMap<Arc<str>, BTreeSet<RecordKey>>,
     pub(crate) removals: Removals,
+    pub(crate) confirming: crate::removal::confirming::Confirming,
     pub(crate) events: crate::events::Events,
     pub(crate) metrics: Metrics,
     woken_at: Option<u64>,
@@ -200,6 +204,7 @@ impl Operator {
     /// An operator that has seen nothing yet; it begins with [`Event::Start`].
     pub fn new(config: Config) -> Self {
         let topology = Topology::new(&config);
+        let confirming = crate::removal::confirming::Confirming::new(&config);
         Operator {
             config,
             now: Now { monotonic_ms: 0, wall_ms: 0, entropy: 0 },
@@ -226,6 +231,7 @@ impl Operator {
             outputs_in_flight: 0,
             namespaces: BTreeMap::new(),
             removals: Removals::default(),
+            confirming,
             events: crate::events::Events::default(),
             metrics: Metrics::default(),
             woken_at: None,
@@ -264,6 +270,7 @@ impl Operator {
             self.judge_removals();
             self.flush_pages();
             self.flush_statuses();
+            self.flush_confirmations();
         }
         self.drain_queue();
         self.read_sources();
@@ -299,6 +306,7 @@ impl Operator {
             && self.queue.is_empty()
             && self.pending.values().all(waits)
             && !self.topology.has_unwritten()
+            && !self.confirming.is_busy()
             && !self.objects.values().any(|object| object.home_work.awaits_report())
             && self.sealing.is_idle()
             && self.blobs.is_idle()
@@ -408,8 +416,18 @@ impl Operator {
                 let Some(feed) = self.feeds.get_mut(&feed_id) else { return };
                 let answer = answer.as_ref().map(|answer| (answer.status, &*answer.body)).map_err(Clone::clone);
                 match feed.listed(answer, now) {
-                    Ok(changes) => {
-                        for change in changes {
+                    Ok(page) => {
+                        for item in page.items {
+                            match item.read() {
+                                Ok(object) => self.feed_changed(&feed_id, FeedChange::Listed(object)),
+                                Err(error) => self.log(
+                                    Level::Error,
+                                    None,
+                                    format!("an object of {feed_id:?} does not read: {error}; it is left as it is"),
+                                ),
+                            }
+                        }
+                        for change in page.end {
                             self.feed_changed(&feed_id, change);
                         }
                     }
@@ -442,19 +460,19 @@ impl Operator {
 
     /// Marks an object to be looked at.
     pub(crate) fn touch(&mut self, key: &RecordKey) {
-        self.dirty.insert(key.clone());
+        self.dirty.insert((key.page(self.pages()), key.clone()));
     }
 
     /// Marks every object to be looked at: the spec, a type or a feed changed for all of them.
     pub(crate) fn touch_all(&mut self) {
-        self.dirty.extend(self.objects.keys().cloned());
-        let keys: Vec<_> = self.topology.records().map(|(key, _)| key.clone()).collect();
-        self.dirty.extend(keys);
+        let pages = self.pages();
+        let keys = self.objects.keys().chain(self.topology.records().map(|(key, _)| key));
+        self.dirty.extend(keys.map(|key| (key.page(pages), key.clone())));
     }
 
     fn process_dirty(&mut self) {
         for _ in 0..OBJECTS_PER_STEP {
-            let Some(key) = self.dirty.pop_first() else { return };
+            let Some((_, key)) = self.dirty.pop_first() else { return };
             self.process(&key);
         }
     }
@@ -472,6 +490,7 @@ impl Operator {
         self.process_home(key, &context, &mut object, record.as_deref());
         self.process_wraps(key, &context, record.as_deref());
         self.process_output(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
+        self.process_awaited(key, &object, record.as_deref());
         // A withdrawal waits for this member's own output too: what was just learned of that counts.
         self.process_placement(key, &context, record.as_deref().zip(spec.as_ref()));
         self.process_report(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
@@ -505,13 +524,13 @@ impl Operator {
         if retry_ms > self.now.monotonic_ms {
             self.at(retry_ms, Timer::Object(key.clone()));
         } else {
-            self.queue.insert((priority, key.clone()));
+            self.queue.insert((priority, key.page(self.pages()), key.clone()));
         }
     }
 
     fn drain_queue(&mut self) {
         while self.in_flight < self.config.max_in_flight {
-            let Some((priority, key)) = self.queue.pop_first() else { return };
+            let Some((priority, _, key)) = self.queue.pop_first() else { return };
             match priority {
                 Priority::Finalizers | Priority::Statuses => self.start_home_work(&key, priority),
                 _ => self.start_output_work(&key),

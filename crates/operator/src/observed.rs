@@ -5,7 +5,7 @@ use crate::sealing::{is_sealed_type, misplaced_content};
 use hansa_ledger::cell::Health;
 use hansa_ledger::lives::HomeObject;
 use hansa_ledger::record::{Body, Intent};
-use hansa_model::{FINALIZER, FederatedSpec, Hash, Incarnation, MemberName, Revision, TypeName};
+use hansa_model::{Compact, FINALIZER, FederatedSpec, Hash, Incarnation, MemberName, Revision, TypeName};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -37,27 +37,7 @@ pub struct HomeState {
     /// The hash of its status without times, as it stands.
     pub status: Hash,
     /// Its conditions, for their transition times.
-    pub conditions: Conditions,
-}
-
-/// The conditions of a status, as the text that they came as: every object has them, they are looked
-/// at when its status is written anew, and as a tree they would be most of what is kept of it.
-#[derive(Clone, Default, Debug)]
-pub struct Conditions(Box<str>);
-
-impl Conditions {
-    /// Those of a status.
-    pub fn of(status: &Value) -> Self {
-        match &status["conditions"] {
-            Value::Null => Conditions::default(),
-            conditions => Conditions(conditions.to_string().into()),
-        }
-    }
-
-    /// As a tree.
-    pub fn read(&self) -> Value {
-        serde_json::from_str(&self.0).unwrap_or_default()
-    }
+    pub conditions: Compact,
 }
 
 /// The Secret that a federated object names.
@@ -114,7 +94,7 @@ impl HomeState {
             invalid,
             source,
             status: status_hash(status),
-            conditions: Conditions::of(status),
+            conditions: Compact::of(&status["conditions"]),
         }
     }
 
@@ -193,7 +173,7 @@ pub struct Live {
     /// What the health says.
     pub health_message: String,
     /// The counters of its status.
-    pub summary: Value,
+    pub summary: Compact,
     /// What falls with it.
     pub weight: u64,
 }
@@ -237,7 +217,7 @@ impl Live {
                 && object["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(ended)),
             health,
             health_message,
-            summary: hansa_render::status_summary(object),
+            summary: Compact::of(&hansa_render::status_summary(object)),
             weight: hansa_render::weight(type_name, object),
         }
     }

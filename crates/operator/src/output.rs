@@ -20,7 +20,7 @@ use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
 use hansa_ledger::Record;
 use hansa_ledger::cell::{OutputMemory, RecordStatus, State};
 use hansa_ledger::lives::{Duty, duty};
-use hansa_model::{FederatedSpec, Generation, Hash, Incarnation, RecordKey, Revision, TypeName};
+use hansa_model::{Compact, FederatedSpec, Generation, Hash, Incarnation, RecordKey, Revision, TypeName};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -30,11 +30,11 @@ const FOREIGN_LOOK_MS: u64 = 10_000;
 /// What is asked of the API server about an output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum OutputCall {
-    /// What stands there before the first apply, or after a removal?
+    /// What stands there, where the first apply met something, or after a removal?
     Look,
     /// Would applying change anything? The answer is compared with `before`.
     Try { output: Hash, before: Hash },
-    /// Apply; `force` takes fields back from their rivals.
+    /// Apply; `force` takes fields back from their rivals, `creates` meets an object that exists as a conflict.
     Apply { output: Hash, incarnation: Incarnation, force: bool, creates: bool },
     /// Take what is Hansa's from the field managers of earlier tools.
     Migrate,
@@ -51,9 +51,9 @@ pub(crate) struct OutputWork {
     retry_ms: u64,
     failures: u32,
     /// The refused output, and the API server's words: only another one is tried.
-    refused: Option<(Hash, String)>,
+    refused: Option<Box<(Hash, String)>>,
     /// The output that would change the foreign object of this content, and what it would change.
-    barred: Option<(Hash, Hash, String)>,
+    barred: Option<Box<(Hash, Hash, String)>>,
     /// When a foreign object was last looked at: nothing tells when it changes or goes.
     looked_ms: u64,
     /// What a look showed, until the feed or an apply says more.
@@ -71,7 +71,7 @@ pub(crate) struct OutputWork {
     fights: (u32, u64),
     /// The earlier tools' ownership is still to be taken over; what the apply taught is remembered
     /// when that is done, so that whoever starts anew in between applies and takes over again.
-    migrate: Option<OutputMemory>,
+    migrate: Option<Box<OutputMemory>>,
     /// The watch told that the object is gone while a request about it was under way: what the answer
     /// shows may be what is gone.
     gone_meanwhile: bool,
@@ -92,6 +92,8 @@ struct Rendered {
 /// What stands where an output is to be.
 enum Look {
     Nothing,
+    /// Something that kept an output from being made.
+    Something,
     /// An object that Hansa did not make, whole.
     Foreign(Box<Value>),
     /// It may be adopted.
@@ -103,6 +105,7 @@ impl std::fmt::Debug for Look {
         // Not what stands in it: it may be a Secret.
         f.write_str(match self {
             Look::Nothing => "Nothing",
+            Look::Something => "Something",
             Look::Foreign(_) => "Foreign",
             Look::Adoptable => "Adoptable",
         })
@@ -117,7 +120,7 @@ impl OutputWork {
 
 impl Operator {
     pub(crate) fn has_outputs_under_way(&self) -> bool {
-        self.queue.first().is_some_and(|(priority, _)| *priority < Priority::Removals) || self.outputs_in_flight > 0
+        self.queue.first().is_some_and(|(priority, ..)| *priority < Priority::Removals) || self.outputs_in_flight > 0
     }
 
     /// An output as a feed tells it. A watch may still be telling what was before the answer to our
@@ -164,11 +167,14 @@ impl Operator {
             Duty::None => {
                 self.removals.done(key);
                 // What a home that has no output was told is remembered all the same.
-                let told = |status: &&RecordStatus| status.stamped.is_some() || status.source.is_some();
+                let told = |status: &&RecordStatus| {
+                    status.stamped.is_some() || status.source.is_some() || !status.home.is_empty()
+                };
                 let status = self.status_of(&self.config.member, key).filter(told).cloned();
                 let kept = status.map(|status| RecordStatus {
                     stamped: status.stamped,
                     source: status.source,
+                    home: status.home,
                     ..fresh(record)
                 });
                 let kept = kept.or_else(|| object.home.is_some().then(|| fresh(record)));
@@ -223,8 +229,8 @@ impl Operator {
         if let Some(live) = &object.live {
             match live.incarnation {
                 Some(incarnation) if incarnation < record.incarnation => {
-                    let live_weight = live.weight;
-                    return self.process_replacement(key, object, record, live_weight);
+                    let falls = (incarnation, live.weight);
+                    return self.process_replacement(key, object, record, falls);
                 }
                 Some(incarnation) if incarnation > record.incarnation => {
                     let message = format!(
@@ -255,10 +261,10 @@ impl Operator {
         if let Some(why) = self.pause_reason(context, spec) {
             return self.say(key, record, State::Paused, why);
         }
-        if let Some((refused, message)) = &object.output_work.refused
-            && *refused == output
+        if let Some(refused) = &object.output_work.refused
+            && refused.0 == output
         {
-            return self.say(key, record, State::Refused, message.clone());
+            return self.say(key, record, State::Refused, refused.1.clone());
         }
         if let Some(message) = bar(&object.output_work, spec.adoption, output) {
             let due = object.output_work.looked_ms + FOREIGN_LOOK_MS;
@@ -326,9 +332,10 @@ fn fresh(record: &Record) -> RecordStatus {
         output: None,
         health: hansa_ledger::cell::Health::Unknown,
         health_message: String::new(),
-        summary: Value::Null,
+        summary: Compact::default(),
         stamped: None,
         source: None,
+        home: String::new(),
     }
 }
 

@@ -1,14 +1,16 @@
 //! What is to be taken away: collected, judged as a set by the breaker, made durable, and only then
-//! done.
+//! done. What people say to a set that waits is in [`confirming`].
+
+pub(crate) mod confirming;
 
 use crate::io::Level;
 use crate::machine::{Context, Operator, Timer};
 use hansa_ledger::Record;
-use hansa_ledger::breaker::{Pending, Removal, Verdict, judge};
+use hansa_ledger::breaker::{Pending, Pendings, Removal, Scope, Set, Verdict, judge};
 use hansa_ledger::cell::{Health, State};
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionBudget, Hash, Incarnation, MemberName, RecordKey, Term};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which set a removal belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,23 +27,15 @@ pub(crate) enum Decision {
 /// deletion arrives object by object, and what is shown is what they confirm.
 const STILL_MS: u64 = 1_000;
 
-/// How long what was allowed counts as a part of the set that follows it: a member sees a confirmed
-/// mass deletion page by page, and its first few fit the budget.
-const TOGETHER_MS: u64 = 60_000;
-
-/// How many such parts are remembered.
-const MAX_PARTS: usize = 32;
-
+/// What waits under one decision, and what of it may be done.
 #[derive(Debug, Default)]
-struct Set {
-    pending: BTreeMap<RecordKey, Pending>,
-    approved: BTreeMap<RecordKey, Incarnation>,
-    /// What was let go a moment ago, and when; the last first.
-    lately: VecDeque<(u64, BTreeMap<RecordKey, Pending>)>,
+struct Queue {
+    pending: Pendings,
+    approved: BTreeMap<RecordKey, Scope>,
     /// The set that is too large, since when it is this one, and since when there is one.
     growing: Option<(Hash, u64, u64)>,
-    /// The set that is shown, why it waits, and what is in it.
-    verdict: Option<(Hash, String, Vec<RecordKey>)>,
+    /// The set that is shown, and why it waits.
+    shown: Option<(Set, String)>,
     /// Something was put up or taken back since the last judgement.
     changed: bool,
     judged_ms: u64,
@@ -53,11 +47,11 @@ pub(crate) struct Removals {
     /// What this process ended for the league: its own output of it was judged with that, by the
     /// same budget, and is not counted once more.
     decided: BTreeMap<RecordKey, Incarnation>,
-    sets: BTreeMap<Decision, Set>,
+    queues: BTreeMap<Decision, Queue>,
     /// How many verdicts allowed something so far.
     pub serial: u64,
     /// Approved, and waiting until the breaker's own entry is durable: which verdict it was.
-    unpersisted: Vec<(u64, Decision, BTreeMap<RecordKey, Pending>)>,
+    unpersisted: Vec<(u64, Decision, Pendings)>,
     /// The pages that this process has claimed with a decision, and under which terms.
     claimed: BTreeMap<u32, Term>,
 }
@@ -65,45 +59,49 @@ pub(crate) struct Removals {
 impl Removals {
     /// Whether this removal may be done. If not yet, it is put up for judgement.
     pub fn ask(&mut self, decision: Decision, key: &RecordKey, pending: Pending) -> bool {
-        if decision == Decision::Output && self.decided.get(key) == Some(&pending.incarnation) {
+        if decision == Decision::Output && self.decided.get(key) == Some(&pending.scope.incarnation) {
             return true;
         }
-        let set = self.sets.entry(decision).or_default();
-        if set.approved.get(key) == Some(&pending.incarnation) {
+        let queue = self.queues.entry(decision).or_default();
+        if queue.approved.get(key).is_some_and(|approved| approved.covers(&pending.scope)) {
             return true;
         }
-        let waiting = self.unpersisted.iter().any(|(_, kind, keys)| {
-            *kind == decision && keys.get(key).is_some_and(|p| p.incarnation == pending.incarnation)
+        let waiting = self.unpersisted.iter().any(|(_, kind, removals)| {
+            *kind == decision && removals.get(key).is_some_and(|known| known.scope == pending.scope)
         });
-        if !waiting && set.pending.insert(key.clone(), pending) != Some(pending) {
-            set.changed = true;
+        if !waiting && queue.pending.get(key) != Some(&pending) {
+            queue.pending.insert(key.clone(), pending);
+            queue.changed = true;
         }
         false
     }
 
     /// Takes a removal back: it is done, or not wanted any more.
     pub fn forget(&mut self, decision: Decision, key: &RecordKey) {
-        if let Some(set) = self.sets.get_mut(&decision) {
-            set.changed |= set.pending.remove(key).is_some();
-            set.approved.remove(key);
-            if set.pending.is_empty() {
-                (set.verdict, set.growing) = (None, None);
+        if let Some(queue) = self.queues.get_mut(&decision) {
+            queue.changed |= queue.pending.remove(key).is_some();
+            queue.approved.remove(key);
+            if queue.pending.is_empty() {
+                (queue.shown, queue.growing) = (None, None);
             }
         }
     }
 
-    /// Nothing of a set waits any more; it is remembered for what may follow it.
-    fn let_go(&mut self, decision: Decision, pending: &BTreeMap<RecordKey, Pending>, now_ms: u64) {
-        let set = self.sets.entry(decision).or_default();
-        set.pending.clear();
-        (set.verdict, set.growing) = (None, None);
-        set.lately.push_front((now_ms, pending.clone()));
-        set.lately.truncate(MAX_PARTS);
+    /// These wait no more.
+    fn let_go(&mut self, decision: Decision, removals: &Pendings) {
+        let queue = self.queues.entry(decision).or_default();
+        queue.pending.retain(|key, _| !removals.contains_key(key));
+        (queue.shown, queue.growing) = (None, None);
+    }
+
+    /// Whether a removal is put up, or approved and not done yet.
+    fn is_under_way(&self, key: &RecordKey) -> bool {
+        self.queues.values().any(|queue| queue.pending.contains_key(key) || queue.approved.contains_key(key))
     }
 
     /// What a set is judged by has changed: the budget, or what people confirmed.
     pub fn judge_anew(&mut self) {
-        self.sets.values_mut().for_each(|set| set.changed = true);
+        self.queues.values_mut().for_each(|queue| queue.changed = true);
     }
 
     /// Nothing of this member is left to be removed under this key.
@@ -114,25 +112,22 @@ impl Removals {
 
     /// Why a removal of this key waits for a person, if it does.
     pub fn held(&self, key: &RecordKey) -> Option<String> {
-        self.sets
-            .values()
-            .find(|set| set.pending.contains_key(key))
-            .and_then(|set| set.verdict.as_ref())
-            .map(|(_, why, _)| why.clone())
+        let queue = self.queues.values().find(|queue| queue.pending.contains_key(key))?;
+        queue.shown.as_ref().map(|(_, why)| why.clone())
     }
 
-    /// The sets that wait: what they are, their hash, why, and their keys.
-    pub fn waiting(&self) -> impl Iterator<Item = (Decision, Hash, &str, Vec<&RecordKey>)> {
-        self.sets.iter().filter_map(|(decision, set)| {
-            set.verdict.as_ref().map(|(hash, why, keys)| (*decision, *hash, why.as_str(), keys.iter().collect()))
-        })
+    /// The sets that wait: what they are, what is in them, and why.
+    pub fn waiting(&self) -> impl Iterator<Item = (Decision, &Set, &str)> {
+        self.queues
+            .iter()
+            .filter_map(|(decision, queue)| queue.shown.as_ref().map(|(set, why)| (*decision, set, why.as_str())))
     }
 }
 
 impl Operator {
     /// Judges every set that has something pending, once nothing else is left to look at.
     pub(crate) fn judge_removals(&mut self) {
-        let nothing = self.removals.sets.values().all(|set| set.pending.is_empty());
+        let nothing = self.removals.queues.values().all(|queue| queue.pending.is_empty());
         if nothing || self.topology.down_since_ms.is_some() {
             return;
         }
@@ -140,12 +135,11 @@ impl Operator {
         for decision in [Decision::End, Decision::Withdraw, Decision::Output] {
             let now = self.now.monotonic_ms;
             // While nothing changes, only what went before grows old.
-            let due = |set: &&mut Set| !set.pending.is_empty() && (set.changed || now >= set.judged_ms + STILL_MS);
-            let Some(set) = self.removals.sets.get_mut(&decision).filter(due) else { continue };
-            (set.changed, set.judged_ms) = (false, now);
-            set.lately.retain(|(at, _)| now.saturating_sub(*at) < TOGETHER_MS);
-            let pending = set.pending.clone();
-            let lately = set.lately.iter().map(|(_, part)| part);
+            let due =
+                |queue: &&mut Queue| !queue.pending.is_empty() && (queue.changed || now >= queue.judged_ms + STILL_MS);
+            let Some(queue) = self.removals.queues.get_mut(&decision).filter(due) else { continue };
+            (queue.changed, queue.judged_ms) = (false, now);
+            let pending = queue.pending.clone();
             let placed = match decision {
                 Decision::Output => {
                     self.objects.values().filter_map(|object| object.live.as_ref()).map(|live| live.weight).sum()
@@ -153,18 +147,27 @@ impl Operator {
                 Decision::End | Decision::Withdraw => self.topology.records().count() as u64,
             };
             let recent = &self.topology.cell.cell.removals;
-            let (budget, confirmed) = (&league.spec.safety.deletes, league.control.confirmed());
-            match judge(budget, placed, recent, self.now.wall_ms, &pending, lately, &confirmed) {
-                Verdict::Allowed => self.let_go(decision, pending, budget),
-                Verdict::Confirmed => self.let_go_confirmed(decision, pending),
-                Verdict::Held { set: hash, pending: weight, recent, limit } => {
-                    let (number, set) = (pending.len(), hash.short());
+            let budget = &league.spec.safety.deletes;
+            let confirmed = |key: &RecordKey, scope: &Scope| self.is_confirmed(key, scope);
+            let judgement = judge(budget, placed, recent, self.now.wall_ms, &pending, confirmed);
+            if !judgement.confirmed.is_empty() {
+                self.let_go_confirmed(decision, judgement.confirmed);
+            }
+            match judgement.verdict {
+                Verdict::Allowed if judgement.others.is_empty() => {}
+                Verdict::Allowed => self.let_go(decision, judgement.others, budget),
+                Verdict::Held { set, pending: weight, recent, limit } => {
+                    let (number, name) = (judgement.others.len(), set.hash.short());
                     let (removals, wait) =
                         if number == 1 { ("removal is", "it waits") } else { ("removals are", "they wait") };
+                    let part = match set.removals.len() {
+                        shown if shown < number => format!(", which names the first {shown}"),
+                        _ => String::new(),
+                    };
                     let why = format!(
-                        "{number} {removals} more than the budget of {limit} (weight {weight}, after {recent} lately): {wait} for `hansa confirm {set}`"
+                        "{number} {removals} more than the budget of {limit} (weight {weight}, after {recent} lately): {wait} for `hansa confirm {name}`{part}"
                     );
-                    self.hold(decision, hash, why);
+                    self.hold(decision, set, why);
                 }
             }
         }
@@ -172,14 +175,14 @@ impl Operator {
 
     /// What fits the budget goes, once the breaker's entry is durable: a crash in between forgets
     /// nothing.
-    fn let_go(&mut self, decision: Decision, pending: BTreeMap<RecordKey, Pending>, budget: &DeletionBudget) {
+    fn let_go(&mut self, decision: Decision, pending: Pendings, budget: &DeletionBudget) {
         let wall = self.now.wall_ms;
         let window = budget.window_ms().unwrap_or(u64::MAX);
         let weight = pending.values().map(|removal| removal.weight).sum();
         let removals = &mut self.topology.cell.cell.removals;
         removals.retain(|removal| wall.saturating_sub(removal.at_ms) < window);
         removals.push(Removal { at_ms: wall, weight });
-        self.removals.let_go(decision, &pending, self.now.monotonic_ms);
+        self.removals.let_go(decision, &pending);
         self.removals.serial += 1;
         self.removals.unpersisted.push((self.removals.serial, decision, pending));
         self.topology.cell.dirty = true;
@@ -187,28 +190,29 @@ impl Operator {
     }
 
     /// What a person confirmed goes: the confirmation is durable already.
-    fn let_go_confirmed(&mut self, decision: Decision, pending: BTreeMap<RecordKey, Pending>) {
-        self.log(Level::Warning, None, format!("{} removals were confirmed, and go", pending.len()));
-        self.removals.let_go(decision, &pending, self.now.monotonic_ms);
+    fn let_go_confirmed(&mut self, decision: Decision, pending: Pendings) {
+        self.log(Level::Warning, None, format!("confirmed, and may go: {} removals", pending.len()));
+        self.removals.let_go(decision, &pending);
         self.approve(decision, pending);
     }
 
     /// A set waits for a person. It is shown when it has stood still, for only what is shown can be
     /// confirmed.
-    fn hold(&mut self, decision: Decision, hash: Hash, why: String) {
+    fn hold(&mut self, decision: Decision, set: Set, why: String) {
         let now = self.now.monotonic_ms;
-        let set = self.removals.sets.entry(decision).or_default();
-        let (since, first) = match set.growing {
-            Some((known, since, first)) if known == hash => (since, first),
+        let queue = self.removals.queues.entry(decision).or_default();
+        let (since, first) = match queue.growing {
+            Some((known, since, first)) if known == set.hash => (since, first),
             Some((_, _, first)) => (now, first),
             None => (now, now),
         };
-        set.growing = Some((hash, since, first));
+        queue.growing = Some((set.hash, since, first));
         let still = now >= since + STILL_MS || now >= first + 10 * STILL_MS;
-        if still && set.verdict.as_ref().map(|(known, ..)| *known) != Some(hash) {
-            let keys: Vec<RecordKey> = set.pending.keys().cloned().collect();
-            set.verdict = Some((hash, why.clone(), keys.clone()));
-            set.growing = Some((hash, since, now));
+        if still && queue.shown.as_ref().map(|(known, _)| known.hash) != Some(set.hash) {
+            queue.growing = Some((set.hash, since, now));
+            queue.shown = Some((set.clone(), why.clone()));
+            let keys: Vec<RecordKey> = queue.pending.keys().cloned().collect();
+            self.confirming.show(set);
             self.log(Level::Warning, None, why);
             for key in keys {
                 self.touch(&key);
@@ -218,12 +222,12 @@ impl Operator {
         self.at(now + STILL_MS, Timer::Continue);
     }
 
-    fn approve(&mut self, decision: Decision, keys: BTreeMap<RecordKey, Pending>) {
-        for (key, pending) in keys {
-            self.removals.sets.entry(decision).or_default().approved.insert(key.clone(), pending.incarnation);
+    fn approve(&mut self, decision: Decision, removals: Pendings) {
+        for (key, Pending { scope, .. }) in removals {
             if decision == Decision::End {
-                self.removals.decided.insert(key.clone(), pending.incarnation);
+                self.removals.decided.insert(key.clone(), scope.incarnation);
             }
+            self.removals.queues.entry(decision).or_default().approved.insert(key.clone(), scope);
             self.touch(&key);
         }
     }
@@ -264,7 +268,8 @@ impl Operator {
             return;
         }
         let weight = leaving.len() as u64;
-        if self.removals.ask(Decision::Withdraw, key, Pending { incarnation: record.incarnation, weight }) {
+        let scope = Scope::withdrawal(record.incarnation, leaving.clone());
+        if self.removals.ask(Decision::Withdraw, key, Pending { scope, weight }) {
             let term = self.term(key);
             self.removals.forget(Decision::Withdraw, key);
             self.mutate(key, Change::Withdraw { revision: record.revision, members: leaving, term });

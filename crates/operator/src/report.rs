@@ -33,6 +33,8 @@ pub struct Input<'a> {
     pub differences: &'a [String],
     /// Since when the topology server cannot be used, wall time in milliseconds.
     pub topology_away_since_ms: Option<u64>,
+    /// Why everything is frozen, where another store stands where the league's stood.
+    pub frozen: Option<&'a str>,
     /// What placement makes of it: the members, or why it is refused.
     /// `None` before anything is agreed; with their number, what of it selects nobody.
     pub placement: Option<Result<(usize, String), String>>,
@@ -105,13 +107,15 @@ pub fn report(input: &Input<'_>) -> Report {
                 unhealthy.get_or_insert_with(|| format!("{member}: {message}"));
             }
             if let Some(status) = current.filter(|status| !status.summary.is_null()) {
-                summaries.push(status.summary.clone());
+                summaries.push(status.summary.read());
             }
             members.push((u8::from(is_ready) * 2 + u8::from(is_applied), entry));
         }
         let homes: Vec<_> = record.homes.keys().collect();
-        let differs =
-            matches!(input.standing, Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Frozen(_));
+        let differs = matches!(
+            input.standing,
+            Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Awaited | Standing::Frozen(_)
+        );
         // The stamp is what this object itself was last agreed on as: a copy that differs keeps its
         // own, or a restored one could not be told from an edited one any more.
         if let Some(stamp) = if differs { input.stamp } else { Some(record.revision) } {
@@ -199,6 +203,9 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
     if let Some(why) = input.invalid {
         return ("False", "Invalid", why.to_owned());
     }
+    if let Some(why) = input.frozen {
+        return ("False", "Frozen", why.to_owned());
+    }
     if let Some(since) = input.topology_away_since_ms {
         let since = rfc3339(since);
         return (
@@ -235,6 +242,15 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
                 ),
             )
         }
+        Standing::Awaited => (
+            "False",
+            "HomeMoving",
+            format!(
+                "the home is to move here, and this is not revision {revision}{}: make it equal, or let it count with `kubectl annotate {}={revision}`",
+                paths(),
+                crate::observed::TAKE_HOME
+            ),
+        ),
         Standing::Differs => (
             "False",
             "Differs",

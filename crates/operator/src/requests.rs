@@ -9,7 +9,7 @@ use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Operator, Purpose, Timer};
 use crate::observed::MANAGER;
 use crate::removal::Decision;
-use hansa_ledger::breaker::Pending;
+use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey, Takeover};
 use serde_json::{Value, json};
@@ -137,6 +137,14 @@ impl Asked {
     }
 }
 
+impl Requests {
+    /// Whether somebody asks for an object's end.
+    pub fn want_the_end(&self, key: &RecordKey) -> bool {
+        let wants = |open: &Open| matches!(&open.asked, Asked::Delete { key: asked, .. } if asked == key);
+        self.open.values().any(wants)
+    }
+}
+
 impl Operator {
     pub(crate) fn request_seen(&mut self, object: &Value) {
         let name = object_name(object);
@@ -163,8 +171,11 @@ impl Operator {
     }
 
     pub(crate) fn request_gone(&mut self, name: &ObjectName) {
-        self.requests.open.remove(name);
+        if let Some(key) = self.requests.open.remove(name).and_then(|open| open.asked.key().cloned()) {
+            self.touch(&key);
+        }
         self.requests.answered.remove(name);
+        self.confirming.look_again();
     }
 
     /// An answered request goes in the end, with the Secret that it owns: those who asked may not
@@ -248,7 +259,7 @@ impl Operator {
         let record = asked.key().and_then(|key| self.record_in_page(key));
         let Some(key) = asked.key() else {
             let Asked::Confirm { set } = asked else { return Answer::Wait };
-            return self.carry_out_confirmation(name, *set);
+            return self.carry_out_confirmation(set);
         };
         if let Asked::Delete { .. } = asked
             && sent
@@ -270,7 +281,7 @@ impl Operator {
             Asked::Delete { policy, .. } => {
                 let live = self.objects.get(key).and_then(|object| object.live.as_ref());
                 let weight = live.map_or(1, |live| live.weight);
-                let pending = Pending { incarnation: record.incarnation, weight };
+                let pending = Pending { scope: Scope::end(record.incarnation), weight };
                 if record.tombstone.is_none() && !self.removals.ask(Decision::End, key, pending) {
                     return match self.removals.held(key) {
                         Some(held) => Answer::Waits(format!("{key} waits: {held}")),
@@ -292,7 +303,7 @@ impl Operator {
                 Answer::Wait
             }
             Asked::HomeMove { to, .. } => {
-                if record.homes.len() == 1 && record.homes.contains_key(to) {
+                if record.homes.len() == 1 && record.homes.contains_key(to) && record.moving.is_none() {
                     return Answer::Done { message: format!("the home of {key} is {to}"), result: None };
                 }
                 let spec = self.league.as_ref().map(|league| league.spec.clone()).unwrap_or_default();
@@ -315,7 +326,7 @@ impl Operator {
                     self.mutate(key, Change::Move { to: to.clone(), takeover_allowed });
                     self.mark_sent(name);
                 }
-                Answer::Wait
+                self.move_hindrance(key, to).map_or(Answer::Wait, Answer::Waits)
             }
             Asked::Output { member, .. } => {
                 let Some(context) = self.context(key) else { return Answer::Wait };
@@ -348,23 +359,33 @@ impl Operator {
         }
     }
 
-    fn carry_out_confirmation(&mut self, name: &ObjectName, set: Hash) -> Answer {
-        let confirmed = self.league.as_ref().is_some_and(|league| league.control.confirmations.contains_key(&set));
-        if confirmed {
-            return Answer::Done {
-                message: format!("the removals of set {} are confirmed, and no others", set.short()),
-                result: None,
-            };
+    fn carry_out_confirmation(&mut self, set: &Hash) -> Answer {
+        if self.is_confirmed_set(set) {
+            let message = format!("the removals of set {} are confirmed, and no others", set.short());
+            return Answer::Done { message, result: None };
         }
-        self.confirm(set, format!("{}: Request {}/{}", self.config.member, name.0, name.1));
+        self.confirming.look_again();
         Answer::Wait
+    }
+
+    /// The sets that people confirm here, and who does.
+    pub(crate) fn given_confirmations(&self) -> BTreeMap<Hash, String> {
+        let given = self.requests.open.iter().filter_map(|(name, open)| match &open.asked {
+            Asked::Confirm { set } => Some((*set, format!("{}: Request {}/{}", self.config.member, name.0, name.1))),
+            _ => None,
+        });
+        given.collect()
     }
 
     fn waits_for(&self, asked: &Asked) -> String {
         match asked {
-            Asked::HomeMove { key, to } => format!(
-                "{key}: {to} is to become the home, and has not made the object yet: is its operator running (`hansa status`)?"
+            Asked::HomeMove { key, to } if !self.is_heard(to) => format!(
+                "{key}: {to} is to become the home, and nothing is heard of its operator (`hansa status`): it makes the object when it runs"
             ),
+            Asked::HomeMove { key, to } if self.topology.down_since_ms.is_none() => {
+                format!("{key}: {to} is to become the home, and has not made the object yet")
+            }
+            Asked::Confirm { set } if self.topology.down_since_ms.is_none() => self.awaits(set),
             _ if self.topology.down_since_ms.is_some() => {
                 "the topology server cannot be used: the request is carried out when it returns".to_owned()
             }
@@ -418,6 +439,7 @@ impl Operator {
             }
             (RequestCall::Status, Ok(answer)) if answer.status < 300 || answer.status == 404 => {
                 self.requests.open.remove(name);
+                self.confirming.look_again();
                 return;
             }
             (RequestCall::Waits, Ok(answer)) if answer.status < 300 => {

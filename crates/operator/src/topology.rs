@@ -2,6 +2,7 @@
 
 mod answers;
 mod reading;
+mod replaced;
 mod writing;
 
 use crate::draft::is_crowded;
@@ -26,7 +27,10 @@ pub(crate) enum TopoCall {
     Page(u32),
     Status(u32),
     Cell,
+    Confirmations,
     Control,
+    /// Does the store still hold this league?
+    Check,
     Blob(Hash),
     ReadBlob(Hash),
 }
@@ -39,6 +43,14 @@ pub(crate) struct Topology {
     failures: u32,
     /// Since when it cannot be reached, wall time.
     pub down_since_ms: Option<u64>,
+    /// Why what stands there now is not used: it is not this league's store.
+    pub replaced: Option<String>,
+    /// It is being looked at whether it is.
+    checking: bool,
+    /// Pages that a write did not find where they had been.
+    vanished: BTreeSet<u32>,
+    /// Everything is read once more, and changes are waited for already.
+    reloading: bool,
     pub control: Writer,
     pages: BTreeMap<u32, PageState>,
     pub cell: CellState,
@@ -46,6 +58,8 @@ pub(crate) struct Topology {
     others: BTreeMap<(MemberName, u32), Other<StatusCell>>,
     pub cells: BTreeMap<MemberName, Other<MemberCell>>,
     status_due_ms: Option<u64>,
+    /// Something was said that others wait for.
+    status_urgent: bool,
     /// When another member last said what came of its outputs.
     pub last_status_ms: u64,
     heartbeats: bool,
@@ -114,6 +128,10 @@ impl Topology {
             loaded: false,
             failures: 0,
             down_since_ms: None,
+            replaced: None,
+            checking: false,
+            vanished: BTreeSet::new(),
+            reloading: false,
             control: Writer::new(keys::CONTROL.to_owned()),
             pages: BTreeMap::new(),
             cell: CellState { writer, cell, dirty: false, flight_serial: 0 },
@@ -121,6 +139,7 @@ impl Topology {
             others: BTreeMap::new(),
             cells: BTreeMap::new(),
             status_due_ms: None,
+            status_urgent: false,
             last_status_ms: 0,
             heartbeats: false,
         }
@@ -129,6 +148,12 @@ impl Topology {
     /// Whether the whole picture has been read since the start.
     pub fn is_loaded(&self) -> bool {
         self.loaded
+    }
+
+    /// Whether it may be written to: the whole picture has been read, and it is this league's store as
+    /// far as anybody knows.
+    pub fn is_writable(&self) -> bool {
+        self.loaded && self.replaced.is_none() && !self.checking
     }
 
     /// Whether something waits to be written, the heartbeat apart.
@@ -182,6 +207,13 @@ impl Operator {
             fences: BTreeSet::new(),
             fencing: false,
         })
+    }
+
+    /// Whether a change of this record waits to be written, or is being written.
+    pub(crate) fn is_being_changed(&self, key: &RecordKey) -> bool {
+        let state = self.topology.pages.get(&key.page(self.pages()));
+        let waits = state.is_some_and(|state| state.queue.iter().any(|mutation| mutation.key == *key));
+        waits || self.is_being_written(key)
     }
 
     /// Whether a change of this record is in the write that is under way.

@@ -110,6 +110,12 @@ impl Operator {
         self.continue_upkeep(&name);
     }
 
+    /// The API server has told all objects of a kind, so it answers: what it did not take a while ago is
+    /// tried at once.
+    pub(crate) fn retry_upkeep(&mut self, plural: &str) {
+        self.upkeep.objects.iter_mut().filter(|(name, _)| name.plural == plural).for_each(|(_, own)| own.retry_ms = 0);
+    }
+
     pub(crate) fn condition(&self, kind: &str, status: &str, reason: &str, message: &str, observed: u64) -> Value {
         let time = crate::report::rfc3339(self.now.wall_ms);
         json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": observed, "lastTransitionTime": time})
@@ -256,6 +262,7 @@ impl Operator {
     pub(crate) fn readiness(&self, member: &MemberName) -> (&'static str, &'static str, String) {
         let own = member == &self.config.member;
         let heard = self.is_heard(member);
+        let frozen = self.frozen_by_topology();
         let reachable = own || self.topology.down_since_ms.is_none();
         match self.cell_of(member) {
             None => {
@@ -268,6 +275,7 @@ impl Operator {
             Some(cell) if !cell.api_server_ready => {
                 ("False", "ApiServerAway", "its operator does not reach its API server".to_owned())
             }
+            Some(_) if own && frozen.is_some() => ("False", crate::league::REPLACED, frozen.unwrap_or_default()),
             Some(_) if own && self.topology.down_since_ms.is_some() => (
                 "False",
                 "TopologyServerAway",

@@ -156,9 +156,10 @@ impl Writer {
     /// Takes note of the value that a lost or an earlier committed write met.
     ///
     /// # Errors
-    /// When it is no readable envelope.
-    pub fn adopt(&mut self, current: &Versioned) -> Result<Vec<u8>, EnvelopeError> {
+    /// When it is no readable envelope, or that of another league: nothing may be written on it.
+    pub fn adopt(&mut self, current: &Versioned, league: Option<LeagueId>) -> Result<Vec<u8>, EnvelopeError> {
         let (envelope, body) = Envelope::open(&current.value)?;
+        league.map_or(Ok(()), |league| envelope.belongs_to(league))?;
         self.version = Some(current.version.clone());
         self.envelope = Some(envelope);
         Ok(body)

@@ -29,6 +29,7 @@ pub fn http_request(request: &ApiRequest) -> Result<Request<Body>, http::Error> 
     let method = match request.method {
         Method::Get => http::Method::GET,
         Method::Post => http::Method::POST,
+        Method::Put => http::Method::PUT,
         Method::Patch => http::Method::PATCH,
         Method::Delete => http::Method::DELETE,
     };

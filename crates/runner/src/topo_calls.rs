@@ -1,7 +1,7 @@
 //! Calls of the topology server.
 
 use hansa_operator::{TopoAnswer, TopoRequest};
-use hansa_topo::{Changes, Cursor, Topo, TopoError};
+use hansa_topo::{Category, Changes, Cursor, Topo, TopoError};
 
 /// Carries out one call.
 pub async fn call(topo: &dyn Topo, request: TopoRequest) -> TopoAnswer {
@@ -23,5 +23,12 @@ pub async fn call(topo: &dyn Topo, request: TopoRequest) -> TopoAnswer {
             })
         }
     };
-    answer.unwrap_or_else(|error: TopoError| TopoAnswer::Failed { reason: crate::api_server::one_line(&error) })
+    answer.unwrap_or_else(|error: TopoError| {
+        let reason = crate::api_server::one_line(&error);
+        if error.category() == Category::Replaced {
+            TopoAnswer::Replaced { reason }
+        } else {
+            TopoAnswer::Failed { reason }
+        }
+    })
 }

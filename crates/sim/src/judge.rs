@@ -30,6 +30,7 @@ use crate::process::ProcessId;
 use budget::Account;
 use hansa_ballot::Control;
 use hansa_kubesim::core::http::Response;
+use hansa_ledger::breaker::Scope;
 use hansa_ledger::cell::{State, StatusCell};
 use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::{Page, Record, Versioned};
@@ -110,7 +111,9 @@ pub struct Judge {
     restored_ms: BTreeMap<MemberName, u64>,
     accounts: BTreeMap<MemberName, Account>,
     /// The sets of removals that people were shown, and what is in them.
-    shown: BTreeMap<Hash, BTreeSet<RecordKey>>,
+    shown: BTreeMap<Hash, BTreeMap<RecordKey, Scope>>,
+    /// Whatever people ever confirmed.
+    confirmed: BTreeMap<RecordKey, BTreeSet<Scope>>,
     knowledge: BTreeMap<ProcessId, Knowledge>,
     /// Nothing but heartbeats may be written any more.
     silent: bool,
@@ -136,6 +139,7 @@ impl Judge {
             restored_ms: BTreeMap::new(),
             accounts: BTreeMap::new(),
             shown: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             knowledge: BTreeMap::new(),
             silent: false,
         }
@@ -183,7 +187,7 @@ impl Judge {
     /// A process hears an answer of the topology server.
     pub fn topo_told(&mut self, id: ProcessId, act: ActId, answer: &TopoAnswer) {
         let knowledge = self.knowledge.entry(id).or_default();
-        knowledge.cut_off = matches!(answer, TopoAnswer::Failed { .. });
+        knowledge.cut_off = matches!(answer, TopoAnswer::Failed { .. } | TopoAnswer::Replaced { .. });
         for (key, at, page) in knowledge.under_way.remove(&act).unwrap_or_default() {
             knowledge.pages.insert(key, (at, page));
         }

@@ -94,6 +94,7 @@ pub fn request(request: &ApiRequest) -> Request {
     let method = match request.method {
         Method::Get => "GET",
         Method::Post => "POST",
+        Method::Put => "PUT",
         Method::Patch => "PATCH",
         Method::Delete => "DELETE",
     };

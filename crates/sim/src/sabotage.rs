@@ -13,7 +13,9 @@ mod hears;
 use crate::judge::rules;
 use crate::store::Store;
 use hansa_ballot::Control;
+use hansa_ledger::breaker::Scope;
 use hansa_ledger::cell::MemberCell;
+use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::{Envelope, Page, Record, Versioned, keys};
 use hansa_model::{FederationSpec, MemberName, RecordKey};
 use std::sync::Arc;
@@ -49,6 +51,10 @@ pub enum Sabotage {
     ForgetsDebts,
     /// The breaker's entries are not kept.
     UncountedRemovals,
+    /// One confirmation is taken for a yes to everything.
+    OneYesForAll,
+    /// What was not shown is written down as confirmed.
+    ConfirmsMore,
     /// The breaker's budget is taken for endless.
     EndlessBudget,
     /// An operator writes another member's status.
@@ -63,7 +69,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every defect: its name, and the rules by which it is found.
-    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 19] = [
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 21] = [
         (
             "indeterminate-is-committed",
             Sabotage::IndeterminateIsCommitted,
@@ -82,6 +88,8 @@ impl Sabotage {
         ("finalizer-first", Sabotage::FinalizerFirst, &[rules::RELEASE]),
         ("forgets-debts", Sabotage::ForgetsDebts, &[rules::DEBTS]),
         ("uncounted-removals", Sabotage::UncountedRemovals, &[rules::BEFORE]),
+        ("one-yes-for-all", Sabotage::OneYesForAll, &[rules::BEFORE]),
+        ("confirms-more", Sabotage::ConfirmsMore, &[rules::CONFIRMS]),
         ("endless-budget", Sabotage::EndlessBudget, &[rules::WITHIN]),
         ("speaks-for-others", Sabotage::SpeaksForOthers, &[rules::SPEAKS]),
         ("writes-users-specs", Sabotage::WritesUsersSpecs, &[rules::USERS]),
@@ -117,12 +125,32 @@ impl Sight<'_> {
         })
     }
 
+    fn records(&self) -> Vec<(RecordKey, Arc<Record>)> {
+        let pages = self.store.list(keys::PAGES).into_iter();
+        let pages = pages.filter_map(|(_, found)| Page::from_slice(&Envelope::open(&found.value).ok()?.1).ok());
+        pages
+            .flat_map(|page| page.records)
+            .filter_map(|(key, slot)| slot.record().map(|record| (key, Arc::clone(record))))
+            .collect()
+    }
+
     fn record(&self, key: &RecordKey) -> Option<Arc<Record>> {
         let number = key.page(self.control()?.pages);
         let found = self.store.get(&keys::page(number))?;
         let page = Page::from_slice(&Envelope::open(&found.value).ok()?.1).ok()?;
         page.record(key).cloned()
     }
+}
+
+/// A member's part in what people confirmed, in which a yes to something is one to everything that stands.
+fn with_yes_to_all(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
+    let mut confirmations: Confirmations = serde_json::from_slice(body).ok()?;
+    for set in confirmations.sets.values_mut() {
+        for (key, record) in sight.records() {
+            set.removals.insert(key, Scope::end(record.incarnation));
+        }
+    }
+    serde_json::to_vec(&confirmations).ok()
 }
 
 /// The same value with another body.

@@ -83,6 +83,11 @@ impl Users {
         self.deleted_in.contains(&(key.clone(), member.clone()))
     }
 
+    /// Whether somebody confirmed a set of removals.
+    pub(crate) fn has_confirmed(&self, set: &Hash) -> bool {
+        self.confirmed.contains(&set.to_string())
+    }
+
     /// Whether somebody asked for an object's end, by a Request.
     pub(crate) fn asked_for_the_end(&self, key: &RecordKey) -> bool {
         self.ended.contains(key)

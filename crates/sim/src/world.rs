@@ -202,7 +202,7 @@ impl World {
             }
             Due::User if self.calm => Ok(()),
             Due::User => {
-                self.user_acts();
+                self.user_acts()?;
                 let pause = self.users.random.within(self.settings.user_pause_ms.clone());
                 self.after(pause, Due::User);
                 Ok(())

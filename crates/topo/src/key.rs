@@ -12,6 +12,15 @@ pub const MAX_VALUE_BYTES: usize = 1_310_720;
 /// The longest key: object stores allow 1,024 bytes, of which a prefix takes its part.
 pub const MAX_KEY_BYTES: usize = 512;
 
+/// The longest key as object stores name it, where each byte other than a letter, a digit, `-` and
+/// `/` takes three.
+pub(crate) const MAX_NAME_BYTES: usize = 768;
+
+/// Whether object stores, their proxies and file systems below them all keep this byte as it is.
+pub(crate) fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'/'
+}
+
 /// Refuses what is not a key: `/`-separated segments, each one non-empty and neither `.` nor `..`
 /// (object stores and their proxies normalise those away), no control characters.
 pub(crate) fn check_key(backend: &'static str, key: &str) -> Result<(), TopoError> {
@@ -21,6 +30,13 @@ pub(crate) fn check_key(backend: &'static str, key: &str) -> Result<(), TopoErro
     };
     if key.len() > MAX_KEY_BYTES {
         return wrong(&format!("the key has {} bytes, more than {MAX_KEY_BYTES}", key.len()));
+    }
+    let name_bytes: usize = key.bytes().map(|byte| if is_plain(byte) { 1 } else { 3 }).sum();
+    if name_bytes > MAX_NAME_BYTES {
+        return wrong(&format!(
+            "with three bytes for each that is no letter, digit, - or / the key has {name_bytes}, more than \
+             {MAX_NAME_BYTES}"
+        ));
     }
     let Some(path) = key.strip_prefix('/') else {
         return wrong("the key does not begin with /");

@@ -2,7 +2,7 @@
 //! agree.
 //!
 //! [`Topo`] is the contract. [`open()`] gives a handle for a URL (see [`url`]): a server inside the
-//! process, a SQLite file, or etcd. [`conformance`] is the battery that each of them must pass, and
+//! process, a SQLite file, etcd, or an object store. [`conformance`] is the battery that each of them must pass, and
 //! that anyone can run against a server of their own. [`fault`] wraps a handle and makes it fail as
 //! real servers do.
 //!
@@ -18,6 +18,8 @@ pub mod fault;
 mod front;
 mod key;
 pub mod memory;
+#[cfg(feature = "object-stores")]
+mod objects;
 mod open;
 mod place;
 mod sqlite;
@@ -28,9 +30,12 @@ pub use contract::{Changes, Cursor, Entry, Finding, Severity, Topo};
 pub use error::{Category, TopoError};
 pub use hansa_ledger::{Swap, Version, Versioned};
 pub use key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
-pub use open::{Options, open};
+pub use open::{Options, open, open_url};
 pub use url::{TopoUrl, UrlError};
 pub use usage::{Operation, OperationUsage, Usage};
+
+/// How often an object store is asked for changes when nothing happens, for each thousand keys.
+pub(crate) const IDLE_LOOK: std::time::Duration = std::time::Duration::from_secs(4);
 
 /// How many changes a store remembers by default. A follower that is further behind lists anew.
 pub(crate) const CHANGES_KEPT: usize = 65_536;

@@ -50,13 +50,18 @@ impl Options {
 
 /// Opens the topology server at `url`.
 ///
-/// A SQLite file is made if it does not exist, and must be usable. An etcd is not asked anything
-/// yet, so that an operator can start while its topology server is away; but the files that the URL
+/// A SQLite file is made if it does not exist, and must be usable. An etcd or an object store is not
+/// asked anything yet, so that an operator can start while its topology server is away; but the files that the URL
 /// names must be readable.
 pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Topo>, TopoError> {
     let url: TopoUrl = url
         .parse()
         .map_err(|error: crate::UrlError| TopoError::new(Category::Configuration, "topo", error.to_string()))?;
+    open_url(url, options).await
+}
+
+/// The same, of a URL that has been read already.
+pub async fn open_url(url: TopoUrl, options: &Options) -> Result<Arc<dyn Topo>, TopoError> {
     match url {
         TopoUrl::Memory { name, changes_kept } => memory::shared(&name, changes_kept),
         TopoUrl::Sqlite { path, changes_kept } => sqlite::open(path, changes_kept).await,
@@ -69,7 +74,26 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Topo>, TopoErr
                            `etcd`, or use sqlite:PATH";
             Err(TopoError::new(Category::Configuration, "etcd", message))
         }
+        #[cfg(feature = "object-stores")]
+        TopoUrl::Objects(objects) => crate::objects::open(objects, options),
+        #[cfg(not(feature = "object-stores"))]
+        TopoUrl::Objects(objects) => {
+            let message = "this program was built without object stores; build it with the cargo feature \
+                           `object-stores`, or use sqlite:PATH";
+            Err(TopoError::new(Category::Configuration, objects.cloud.scheme(), message))
+        }
     }
+}
+
+/// The password in a file as it is now, without its line end. Such files are small, and seldom read.
+#[cfg(any(feature = "etcd", feature = "object-stores"))]
+pub(crate) fn read_password(backend: &'static str, file: &std::path::Path) -> Result<String, TopoError> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let message =
+            format!("file {}: the password cannot be read from it; mend the path or its permissions", file.display());
+        TopoError::new(Category::Configuration, backend, message).caused_by(error)
+    })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 #[cfg(test)]

@@ -6,24 +6,44 @@
 //! | `sqlite:PATH` | a file, shared by the processes of one host (not over a network file system) |
 //! | `etcd://HOST[:PORT][,HOST[:PORT]…]/PREFIX` | etcd over plain connections |
 //! | `etcds://HOST[:PORT][,HOST[:PORT]…]/PREFIX` | etcd over TLS |
+//! | `s3://BUCKET/PREFIX` | Amazon S3, or any store that speaks its protocol with conditional writes |
+//! | `gs://BUCKET/PREFIX` | Google Cloud Storage |
+//! | `az://CONTAINER/PREFIX` | Azure Blob Storage |
 //!
 //! Options follow a `?`, joined by `&`:
 //!
 //! | Option | For | Meaning |
 //! |---|---|---|
-//! | `changes-kept=N` | memory, sqlite | how many changes the store remembers for those who follow it (65536) |
-//! | `timeout=5s` | etcd | how long one request may take; also `250ms` |
+//! | `changes-kept=N` | memory, sqlite, s3, gs, az | how many changes are remembered for those who follow them (65536) |
+//! | `timeout=5s` | etcd, s3, gs, az | how long one request may take; also `250ms` |
 //! | `user=NAME` | etcd | the same as `NAME@` before the hosts |
 //! | `password-file=FILE` | etcd | the password, read anew at every log-in, without its line end |
-//! | `ca=FILE` | etcds | the certificates (PEM) that sign the servers'; without it, those of the operating system |
+//! | `ca=FILE` | etcds, s3, gs, az | certificates (PEM) that sign the servers'; without it, those of the operating system (object stores trust these, too) |
 //! | `cert=FILE`, `key=FILE` | etcds | the client's certificate and key (PEM) |
 //! | `server-name=NAME` | etcds | the name in the servers' certificates, where it is not the host |
+//! | `endpoint=URL` | s3, gs, az | another server than the cloud's own; `http://…` is a plain connection |
+//! | `region=NAME` | s3 | the bucket's region (us-east-1) |
+//! | `style=virtual` | s3 | the bucket stands in the host's name; with `endpoint=` it must stand there already |
+//! | `account=NAME` | az | the storage account |
+//! | `anonymous=true` | s3, gs, az | requests carry no credentials, for emulators that ask for none |
+//!
+//! Whatever else an object store needs comes from the environment that the clouds' own programs use, and
+//! that workload identities set: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+//! `AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`, `AWS_CONTAINER_CREDENTIALS_FULL_URI`, `AWS_REGION`,
+//! `AWS_ENDPOINT_URL`, `AWS_SERVER_SIDE_ENCRYPTION`; `GOOGLE_APPLICATION_CREDENTIALS`,
+//! `GOOGLE_SERVICE_ACCOUNT`; `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`,
+//! `AZURE_STORAGE_SAS_TOKEN`, `AZURE_CLIENT_ID`, `AZURE_TENANT_ID`, `AZURE_FEDERATED_TOKEN_FILE`; and
+//! the other keys of the `object_store` crate with these beginnings (`AWS_PROXY_URL`,
+//! `AZURE_PROXY_EXCLUDES`, …). Without any, the metadata service of the machine is asked. `HTTPS_PROXY`,
+//! `HTTP_PROXY` and `NO_PROXY` hold. `HANSA_TOPO_USER` with `HANSA_TOPO_PASSWORD` or its file stand for
+//! an access key and its secret at s3, for an account and its key at az.
 //!
 //! Certificates and keys are read when the server is opened. `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
 //! and passwords, and for `/`, `:` and `,` in users and passwords. `USER:PASSWORD@` before the hosts
 //! works, but a URL is seen by everyone who can list processes; [`crate::Options`] takes credentials
 //! from the environment instead. Whatever is printed of a URL shows no password.
 
+mod objects;
 mod parse;
 
 use std::fmt;
@@ -50,6 +70,8 @@ pub enum TopoUrl {
     },
     /// `etcd://…` and `etcds://…`
     Etcd(EtcdUrl),
+    /// `s3://…`, `gs://…` and `az://…`
+    Objects(ObjectsUrl),
 }
 
 /// The parts of an `etcd://` or `etcds://` URL.
@@ -77,6 +99,55 @@ pub struct EtcdUrl {
     pub server_name: Option<String>,
     /// How long one request may take.
     pub timeout: Duration,
+}
+
+/// Whose object store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cloud {
+    /// Amazon S3, and what speaks its protocol.
+    S3,
+    /// Google Cloud Storage.
+    Gs,
+    /// Azure Blob Storage.
+    Az,
+}
+
+impl Cloud {
+    /// The URL's scheme, which is the backend's name, too.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Cloud::S3 => "s3",
+            Cloud::Gs => "gs",
+            Cloud::Az => "az",
+        }
+    }
+}
+
+/// The parts of an `s3://`, `gs://` or `az://` URL.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObjectsUrl {
+    /// The scheme.
+    pub cloud: Cloud,
+    /// The bucket; the container at Azure.
+    pub bucket: String,
+    /// Stands before every object's name; neither begins nor ends with `/`.
+    pub prefix: String,
+    /// The server, where it is not the cloud's own.
+    pub endpoint: Option<String>,
+    /// The bucket's region (s3).
+    pub region: Option<String>,
+    /// Whether the bucket stands in the host's name (s3).
+    pub virtual_hosted: bool,
+    /// The storage account (az).
+    pub account: Option<String>,
+    /// Whether requests carry no credentials.
+    pub anonymous: bool,
+    /// Certificates to trust beside those of the operating system.
+    pub ca: Option<PathBuf>,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How many changes a handle remembers, when that is said.
+    pub changes_kept: Option<usize>,
 }
 
 /// Text that no log, error or debug output shows.
@@ -126,6 +197,30 @@ impl TopoUrl {
             TopoUrl::Sqlite { .. } => "sqlite",
             TopoUrl::Etcd(EtcdUrl { tls: false, .. }) => "etcd",
             TopoUrl::Etcd(EtcdUrl { tls: true, .. }) => "etcds",
+            TopoUrl::Objects(objects) => objects.cloud.scheme(),
+        }
+    }
+
+    /// Another, new store at the same server: with `-NAME` behind its name, path or prefix.
+    pub fn beside(&self, name: &str) -> TopoUrl {
+        let mut beside = self.clone();
+        let suffix = format!("-{name}");
+        match &mut beside {
+            TopoUrl::Memory { name, .. } => name.push_str(&suffix),
+            TopoUrl::Sqlite { path, .. } => path.as_mut_os_string().push(&suffix),
+            TopoUrl::Etcd(etcd) => etcd.prefix.push_str(&suffix),
+            TopoUrl::Objects(objects) => objects.prefix.push_str(&suffix),
+        }
+        beside
+    }
+
+    /// How late an idle handle may be told of a change, beside what a request takes: object stores do
+    /// not tell, they are asked every so often. In a league of more than a thousand keys they are
+    /// asked less often in proportion.
+    pub fn idle_lag(&self) -> Duration {
+        match self {
+            TopoUrl::Memory { .. } | TopoUrl::Sqlite { .. } | TopoUrl::Etcd(_) => Duration::ZERO,
+            TopoUrl::Objects(_) => crate::IDLE_LOOK,
         }
     }
 }
@@ -143,7 +238,14 @@ impl fmt::Display for TopoUrl {
                 }
                 write!(f, "{}{}", etcd.endpoints.join(","), etcd.prefix)
             }
+            TopoUrl::Objects(objects) => objects.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for ObjectsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}/{}", self.cloud.scheme(), self.bucket, self.prefix)
     }
 }
 

@@ -1,18 +1,21 @@
 //! The battery on real etcd servers, and what only they can meet: log-ins, TLS, members that stop,
 //! compaction, administrators.
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/etcd.rs"]
 mod servers;
 mod support;
 
 use async_trait::async_trait;
+use certificates::Certificates;
 use expect_test::expect;
 use hansa_topo::conformance::Subject;
 use hansa_topo::fault::Chances;
 use hansa_topo::{
     Category, Changes, MAX_VALUE_BYTES, Operation, Options, Severity, Swap, Topo, TopoError, Version, open,
 };
-use servers::{Certificates, DeleteRangeRequest, Etcd, Nothing};
+use servers::{DeleteRangeRequest, Etcd, Nothing};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

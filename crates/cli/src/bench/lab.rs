@@ -179,8 +179,31 @@ pub async fn read(client: &Client, path: &str) -> Result<Value> {
     Ok(serde_json::from_slice(&answer.body)?)
 }
 
-/// How many requests the API server has served about the kinds that matter here: all, and writes.
-pub async fn requests(client: &Client) -> Result<(u64, u64)> {
+/// Requests that an API server has served about the kinds that matter here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Served {
+    /// All of them.
+    pub all: u64,
+    /// Those that write.
+    pub writes: u64,
+    /// Those of the writes that are about federated objects.
+    pub federated: u64,
+}
+
+impl std::ops::Sub for Served {
+    type Output = Served;
+
+    fn sub(self, before: Served) -> Served {
+        Served {
+            all: self.all - before.all,
+            writes: self.writes - before.writes,
+            federated: self.federated - before.federated,
+        }
+    }
+}
+
+/// How many requests the API server has served, by its own counters.
+pub async fn requests(client: &Client) -> Result<Served> {
     let answer = call(client, &ApiRequest::get("/metrics")).await.map_err(anyhow::Error::msg)?;
     let text = String::from_utf8_lossy(&answer.body);
     let kinds = [
@@ -195,23 +218,24 @@ pub async fn requests(client: &Client) -> Result<(u64, u64)> {
         "secrets",
         "customresourcedefinitions",
     ];
-    let (mut all, mut writes) = (0, 0);
+    let mut served = Served::default();
     for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
         let label = |name: &str| {
             line.split_once(&format!("{name}=\""))
                 .and_then(|(_, rest)| rest.split_once('"'))
                 .map_or("", |(value, _)| value)
         };
-        if !kinds.contains(&label("resource")) {
+        let resource = label("resource");
+        if !kinds.contains(&resource) {
             continue;
         }
         let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok()).unwrap_or(0.0) as u64;
-        all += count;
-        if matches!(label("verb"), "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE") {
-            writes += count;
-        }
+        let writes = if matches!(label("verb"), "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE") { count } else { 0 };
+        served.all += count;
+        served.writes += writes;
+        served.federated += if matches!(resource, "federatedconfigmaps" | "federateddeployments") { writes } else { 0 };
     }
-    Ok((all, writes))
+    Ok(served)
 }
 
 /// What a process has used: CPU seconds, and resident memory in MiB, now and at most.

@@ -1,11 +1,17 @@
 //! `hansa topo`: looks into a topology server, without an operator between.
 
+mod check;
+mod cost;
+mod figures;
+mod measure;
+mod verdict;
+
 use super::Outcome;
-use crate::print::{self, Format, Output, Screen, Table, Tone};
+use crate::print::{self, Format, Output, Table, Tone};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use hansa_ledger::{Envelope, Swap, Version, keys};
-use hansa_topo::{Changes, Finding, Severity, Topo, TopoError, TopoUrl};
+use hansa_topo::{Changes, Topo, TopoError, TopoUrl};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +20,7 @@ use std::sync::Arc;
 /// Arguments of `hansa topo`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…
+    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…, s3://BUCKET/PREFIX, gs://…, az://…
     #[arg(long, env = "HANSA_TOPO", hide_env_values = true, global = true, value_name = "URL")]
     topo: Option<String>,
     #[command(subcommand)]
@@ -50,14 +56,12 @@ enum Command {
     ///
     /// The operators act on what is written: this is for someone who knows what stands there.
     Put(Put),
-    /// Look at the server itself: what endangers a league, and the mend.
-    Check {
-        /// The topology server's URL, in place of --topo.
-        #[arg(value_name = "URL")]
-        url: Option<String>,
-        #[command(flatten)]
-        output: Output,
-    },
+    /// Look at the server itself: what endangers a league, how fast it is, and whether it may carry one.
+    ///
+    /// The measuring writes some small keys below /check, which stay.
+    Check(check::Arguments),
+    /// What a league costs a month on each kind of server.
+    Cost(cost::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,8 +89,11 @@ struct Put {
 
 /// Looks, or writes.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    if let Command::Cost(cost) = &arguments.command {
+        return cost::run(cost);
+    }
     let url = match (&arguments.command, &arguments.topo) {
-        (Command::Check { url: Some(url), .. }, _) | (_, Some(url)) => url.clone(),
+        (Command::Check(check::Arguments { url: Some(url), .. }), _) | (_, Some(url)) => url.clone(),
         _ => bail!("name the topology server: --topo URL, or $HANSA_TOPO"),
     };
     if !matches!(arguments.command, Command::Put(_)) {
@@ -103,7 +110,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             print::done(put.output, &json!({"key": put.key, "version": version.as_str()}), &words)?;
             Ok(Outcome::Done)
         }
-        Command::Check { output, .. } => check(&*topo, output).await,
+        Command::Check(arguments) => check::run(&url, topo, &arguments).await,
+        Command::Cost(cost) => cost::run(&cost),
     }
 }
 
@@ -302,38 +310,6 @@ fn enveloped(
         ),
     };
     Ok(envelope.seal(&bytes))
-}
-
-async fn check(topo: &dyn Topo, output: Output) -> anyhow::Result<Outcome> {
-    let findings = topo.check().await.map_err(plain)?;
-    let rows: Vec<Value> = findings
-        .iter()
-        .map(|finding| json!({"severity": word(finding.severity).0, "subject": finding.subject, "message": finding.message}))
-        .collect();
-    print::answer(output.format, &Value::from(rows), |screen| findings_text(&findings, screen))?;
-    let problem = findings.iter().any(|finding| finding.severity == Severity::Problem);
-    Ok(if problem { Outcome::Wrong } else { Outcome::Done })
-}
-
-fn word(severity: Severity) -> (&'static str, Tone) {
-    match severity {
-        Severity::Good => ("good", Tone::Good),
-        Severity::Warning => ("warning", Tone::Warning),
-        Severity::Problem => ("problem", Tone::Bad),
-    }
-}
-
-fn findings_text(findings: &[Finding], screen: &Screen) -> String {
-    let mut table = Table::new(["", "SUBJECT", "FINDING"]);
-    for finding in findings {
-        let (severity, tone) = word(finding.severity);
-        table.toned([
-            (severity.to_owned(), tone),
-            (finding.subject.to_owned(), Tone::Plain),
-            (finding.message.clone(), Tone::Plain),
-        ]);
-    }
-    table.render(screen)
 }
 
 #[cfg(test)]

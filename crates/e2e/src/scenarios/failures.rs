@@ -278,6 +278,74 @@ pub async fn standby(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// Another store stands where the topology server stood: nothing is written there and nothing taken
+/// away, what was agreed is kept up, and whoever looks is told since when, why, and what to do. When the
+/// league's own is back, what waited lands.
+pub async fn topology_server_replaced(scene: &Scene) -> Result<()> {
+    for name in ["edited", "doomed"] {
+        scene.federate(0, CONF, name, &greets("hello")).await?;
+        scene.settled(0, CONF, name).await?;
+    }
+    scene.quiet().await?;
+    let marks = scene.world.mark().await?;
+    scene.world.set_topo_replaced(true).await?;
+    for (index, name) in MEMBERS.iter().enumerate() {
+        eventually(&format!("{name} knows that it is another store"), async || {
+            let health = scene.world.ask(index, "/read/health").await?.unwrap_or_default();
+            let frozen = health["frozen"].as_str().is_some_and(|why| why.starts_with("frozen since "));
+            let metrics = scene.world.ask(index, "/read/metrics").await?.unwrap_or_default();
+            let counted = metrics["topologyReplaced"] == 1;
+            Ok(if frozen && counted { Seen::Yes(()) } else { Seen::No(format!("{health} {metrics}")) })
+        })
+        .await?;
+        member_is(scene, index, name, "False", "TopologyServerReplaced").await?;
+        let federation = objects::FEDERATIONS.path("", "league");
+        eventually(&format!("the Federation says so in {name}"), async || {
+            let now = scene.admin(index).get(&federation).await?;
+            let (status, reason, message) = condition(&now, "Agreed");
+            let says = (status, reason) == ("False", "TopologyServerReplaced") && message.starts_with("frozen since ");
+            Ok(if says { Seen::Yes(()) } else { Seen::No(now["status"].to_string()) })
+        })
+        .await?;
+        let about = ("Federation", "league");
+        scene.warned(index, "default", about, "TopologyServerReplaced", &["frozen since ", "restart"]).await?;
+    }
+
+    // What was agreed is kept up, and an edit waits.
+    let path = CONF.path(&scene.namespace, "edited");
+    scene.admin(2).patch(&path, "intruder", &json!({"data": {"greeting": "mine"}})).await?;
+    scene.output_is(2, CONF, "edited", "is repaired", |o| o["data"]["greeting"] == "hello").await?;
+    scene.federate(0, CONF, "edited", &greets("good day")).await?;
+    let frozen = scene.condition_is(0, CONF, "edited", "Agreed", "False", "Frozen").await?;
+    let (_, _, message) = condition(&frozen, "Agreed");
+    ensure!(message.starts_with("frozen since ") && message.contains("an edit waits"), "{message}");
+    scene.admin(0).delete(&CONF.federated(&scene.namespace, "doomed")).await?;
+    for index in 0..MEMBERS.len() {
+        for name in ["edited", "doomed"] {
+            scene.output_is(index, CONF, name, "stands as agreed", |o| o["data"]["greeting"] == "hello").await?;
+        }
+    }
+    scene.no_deletes(&marks).await?;
+
+    scene.world.set_topo_replaced(false).await?;
+    for index in 0..MEMBERS.len() {
+        scene.output_is(index, CONF, "edited", "follows", |o| o["data"]["greeting"] == "good day").await?;
+        scene.output_goes(index, CONF, "doomed").await?;
+    }
+    scene.home_goes(0, CONF, "doomed").await?;
+    scene.settled(0, CONF, "edited").await?;
+    for index in 0..MEMBERS.len() {
+        member_is(scene, index, MEMBERS[index], "True", "Heartbeat").await?;
+        eventually("the Federation is agreed again", async || {
+            let now = scene.admin(index).get(&objects::FEDERATIONS.path("", "league")).await?;
+            let agreed = condition(&now, "Agreed").0 == "True";
+            Ok(if agreed { Seen::Yes(()) } else { Seen::No(now["status"].to_string()) })
+        })
+        .await?;
+    }
+    scene.quiet().await
+}
+
 /// An operator that was stopped while the others moved on reverts nothing when it returns, and
 /// deletes what was asked for meanwhile and nothing else.
 pub async fn stale_operator(scene: &Scene) -> Result<()> {

@@ -63,6 +63,53 @@ pub async fn home_move(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// A move to a member in which another content stands waits, and says what differs and what to do: that
+/// is made equal, or a user lets it count.
+pub async fn home_move_differs(scene: &Scene) -> Result<()> {
+    scene.federate(0, CONF, "conf", &greets("hello")).await?;
+    scene.settled(0, CONF, "conf").await?;
+    scene.federate(1, CONF, "conf", &greets("moin")).await?;
+    scene.condition_is(1, CONF, "conf", "Agreed", "False", "Conflict").await?;
+    let all_greet = async |word: &str| -> Result<()> {
+        for index in 0..3 {
+            scene.output_is(index, CONF, "conf", &format!("says {word}"), |o| o["data"]["greeting"] == word).await?;
+        }
+        Ok(())
+    };
+    let asks = async |from: usize, to: usize| -> Result<String> {
+        let words = ["spec.template.data.greeting", "hansa.dev/take-home=", MEMBERS[to]];
+        let asked = ("HomeMove", json!({"member": MEMBERS[to]}));
+        let path = scene.asks_and_waits(from, asked, (CONF, "conf"), &words).await?;
+        let waits = scene.condition_is(to, CONF, "conf", "Agreed", "False", "HomeMoving").await?;
+        let (_, _, message) = condition(&waits, "Agreed");
+        ensure!(words[..2].iter().all(|word| message.contains(word)), "its own object says the same: {message}");
+        Ok(path)
+    };
+    let moves = asks(0, 1).await?;
+    all_greet("hello").await?;
+    // Meanwhile the old home is the home.
+    scene.federate(0, CONF, "conf", &greets("good day")).await?;
+    all_greet("good day").await?;
+    let agreed = scene.settled(0, CONF, "conf").await?["status"]["agreed"].clone();
+    ensure!(agreed["homes"] == json!([MEMBERS[0]]), "{agreed}");
+
+    let annotation = json!({"metadata": {"annotations": {"hansa.dev/take-home": agreed["revision"].to_string()}}});
+    scene.admin(1).patch(&CONF.federated(&scene.namespace, "conf"), "user", &annotation).await?;
+    let (phase, message) = scene.answered(0, &moves).await?;
+    ensure!(phase == "Done" && message.contains(MEMBERS[1]), "{phase}: {message}");
+    all_greet("moin").await?;
+    scene.condition_is(0, CONF, "conf", "Agreed", "False", "HomeMoved").await?;
+
+    // And back, to the copy that stayed behind.
+    let moves = asks(1, 0).await?;
+    scene.federate(0, CONF, "conf", &greets("moin")).await?;
+    let (phase, message) = scene.answered(1, &moves).await?;
+    ensure!(phase == "Done" && message.contains(MEMBERS[0]), "{phase}: {message}");
+    let home = scene.settled(0, CONF, "conf").await?;
+    ensure!(home["status"]["agreed"]["homes"] == json!([MEMBERS[0]]), "the one home: {}", home["status"]);
+    Ok(())
+}
+
 /// What waits for a confirmation in a member: the hash of the set, and the names of its objects.
 async fn held(scene: &Scene, index: usize, decision: &str) -> Result<Option<(String, BTreeSet<String>)>> {
     let sets = scene.world.ask(index, "/read/held").await?.unwrap_or_default();
@@ -141,7 +188,7 @@ pub async fn small_deletion(scene: &Scene) -> Result<()> {
 }
 
 /// A deletion of more than the budget waits as a whole. A confirmation lets go exactly the set that was
-/// shown; a set that has grown since needs another one. What nobody deleted stays.
+/// shown; what has joined it since needs another one. What nobody deleted stays.
 pub async fn breaker(scene: &Scene) -> Result<()> {
     const BUDGET: usize = 2;
     let names: Vec<String> = (0..9).map(|number| format!("conf-{number}")).collect();
@@ -152,8 +199,8 @@ pub async fn breaker(scene: &Scene) -> Result<()> {
     for name in &names {
         scene.settled(0, CONF, name).await?;
     }
-    let budget = json!({"deletes": {"percent": 0, "atLeast": BUDGET, "window": "2m"}});
-    scene.world.edit_federation(|spec| spec["safety"] = budget).await?;
+    let budget = |at_least: usize| json!({"deletes": {"percent": 0, "atLeast": at_least, "window": "2m"}});
+    scene.world.edit_federation(|spec| spec["safety"] = budget(BUDGET)).await?;
     scene.quiet().await?;
     let marks = scene.world.mark().await?;
     for name in first {
@@ -162,35 +209,112 @@ pub async fn breaker(scene: &Scene) -> Result<()> {
     let (before, waiting) = shown(scene, first).await?;
     ensure!(waiting.len() >= first.len() - BUDGET, "no more than the budget went: {waiting:?} wait");
 
-    // The set grows before it is confirmed: what was shown is not what waits now.
+    // The set grows before it is confirmed: what was shown goes, and what has joined it waits, whatever
+    // of the budget was spent by then.
+    scene.world.edit_federation(|spec| spec["safety"] = budget(0)).await?;
     scene.admin(0).delete(&CONF.federated(&scene.namespace, late)).await?;
     let (now, grown) = shown(scene, &names[..names.len() - 1]).await?;
     ensure!(now != before, "another set has another hash");
     ensure!(grown == waiting.iter().chain([late]).cloned().collect(), "it has grown by one: {grown:?}");
     let (phase, message) = scene.request(0, &json!({"action": "Confirm", "arguments": {"set": before}})).await?;
     ensure!(phase == "Done", "{phase}: {message}");
-    scene.quiet().await?;
-    ensure!(shown(scene, &names[..names.len() - 1]).await?.0 == now, "the grown set waits still");
-    for name in &grown {
-        for index in 0..3 {
-            let stands = |o: &Value| o["metadata"]["deletionTimestamp"].is_null();
-            scene.output_is(index, CONF, name, "stands", stands).await?;
+    let gone = async |names: &[&String]| -> Result<()> {
+        for name in names {
+            scene.home_goes(0, CONF, name).await?;
+            for index in 0..3 {
+                scene.output_goes(index, CONF, name).await?;
+            }
         }
+        Ok(())
+    };
+    gone(&waiting.iter().collect::<Vec<_>>()).await?;
+    scene.quiet().await?;
+    let (left, rest) = shown(scene, std::slice::from_ref(late)).await?;
+    ensure!(left != now && rest == BTreeSet::from([late.clone()]), "only what was shown has gone: {rest:?} waits");
+    for index in 0..3 {
+        let stands = |o: &Value| o["metadata"]["deletionTimestamp"].is_null();
+        scene.output_is(index, CONF, late, "stands", stands).await?;
     }
 
-    let (phase, message) = scene.request(0, &json!({"action": "Confirm", "arguments": {"set": now}})).await?;
+    // A word that is given elsewhere counts where the set waits.
+    let (phase, message) = scene.request(2, &json!({"action": "Confirm", "arguments": {"set": left}})).await?;
     ensure!(phase == "Done", "{phase}: {message}");
-    for name in &grown {
-        scene.home_goes(0, CONF, name).await?;
-        for index in 0..3 {
-            scene.output_goes(index, CONF, name).await?;
-        }
-    }
+    gone(&[late]).await?;
     for index in 0..3 {
         scene.output_is(index, CONF, kept, "stays", |o| o["metadata"]["deletionTimestamp"].is_null()).await?;
         let mut deletes = scene.writes(index, &marks).await?;
         deletes.retain(|write| write.is_delete() && write.succeeded());
         ensure!(deletes.len() == names.len() - 1, "each went once: {}", told(&deletes));
+    }
+    scene.world.edit_federation(|spec| *spec = federation_spec()).await
+}
+
+/// What a person confirmed goes in a member in which other removals wait for a word of their own, and
+/// those go on waiting; nor does the confirmation hold for the next life of a name.
+pub async fn confirmed_beside_others(scene: &Scene) -> Result<()> {
+    const BUSY: usize = 1;
+    let others: Vec<String> = (0..5).map(|number| format!("other-{number}")).collect();
+    let names: Vec<String> = (0..6).map(|number| format!("conf-{number}")).collect();
+    for name in others.iter().chain(&names) {
+        scene.federate(0, CONF, name, &greets("hello")).await?;
+    }
+    for name in others.iter().chain(&names) {
+        scene.settled(0, CONF, name).await?;
+    }
+    // One member hears of a deletion when the budget has become smaller.
+    scene.world.members[BUSY].operator.lock().await.kill();
+    for name in &others {
+        scene.delete(0, CONF, name).await?;
+        scene.output_goes(0, CONF, name).await?;
+        scene.output_goes(2, CONF, name).await?;
+    }
+    let budget = json!({"deletes": {"percent": 0, "atLeast": 0, "window": "2m"}});
+    scene.world.edit_federation(|spec| spec["safety"] = budget).await?;
+    scene.world.members[BUSY].operator.lock().await.start(&[])?;
+    let waits = async |names: &[String]| -> Result<String> {
+        let wanted: BTreeSet<String> = names.iter().cloned().collect();
+        eventually("it waits for a word of its own", async || {
+            let set = held(scene, BUSY, "Output").await?;
+            let is_it = set.as_ref().is_some_and(|(_, waiting)| *waiting == wanted);
+            Ok(if is_it { Seen::Yes(set.unwrap_or_default().0) } else { Seen::No(format!("{set:?} waits")) })
+        })
+        .await
+    };
+    let apart = waits(&others).await?;
+
+    for name in &names {
+        scene.admin(0).delete(&CONF.federated(&scene.namespace, name)).await?;
+    }
+    let (set, _) = shown(scene, &names).await?;
+    let (phase, message) = scene.request(0, &json!({"action": "Confirm", "arguments": {"set": set}})).await?;
+    ensure!(phase == "Done", "{phase}: {message}");
+    for name in &names {
+        scene.home_goes(0, CONF, name).await?;
+        for index in 0..MEMBERS.len() {
+            scene.output_goes(index, CONF, name).await?;
+        }
+    }
+    ensure!(waits(&others).await? == apart, "nobody said yes to the others");
+    for name in &others {
+        scene.output_is(BUSY, CONF, name, "stands", |o| o["metadata"]["deletionTimestamp"].is_null()).await?;
+    }
+
+    // A later life of a confirmed name was not shown.
+    let reborn = std::slice::from_ref(&names[0]);
+    scene.federate(0, CONF, &names[0], &greets("once more")).await?;
+    scene.settled(0, CONF, &names[0]).await?;
+    scene.admin(0).delete(&CONF.federated(&scene.namespace, &names[0])).await?;
+    let (again, _) = shown(scene, reborn).await?;
+    for confirmed in [again, apart] {
+        let (phase, message) =
+            scene.request(BUSY, &json!({"action": "Confirm", "arguments": {"set": confirmed}})).await?;
+        ensure!(phase == "Done", "{phase}: {message}");
+    }
+    for name in others.iter().chain(reborn) {
+        scene.home_goes(0, CONF, name).await?;
+        for index in 0..MEMBERS.len() {
+            scene.output_goes(index, CONF, name).await?;
+        }
     }
     scene.world.edit_federation(|spec| *spec = federation_spec()).await
 }

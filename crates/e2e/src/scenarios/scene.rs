@@ -233,11 +233,31 @@ impl Scene {
         self.request(index, &json!({"action": action, "object": object, "arguments": arguments})).await
     }
 
-    /// Makes a `Request` with this spec, and waits for the answer: its phase and its message.
+    /// Makes a `Request` about a federated object of the scenario that cannot be carried out yet, and waits
+    /// until it says why, in words that hold all of these; gives its path.
     ///
     /// # Errors
-    /// When the API server refuses it, or no answer comes.
-    pub async fn request(&self, index: usize, spec: &Value) -> Result<(String, String)> {
+    /// When the API server refuses it, or it is answered, or says something else.
+    pub async fn asks_and_waits(
+        &self,
+        index: usize,
+        (action, arguments): (&str, Value),
+        (resource, name): (Resource, &str),
+        words: &[&str],
+    ) -> Result<String> {
+        let object = json!({"resource": resource.type_name(), "namespace": self.namespace, "name": name});
+        let path =
+            self.make_request(index, &json!({"action": action, "object": object, "arguments": arguments})).await?;
+        eventually(&format!("the request for {action} of {name} says what it waits for"), async || {
+            let status = self.admin(index).get(&path).await?["status"].clone();
+            let message = status["message"].as_str().unwrap_or_default();
+            let says = status["phase"] == "Pending" && words.iter().all(|word| message.contains(word));
+            Ok(if says { Seen::Yes(path.clone()) } else { Seen::No(status.to_string()) })
+        })
+        .await
+    }
+
+    async fn make_request(&self, index: usize, spec: &Value) -> Result<String> {
         self.make_namespace(index).await?;
         let collection = REQUESTS.collection(&self.namespace);
         let body = json!({
@@ -245,9 +265,25 @@ impl Scene {
             "metadata": {"generateName": "e2e-", "namespace": self.namespace}, "spec": spec,
         });
         let made = self.admin(index).create(&collection, &body).await?.ok()?;
-        let path = format!("{collection}/{}", made["metadata"]["name"].as_str().unwrap_or_default());
-        eventually(&format!("the request is answered: {spec}"), async || {
-            let status = self.admin(index).get(&path).await?["status"].clone();
+        Ok(format!("{collection}/{}", made["metadata"]["name"].as_str().unwrap_or_default()))
+    }
+
+    /// Makes a `Request` with this spec, and waits for the answer: its phase and its message.
+    ///
+    /// # Errors
+    /// When the API server refuses it, or no answer comes.
+    pub async fn request(&self, index: usize, spec: &Value) -> Result<(String, String)> {
+        let path = self.make_request(index, spec).await?;
+        self.answered(index, &path).await
+    }
+
+    /// Waits for the answer to a `Request`: its phase and its message.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn answered(&self, index: usize, path: &str) -> Result<(String, String)> {
+        eventually("the request is answered", async || {
+            let status = self.admin(index).get(path).await?["status"].clone();
             let text = |field: &str| status[field].as_str().unwrap_or_default().to_owned();
             let answered = matches!(status["phase"].as_str(), Some("Done" | "Refused"));
             Ok(if answered { Seen::Yes((text("phase"), text("message"))) } else { Seen::No(status.to_string()) })

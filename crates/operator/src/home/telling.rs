@@ -9,7 +9,7 @@ use hansa_ledger::Record;
 use hansa_ledger::cell::RecordStatus;
 use hansa_ledger::lives::{self, Standing};
 use hansa_ledger::record::Body;
-use hansa_model::{MemberName, RecordKey};
+use hansa_model::{Hash, MemberName, RecordKey};
 use hansa_place::{Placed, Reason};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -24,6 +24,19 @@ pub(super) const REPORT_LIMIT_MS: u64 = 600_000;
 /// How often the status of one object is written at most.
 pub(super) const REPORT_INTERVAL_MS: u64 = 500;
 
+/// A status as it would be written now, and what decides when it is.
+struct Reckoned {
+    status: Value,
+    /// Of the status without times.
+    hash: Hash,
+    /// Nothing more is expected for this revision.
+    settled: bool,
+    /// The object is on its way to being agreed on.
+    moving: bool,
+    /// What stands in the way of that may stand for long.
+    stuck: bool,
+}
+
 impl Operator {
     /// Computes the status of this member's federated object, and wants it written when it differs.
     pub(crate) fn process_report(
@@ -33,12 +46,71 @@ impl Operator {
         object: &mut Object,
         agreed: Option<Agreed<'_>>,
     ) {
-        let record = agreed.map(|(record, _)| record);
-        let Some(home) = object.home.as_ref().filter(|home| !home.deleting || self.removals.held(key).is_some()) else {
+        let Some(reckoned) = self.reckon(key, context, object, agreed) else { return };
+        let Some(home) = &object.home else { return };
+        if reckoned.hash == home.status {
+            object.home_work.patience = None;
             return;
+        }
+        let now = self.now.monotonic_ms;
+        let due = if (reckoned.settled && !reckoned.moving) || reckoned.stuck {
+            // Once for a new revision, then at most so often.
+            object.home_work.patience = None;
+            object.home_work.written_ms.saturating_add(if object.home_work.written_ms == 0 {
+                0
+            } else {
+                REPORT_INTERVAL_MS
+            })
+        } else {
+            let about = (agreed.map_or(0, |(record, _)| record.revision.0), home.object.generation);
+            let known = object.home_work.patience.filter(|patience| (patience.0, patience.1) == about);
+            let (since, until) = known.map_or((now, now + REPORT_PATIENCE_MS), |patience| (patience.2, patience.3));
+            // Much may be on its way at once: as long as the members get on, one status at the end
+            // serves better than many on the way.
+            let getting_on =
+                self.has_outputs_under_way() || self.topology.last_status_ms + REPORT_PATIENCE_MS / 2 > now;
+            let until = if until <= now && getting_on && now - since < REPORT_LIMIT_MS {
+                now + REPORT_PATIENCE_MS / 4
+            } else {
+                until
+            };
+            object.home_work.patience = Some((about.0, about.1, since, until));
+            until
         };
+        if due > now {
+            return self.at(due, Timer::Object(key.clone()));
+        }
+        object.home_work.wanted = true;
+        self.want_home_work(key, &object.home_work, Priority::Statuses);
+    }
+
+    /// The status that is to be written now, and its hash without times; `None` when it stands already.
+    pub(super) fn status_to_write(
+        &self,
+        key: &RecordKey,
+        object: &Object,
+        record: Option<&Record>,
+    ) -> Option<(Value, Hash)> {
+        let context = self.context(key)?;
+        let spec = record.map(|record| self.intent_spec(record));
+        let Reckoned { mut status, hash, .. } = self.reckon(key, &context, object, record.zip(spec.as_ref()))?;
+        let home = object.home.as_ref().filter(|home| home.status != hash)?;
+        keep_times(&mut status, &home.conditions.read());
+        Some((status, hash))
+    }
+
+    /// `None` when nothing is to be said of the object for now.
+    fn reckon(
+        &self,
+        key: &RecordKey,
+        context: &Context,
+        object: &Object,
+        agreed: Option<Agreed<'_>>,
+    ) -> Option<Reckoned> {
+        let record = agreed.map(|(record, _)| record);
+        let home = object.home.as_ref().filter(|home| !home.deleting || self.removals.held(key).is_some())?;
         if home.source.as_ref().is_some_and(|source| !source.settled) && home.invalid.is_none() && !home.deleting {
-            return;
+            return None;
         }
         let standing = lives::standing(record, &self.config.member, &home.object);
         let mut statuses: BTreeMap<MemberName, RecordStatus> = BTreeMap::new();
@@ -67,6 +139,7 @@ impl Operator {
         let problem = home.source.as_ref().and_then(|source| source.problem.as_deref());
         let trouble = record.and_then(|record| self.sealing_trouble(record));
         let held = self.removals.held(key);
+        let frozen = self.frozen_by_topology();
         let input = Input {
             era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
             record,
@@ -80,6 +153,7 @@ impl Operator {
             sealing: trouble.as_deref(),
             differences: &differences,
             topology_away_since_ms: self.topology.down_since_ms,
+            frozen: frozen.as_deref(),
             placement,
             held: held.as_deref(),
             silent: &silent,
@@ -87,53 +161,18 @@ impl Operator {
             generation: home.object.generation,
             wall_ms: self.now.wall_ms,
         };
-        let mut report = report::report(&input);
-        let hash = status_hash(&report.status);
-        if hash == home.status {
-            object.home_work.patience = None;
-            return;
-        }
-        let now = self.now.monotonic_ms;
+        let report = report::report(&input);
+        let moving = matches!(
+            standing,
+            Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged
+        );
         let settled = report.complete
             || !matches!(standing, Standing::InStep)
             || input.invalid.is_some()
             || problem.is_some()
             || held.is_some();
-        let moving = matches!(
-            standing,
-            Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged
-        );
-        let away = input.topology_away_since_ms.is_some() || input.invalid.is_some() || problem.is_some();
-        let due = if (settled && !moving) || away {
-            // Once for a new revision, then at most so often.
-            object.home_work.patience = None;
-            object.home_work.written_ms.saturating_add(if object.home_work.written_ms == 0 {
-                0
-            } else {
-                REPORT_INTERVAL_MS
-            })
-        } else {
-            let about = (record.map_or(0, |record| record.revision.0), home.object.generation);
-            let known = object.home_work.patience.filter(|patience| (patience.0, patience.1) == about);
-            let (since, until) = known.map_or((now, now + REPORT_PATIENCE_MS), |patience| (patience.2, patience.3));
-            // Much may be on its way at once: as long as the members get on, one status at the end
-            // serves better than many on the way.
-            let getting_on =
-                self.has_outputs_under_way() || self.topology.last_status_ms + REPORT_PATIENCE_MS / 2 > now;
-            let until = if until <= now && getting_on && now - since < REPORT_LIMIT_MS {
-                now + REPORT_PATIENCE_MS / 4
-            } else {
-                until
-            };
-            object.home_work.patience = Some((about.0, about.1, since, until));
-            until
-        };
-        if due > now {
-            return self.at(due, Timer::Object(key.clone()));
-        }
-        keep_times(&mut report.status, &home.conditions.read());
-        object.home_work.wanted = Some((report.status, hash));
-        self.want_home_work(key, &object.home_work, Priority::Statuses);
+        let stuck = input.topology_away_since_ms.is_some() || input.invalid.is_some() || problem.is_some();
+        Some(Reckoned { hash: status_hash(&report.status), status: report.status, settled, moving, stuck })
     }
 }
 

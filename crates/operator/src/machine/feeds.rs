@@ -121,8 +121,14 @@ impl Operator {
             (FeedId::Sources, FeedChange::Object(object) | FeedChange::Listed(object)) => self.source_seen(&object),
             (FeedId::Sources, FeedChange::Gone(name, _)) => self.source_gone(&name),
             (FeedId::Sources, FeedChange::Synced) => {}
-            (FeedId::Federation, FeedChange::Synced) => self.judge_federations(),
-            (FeedId::Members, FeedChange::Synced) => self.refresh_members(),
+            (FeedId::Federation, FeedChange::Synced) => {
+                self.retry_upkeep("federations");
+                self.judge_federations();
+            }
+            (FeedId::Members, FeedChange::Synced) => {
+                self.retry_upkeep("members");
+                self.refresh_members();
+            }
             (FeedId::Outputs(name), FeedChange::Synced) => {
                 self.outputs_listed(name);
                 self.touch_all();

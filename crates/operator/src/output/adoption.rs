@@ -22,10 +22,9 @@ pub(super) fn bar(work: &OutputWork, adoption: Adoption, output: Hash) -> Option
     let Some(Look::Foreign(standing)) = &work.look else { return None };
     match (adoption, &work.barred) {
         (Adoption::Never, _) => Some("spec.adoption is Never, and an object of this name that Hansa did not make exists here: delete it, or choose another adoption".to_owned()),
-        (Adoption::IfNoDifference, Some((tried, before, message)))
-            if *tried == output && *before == comparable_hash(standing) =>
-        {
-            Some(message.clone())
+        (Adoption::IfNoDifference, Some(barred)) => {
+            let (tried, before, message) = &**barred;
+            (*tried == output && *before == comparable_hash(standing)).then(|| message.clone())
         }
         _ => None,
     }

@@ -94,7 +94,7 @@ impl Operator {
                         "an object of this name that Hansa did not make exists here, and adopting it would change {}: make the template equal, or set spec.adoption to Always",
                         paths.join(", ")
                     );
-                    work.barred = Some((output, before, message));
+                    work.barred = Some(Box::new((output, before, message)));
                 }
             }
             OutputCall::Apply { output, incarnation, .. } => {
@@ -109,7 +109,7 @@ impl Operator {
                     let mut status = self.base_status(key, record);
                     let first = status.output.as_ref().is_none_or(|known| known.uid != memory.uid);
                     if first && migration(body).is_some() {
-                        work.migrate = Some(memory);
+                        work.migrate = Some(Box::new(memory));
                         return;
                     }
                     status.output = Some(memory);
@@ -146,7 +146,7 @@ impl Operator {
                     // Nothing is left with the earlier tools (the answer to the patch ends here too).
                     None => {
                         Live::answered(&mut object.live, self.reduce_live(&key.type_name, kind, body));
-                        let learned = work.migrate.take();
+                        let learned = work.migrate.take().map(|learned| *learned);
                         self.relearn(key, object, record, learned);
                     }
                 }
@@ -237,6 +237,11 @@ impl Operator {
             Refusal::Rivals(rivals) => return self.meet_rivals(key, rivals, object, record),
             // Another object has the name, or it changed: look again.
             Refusal::Stale(_) => {
+                if matches!(call, OutputCall::Apply { creates: true, .. }) {
+                    // Unless the feed was faster and told what it is.
+                    work.look = object.live.is_none().then_some(Look::Something);
+                    return;
+                }
                 if call != OutputCall::Delete {
                     object.live = None;
                 }
@@ -248,7 +253,7 @@ impl Operator {
             Refusal::Refused(_) => {
                 self.metrics.failures += 1;
                 if let OutputCall::Apply { output, .. } | OutputCall::Try { output, .. } = call {
-                    work.refused = Some((output, message.clone()));
+                    work.refused = Some(Box::new((output, message.clone())));
                     if let Some(record) = record {
                         self.say(key, record, State::Refused, message.clone());
                     }

@@ -6,10 +6,10 @@ use crate::machine::{Object, Operator, Priority};
 use crate::observed::{Live, MANAGER};
 use crate::removal::Decision;
 use hansa_ledger::Record;
-use hansa_ledger::breaker::Pending;
+use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::cell::State;
 use hansa_ledger::mutation::Change;
-use hansa_model::{DeletionPolicy, RecordKey};
+use hansa_model::{DeletionPolicy, Incarnation, RecordKey};
 use serde_json::{Value, json};
 
 /// How long the read before a deletion counts.
@@ -37,9 +37,15 @@ impl Operator {
         }
     }
 
-    pub(super) fn process_replacement(&mut self, key: &RecordKey, object: &mut Object, record: &Record, weight: u64) {
+    pub(super) fn process_replacement(
+        &mut self,
+        key: &RecordKey,
+        object: &mut Object,
+        record: &Record,
+        (life, weight): (Incarnation, u64),
+    ) {
         // The name was born again while an output of its earlier life still stands here.
-        let pending = Pending { incarnation: record.incarnation, weight };
+        let pending = Pending { scope: Scope::end(life), weight };
         if !self.removals.ask(Decision::Output, key, pending) {
             let held = self.removals.held(key).unwrap_or_default();
             return self.say(key, record, State::Held, held);
@@ -64,7 +70,9 @@ impl Operator {
                 self.say(key, record, State::Removing, "");
                 self.mutate(key, Change::Acknowledge { incarnation: owed });
             }
-            (None, None) => self.want_output_work(key, &object.output_work, Priority::Removals),
+            (None, None | Some(Look::Something)) => {
+                self.want_output_work(key, &object.output_work, Priority::Removals);
+            }
             (Some(live), _) if live.incarnation.is_some_and(|life| life > owed) => {
                 self.say(
                     key,
@@ -75,7 +83,8 @@ impl Operator {
             }
             (Some(live), _) => {
                 let weight = if policy == DeletionPolicy::Orphan { 0 } else { live.weight };
-                if weight > 0 && !self.removals.ask(Decision::Output, key, Pending { incarnation: owed, weight }) {
+                let scope = Scope::output(record, owed, &self.config.member);
+                if weight > 0 && !self.removals.ask(Decision::Output, key, Pending { scope, weight }) {
                     let held = self.removals.held(key).unwrap_or_default();
                     return self.say(key, record, State::Held, held);
                 }

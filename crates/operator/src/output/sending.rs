@@ -11,6 +11,10 @@ use hansa_ledger::lives::{Duty, duty};
 use hansa_model::{Adoption, DeletionPolicy, FederatedSpec, RecordKey};
 use serde_json::{Value, json};
 
+/// A resourceVersion that no object has. An API server does not compare it when an apply creates the object, and
+/// refuses it with a conflict when there is one: an apply that only creates, in one request and without a race.
+const NO_VERSION: &str = "9223372036854775807";
+
 impl Operator {
     pub(super) fn output_path(&self, key: &RecordKey, context: &Context) -> String {
         let name = &key.type_name;
@@ -94,15 +98,15 @@ impl Operator {
         if work.migrate.is_some() && object.live.is_some() {
             return Some((OutputCall::Migrate, ApiRequest::get(path)));
         }
+        let creates = object.live.is_none() && matches!(work.look, None | Some(Look::Nothing));
         // Of an object that is made anew nobody else holds anything yet.
-        if object.live.is_none() && matches!(work.look, Some(Look::Nothing)) {
+        if creates {
             work.yielded.clear();
         }
         let mut body = rendered.object;
         for field in &work.yielded {
             hansa_render::drop_path(&mut body, field);
         }
-        let creates = object.live.is_none();
         let incarnation = record.incarnation;
         let apply = |body: &Value, force: bool, parameters: &str| {
             let path = format!("{path}?fieldManager={MANAGER}&force={force}{parameters}");
@@ -112,7 +116,7 @@ impl Operator {
             // An upsert must not resurrect what somebody deletes meanwhile: with its uid, it is a
             // conflict instead.
             (Some(live), _) => body["metadata"]["uid"] = json!(live.uid),
-            (None, None) => return Some((OutputCall::Look, ApiRequest::get(path))),
+            (None, Some(Look::Something)) => return Some((OutputCall::Look, ApiRequest::get(path))),
             (None, Some(Look::Foreign(standing))) if spec.adoption == Adoption::IfNoDifference => {
                 let before = comparable_hash(standing);
                 return Some((OutputCall::Try { output: rendered.hash, before }, apply(&body, true, "&dryRun=All")));
@@ -121,9 +125,11 @@ impl Operator {
                 let call = OutputCall::Apply { output: rendered.hash, incarnation, force: true, creates };
                 return Some((call, apply(&body, true, "")));
             }
-            (None, Some(Look::Nothing)) => {}
+            // It makes the object, or meets whatever has its name as a conflict. Nothing is taken from anyone
+            // by force here: who holds fields of it holds them in an object that exists.
+            (None, None | Some(Look::Nothing)) => body["metadata"]["resourceVersion"] = json!(NO_VERSION),
         }
-        let force = std::mem::take(&mut work.force);
+        let force = std::mem::take(&mut work.force) || creates;
         Some((OutputCall::Apply { output: rendered.hash, incarnation, force, creates }, apply(&body, force, "")))
     }
 }

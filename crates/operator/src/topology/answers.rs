@@ -4,14 +4,33 @@ use super::TopoCall;
 use super::reading::READ_BATCH;
 use crate::io::{Level, TopoAnswer, TopoRequest};
 use crate::machine::{Operator, Timer};
+use hansa_ledger::Swap;
 use hansa_ledger::keys::{self};
 
 impl Operator {
     pub(crate) fn topo_answered(&mut self, call: TopoCall, answer: TopoAnswer) {
-        if let TopoAnswer::Failed { reason } = &answer {
-            return self.topo_failed(call, reason);
+        match &answer {
+            TopoAnswer::Failed { reason } => return self.topo_failed(call, reason),
+            // Before the league is known, nothing can be told apart.
+            TopoAnswer::Replaced { reason } if self.league.is_none() => return self.topo_failed(call, reason),
+            TopoAnswer::Replaced { reason } => {
+                self.store_is_not_ours(reason.clone());
+                if call != TopoCall::Check {
+                    self.check_store();
+                }
+                return self.call_again(call);
+            }
+            _ => {}
         }
-        if self.topology.down_since_ms.take().is_some() {
+        if let (TopoCall::Check, TopoAnswer::Values(values)) = (&call, &answer) {
+            return self.store_checked(values.first().and_then(Option::as_ref));
+        }
+        // Whatever another store says is no word of this league's; a write that has landed has landed.
+        let committed = matches!(answer, TopoAnswer::Swapped(Swap::Committed(_)));
+        if self.topology.replaced.is_some() && !committed {
+            return self.call_again(call);
+        }
+        if self.topology.replaced.is_none() && self.topology.down_since_ms.take().is_some() {
             self.log(Level::Info, None, "the topology server answers again");
             self.touch_all();
             self.refresh_members();
@@ -44,13 +63,24 @@ impl Operator {
                 }
             }
             (TopoCall::Fence(number), TopoAnswer::Values(mut values)) => {
-                if let Some(Some(value)) = values.pop() {
-                    self.absorb(&keys::page(number), &value);
+                let found = values.pop().flatten();
+                if let Some(value) = &found {
+                    self.absorb(&keys::page(number), value);
                 }
                 let state = self.page_state(number);
                 state.fencing = false;
-                for key in std::mem::take(&mut state.fences) {
-                    self.fenced(&key);
+                let fences = std::mem::take(&mut state.fences);
+                if found.is_none() {
+                    // The page was there: what is read where it is not allows no removal.
+                    self.topology.vanished.insert(number);
+                    self.check_store();
+                }
+                for key in fences {
+                    if self.topology.is_writable() {
+                        self.fenced(&key);
+                    } else {
+                        self.touch(&key);
+                    }
                 }
             }
             (TopoCall::Page(number), TopoAnswer::Swapped(swap)) => {
@@ -61,6 +91,7 @@ impl Operator {
             }
             (TopoCall::Status(number), TopoAnswer::Swapped(swap)) => self.status_swapped(number, swap),
             (TopoCall::Cell, TopoAnswer::Swapped(swap)) => self.cell_swapped(swap),
+            (TopoCall::Confirmations, TopoAnswer::Swapped(swap)) => self.confirmations_swapped(swap),
             (TopoCall::Control, TopoAnswer::Swapped(swap)) => {
                 self.control_swapped(swap);
                 if self.topology.control.missed_something() {
@@ -89,7 +120,11 @@ impl Operator {
             self.touch_all();
             self.refresh_members();
         }
-        let at = self.pause(self.topology.failures, 50, 5_000);
+        self.call_again(call);
+    }
+
+    fn call_again(&mut self, call: TopoCall) {
+        let at = self.pause(self.topology.failures.max(1), 50, 5_000);
         self.at(at, Timer::Topo(call));
     }
 
@@ -112,12 +147,17 @@ impl Operator {
                 _ => return,
             },
             TopoCall::Cell if self.topology.cell.writer.is_busy() => self.topology.cell.writer.send(),
+            TopoCall::Confirmations => match self.confirming.repeated() {
+                Some(request) => request,
+                None => return,
+            },
             TopoCall::Control if self.topology.control.is_busy() => self.topology.control.send(),
             TopoCall::Blob(hash) => match self.repeat_blob(hash) {
                 Some(request) => request,
                 None => return,
             },
             TopoCall::ReadBlob(hash) => crate::blobs::read_blob(hash),
+            TopoCall::Check => return self.ask_for_control(),
             TopoCall::Cell | TopoCall::Control => return,
         };
         self.topo(call, request);

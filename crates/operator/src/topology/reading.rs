@@ -41,15 +41,21 @@ impl Operator {
     }
 
     pub(super) fn listed(&mut self, mut rest: Vec<String>, entries: Vec<(String, Versioned)>) {
+        let control_is_gone = entries.is_empty() && rest.first().is_some_and(|prefix| prefix == keys::CONTROL);
         for (key, value) in entries {
             self.absorb(&key, &value);
+        }
+        if control_is_gone {
+            self.check_store();
         }
         rest.remove(0);
         if let Some(prefix) = rest.first().cloned() {
             return self.topo(TopoCall::Load(rest), TopoRequest::List { prefix });
         }
         self.topology.loaded = true;
-        self.wait_for_changes();
+        if !std::mem::take(&mut self.topology.reloading) {
+            self.wait_for_changes();
+        }
         self.judge_federations();
         if !self.topology.heartbeats && self.league.is_some() {
             self.topology.heartbeats = true;
@@ -69,6 +75,8 @@ impl Operator {
             Key::Page(number) => self.topology.pages.get(&number).and_then(|state| state.writer.version()),
             Key::Cell(member) if member == self.config.member => return false,
             Key::Cell(member) => self.topology.cells.get(&member).and_then(|other| other.writer.version()),
+            Key::Confirmations(member) if member == self.config.member => return false,
+            Key::Confirmations(member) => self.confirming.version(&member),
             Key::Status(member, _) if member == self.config.member => return false,
             Key::Status(member, page) => {
                 self.topology.others.get(&(member, page)).and_then(|other| other.writer.version())
@@ -86,7 +94,7 @@ impl Operator {
         });
         let (envelope, body) = match opened {
             Ok(opened) => opened,
-            Err(error) => return self.unreadable(key, &error.to_string()),
+            Err(error) => return self.misfit(key, &error),
         };
         match keys::parse(key) {
             Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
@@ -104,12 +112,13 @@ impl Operator {
                 }
             }
             Key::Cell(member) => self.cell_seen(key, member, value, &envelope, &body),
+            Key::Confirmations(member) => self.confirmations_seen(key, member, value, &envelope, &body),
             Key::Status(member, page) => self.status_seen(key, member, page, value, &envelope, &body),
             _ => {}
         }
     }
 
-    pub(super) fn unreadable(&mut self, key: &str, why: &str) {
+    pub(crate) fn unreadable(&mut self, key: &str, why: &str) {
         self.metrics.failures += 1;
         self.log(Level::Error, None, format!("{key} in the topology server: {why}; it is left as it is"));
     }

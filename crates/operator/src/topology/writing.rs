@@ -9,10 +9,10 @@ use hansa_ledger::cell::{RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
 use hansa_ledger::mutation::{self, Mutation};
 use hansa_ledger::swap::Settled;
-use hansa_ledger::{Envelope, EnvelopeError, Page, Swap, Versioned};
+use hansa_ledger::{EnvelopeError, Swap, Versioned};
 use hansa_model::RecordKey;
 
-/// How long status cells may wait while outputs are still being applied.
+/// How long status cells may wait for what comes next.
 pub(super) const STATUS_DELAY_MS: u64 = 1_000;
 
 impl Operator {
@@ -25,16 +25,18 @@ impl Operator {
             cell: StatusCell::empty(),
             dirty: false,
         });
-        let changed = match status {
-            Some(status) if state.cell.records.get(key) != Some(&status) => {
-                state.cell.records.insert(key.clone(), status);
-                true
-            }
-            Some(_) => false,
-            None => state.cell.records.remove(key).is_some(),
+        let known = state.cell.records.get(key);
+        let (changed, urgent) = match &status {
+            Some(status) => (known != Some(status), !known.is_some_and(|known| says_the_same(known, status))),
+            None => (known.is_some(), true),
         };
         if changed {
+            match status {
+                Some(status) => state.cell.records.insert(key.clone(), status),
+                None => state.cell.records.remove(key),
+            };
             state.dirty = true;
+            self.topology.status_urgent |= urgent;
             if self.topology.status_due_ms.is_none() {
                 let due = self.now.monotonic_ms + STATUS_DELAY_MS;
                 self.topology.status_due_ms = Some(due);
@@ -56,7 +58,7 @@ impl Operator {
         state.queue.push(Mutation { key: key.clone(), member, change });
     }
 
-    pub(super) fn pen_parts(
+    pub(crate) fn pen_parts(
         &mut self,
     ) -> Option<(hansa_model::LeagueId, hansa_model::Era, hansa_ledger::OperationId, u64)> {
         let league = self.league.as_ref()?;
@@ -66,7 +68,7 @@ impl Operator {
 
     /// Sends the next write of every page that has one to send.
     pub(crate) fn flush_pages(&mut self) {
-        if !self.topology.loaded {
+        if !self.topology.is_writable() {
             return;
         }
         let ready: Vec<u32> = self
@@ -115,10 +117,12 @@ impl Operator {
         }
     }
 
-    /// Sends every changed status cell, unless outputs are still on their way and it is not urgent.
+    /// Sends every changed status cell, unless more is to come: outputs are still on their way, or nothing
+    /// that others wait for has changed. Nothing waits for longer than [`STATUS_DELAY_MS`].
     pub(crate) fn flush_statuses(&mut self) {
-        let urgent = self.topology.status_due_ms.is_some_and(|due| due <= self.now.monotonic_ms);
-        if !self.topology.loaded || (self.has_outputs_under_way() && !urgent) {
+        let due = self.topology.status_due_ms.is_some_and(|due| due <= self.now.monotonic_ms);
+        let complete = self.topology.status_urgent && !self.has_outputs_under_way();
+        if !self.topology.is_writable() || !(due || complete) {
             return;
         }
         let ready: Vec<u32> = self
@@ -129,6 +133,7 @@ impl Operator {
             .map(|(number, _)| *number)
             .collect();
         self.topology.status_due_ms = None;
+        self.topology.status_urgent = false;
         for number in ready {
             let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
             let member = self.config.member.clone();
@@ -147,11 +152,12 @@ impl Operator {
         self.topology.cell.cell.api_server_ready = self.api_server_ready();
         self.topology.cell.dirty = true;
         self.flush_cell();
+        self.confirming.collect();
         self.refresh_members();
     }
 
     pub(crate) fn flush_cell(&mut self) {
-        if self.topology.cell.writer.is_busy() || !self.topology.cell.dirty || !self.topology.loaded {
+        if self.topology.cell.writer.is_busy() || !self.topology.cell.dirty || !self.topology.is_writable() {
             return;
         }
         let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
@@ -187,7 +193,10 @@ impl Operator {
                 state.queue = mutations;
                 match current {
                     Some(current) => self.adopt_page(number, &current),
-                    None => self.turn_page(number, Page::empty()),
+                    None => {
+                        self.topology.vanished.insert(number);
+                        self.check_store();
+                    }
                 }
             }
             Err(error) => self.page_unreadable(number, &error),
@@ -198,15 +207,13 @@ impl Operator {
         let state = self.page_state(number);
         state.flight = None;
         state.queue.clear();
-        self.unreadable(&keys::page(number), &error.to_string());
+        self.misfit(&keys::page(number), error);
     }
 
     pub(super) fn adopt_page(&mut self, number: u32, current: &Versioned) {
         let league = self.league.as_ref().map(|league| league.id);
         let state = self.page_state(number);
-        let foreign = Envelope::open_header(&current.value)
-            .and_then(|(envelope, _)| league.map_or(Ok(()), |league| envelope.belongs_to(league)));
-        match foreign.and_then(|()| state.writer.adopt(current)) {
+        match state.writer.adopt(current, league) {
             Ok(body) => self.page_seen(number, &body),
             Err(error) => self.page_unreadable(number, &error),
         }
@@ -214,6 +221,7 @@ impl Operator {
 
     pub(super) fn status_swapped(&mut self, number: u32, swap: Swap) {
         let member = self.config.member.clone();
+        let league = self.league.as_ref().map(|league| league.id);
         let Some(state) = self.topology.statuses.get_mut(&number) else { return };
         match state.writer.settle(&member, swap) {
             Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Status(number), &reason),
@@ -221,19 +229,23 @@ impl Operator {
             // Only this member writes it: what stands there is an earlier start's word, or a copy of
             // this one's. Either way what is known now is to stand there.
             Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
-                if let Err(error) = state.writer.adopt(&current) {
-                    self.unreadable(&keys::status(&member, number), &error.to_string());
-                } else {
-                    state.dirty = true;
+                state.dirty = true;
+                if let Err(error) = state.writer.adopt(&current, league) {
+                    state.dirty = matches!(error, EnvelopeError::ForeignLeague { .. });
+                    self.misfit(&keys::status(&member, number), &error);
                 }
             }
-            Ok(Settled::Lost(None)) => state.dirty = true,
-            Err(error) => self.unreadable(&keys::status(&member, number), &error.to_string()),
+            Ok(Settled::Lost(None)) => {
+                state.dirty = true;
+                self.check_store();
+            }
+            Err(error) => self.misfit(&keys::status(&member, number), &error),
         }
     }
 
     pub(super) fn cell_swapped(&mut self, swap: Swap) {
         let member = self.config.member.clone();
+        let league = self.league.as_ref().map(|league| league.id);
         let state = &mut self.topology.cell;
         match state.writer.settle(&member, swap) {
             Ok(Settled::Repeat { reason }) => return self.repeat_later(TopoCall::Cell, &reason),
@@ -243,13 +255,17 @@ impl Operator {
             }
             Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
                 state.dirty = true;
-                if let Err(error) = state.writer.adopt(&current) {
-                    self.topology.cell.dirty = false;
-                    self.unreadable(&keys::cell(&member), &error.to_string());
+                if let Err(error) = state.writer.adopt(&current, league) {
+                    // The next heartbeat tries again.
+                    state.dirty = false;
+                    self.misfit(&keys::cell(&member), &error);
                 }
             }
-            Ok(Settled::Lost(None)) => state.dirty = true,
-            Err(error) => self.unreadable(&keys::cell(&member), &error.to_string()),
+            Ok(Settled::Lost(None)) => {
+                state.dirty = true;
+                self.check_store();
+            }
+            Err(error) => self.misfit(&keys::cell(&member), &error),
         }
         self.flush_cell();
     }
@@ -260,4 +276,10 @@ impl Operator {
             self.heartbeat();
         }
     }
+}
+
+/// Whether two states of a record differ in nothing but what the member's own users were told: that it
+/// remembers for itself alone.
+fn says_the_same(one: &RecordStatus, other: &RecordStatus) -> bool {
+    *one == RecordStatus { stamped: one.stamped.clone(), ..other.clone() }
 }

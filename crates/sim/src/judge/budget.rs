@@ -1,9 +1,11 @@
 //! The breaker, seen from outside: entries before deeds, deeds within the budget.
 
-use super::rules::{BEFORE, WITHIN};
+use super::rules::{BEFORE, CONFIRMS, WITHIN};
 use super::{Judge, Violation};
-use hansa_ledger::breaker::Removal;
+use crate::users::Users;
+use hansa_ledger::breaker::{Removal, Scope};
 use hansa_ledger::cell::MemberCell;
+use hansa_ledger::confirmation::Confirmations;
 use hansa_model::{Hash, Incarnation, MemberName, RecordKey};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,9 +30,36 @@ impl Judge {
     pub fn shown(&mut self, answer: &Value) {
         for set in answer.as_array().into_iter().flatten() {
             let Ok(hash) = serde_json::from_value::<Hash>(set["set"].clone()) else { continue };
-            let keys = serde_json::from_value::<BTreeSet<RecordKey>>(set["objects"].clone());
-            self.shown.entry(hash).or_default().extend(keys.unwrap_or_default());
+            let removals = serde_json::from_value::<BTreeMap<RecordKey, Scope>>(set["removals"].clone());
+            self.shown.insert(hash, removals.unwrap_or_default());
         }
+    }
+
+    /// A member's part in what people confirmed was written.
+    pub(super) fn turn_confirmations(
+        &mut self,
+        member: &MemberName,
+        written: &Confirmations,
+        users: &Users,
+    ) -> Result<String, Violation> {
+        for hash in written.sets.keys().chain(written.asked.keys()) {
+            if !users.has_confirmed(hash) {
+                return Err(Violation::new(CONFIRMS, format!("{member} says that set {hash} was confirmed")));
+            }
+        }
+        let mut told = String::new();
+        for (hash, set) in &written.sets {
+            for (key, scope) in &set.removals {
+                if self.shown.get(hash).and_then(|shown| shown.get(key)) != Some(scope) {
+                    let what =
+                        format!("{member} says that {scope:?} was confirmed with set {hash}, which does not hold it");
+                    return Err(Violation::at(CONFIRMS, key, what));
+                }
+                self.confirmed.entry(key.clone()).or_default().insert(scope.clone());
+            }
+            told.push_str(&format!(" | confirmed {}: {}", hash.short(), set.removals.len()));
+        }
+        Ok(told)
     }
 
     /// A member's cell was written.
@@ -71,7 +100,7 @@ impl Judge {
 
     /// A member ends a life for the league.
     pub(super) fn ended(&mut self, member: &MemberName, key: &RecordKey, life: Incarnation) -> Result<(), Violation> {
-        self.decided(member, 1, key)?;
+        self.decided(member, 1, key, &[Scope::end(life)])?;
         self.accounts.entry(member.clone()).or_default().ended.insert(key.clone(), life);
         Ok(())
     }
@@ -85,18 +114,28 @@ impl Judge {
         weight: u64,
     ) -> Result<(), Violation> {
         let judged = self.accounts.get(member).and_then(|account| account.ended.get(key));
-        if judged == Some(&life) { Ok(()) } else { self.decided(member, weight, key) }
-    }
-
-    /// A member decides on, or carries out, a removal.
-    pub(super) fn decided(&mut self, member: &MemberName, weight: u64, key: &RecordKey) -> Result<(), Violation> {
-        let confirmed = self.control.as_ref().is_some_and(|control| {
-            control.confirmations.keys().any(|set| self.shown.get(set).is_some_and(|keys| keys.contains(key)))
-        });
-        let account = self.accounts.entry(member.clone()).or_default();
-        if confirmed && account.taken + weight > account.entered {
+        if judged == Some(&life) {
             return Ok(());
         }
+        // Whichever it was let go with.
+        let scopes = [Scope::end(life), Scope::withdrawal(life, BTreeSet::from([member.clone()]))];
+        self.decided(member, weight, key, &scopes)
+    }
+
+    /// A member decides on, or carries out, a removal that may go under one of these scopes.
+    pub(super) fn decided(
+        &mut self,
+        member: &MemberName,
+        weight: u64,
+        key: &RecordKey,
+        scopes: &[Scope],
+    ) -> Result<(), Violation> {
+        let confirmed = self.confirmed.get(key).into_iter().flatten();
+        // What a person confirmed has no entry.
+        if confirmed.into_iter().any(|known| scopes.iter().any(|scope| known.covers(scope))) {
+            return Ok(());
+        }
+        let account = self.accounts.entry(member.clone()).or_default();
         account.taken += weight;
         if account.taken > account.entered {
             let what = format!(

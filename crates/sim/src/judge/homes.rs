@@ -19,10 +19,7 @@ impl Judge {
     ) -> Result<(), Violation> {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         match (request.method, request.content_type, subresource) {
-            (Method::Patch, ContentType::JsonPatch, "status") => {
-                let status = body.as_array().and_then(|operations| operations.last()).map(|last| &last["value"]);
-                self.is_true(key, status.unwrap_or(&Value::Null))
-            }
+            (Method::Put, ContentType::Json, "status") => self.is_true(key, &body["status"]),
             (Method::Patch, ContentType::MergePatch, "") => {
                 self.only_finalizers(&member.name, key, &body)?;
                 let kept =

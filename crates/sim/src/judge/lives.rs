@@ -5,6 +5,7 @@ use super::rules::{DEBTS, EDITS, ENDS, GONE, LEAVES, RISES, SPEAKS, WITHDRAWS};
 use super::{Judge, Violation};
 use crate::member::Member;
 use crate::users::Users;
+use hansa_ledger::breaker::Scope;
 use hansa_ledger::record::{Placed, PlacedState};
 use hansa_ledger::{Page, Record};
 use hansa_model::{MemberName, RecordKey};
@@ -270,7 +271,8 @@ impl Judge {
             let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {revision}");
             return Err(Violation::at(WITHDRAWS, key, what));
         }
-        self.decided(name, withdrawn.len() as u64, key)
+        let scope = Scope::withdrawal(life, withdrawn.iter().cloned().collect());
+        self.decided(name, withdrawn.len() as u64, key, &[scope])
     }
 
     pub(super) fn is_over(

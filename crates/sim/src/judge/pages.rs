@@ -6,6 +6,7 @@ use crate::member::Member;
 use crate::users::Users;
 use hansa_ballot::Control;
 use hansa_ledger::cell::{Health, MemberCell, State, StatusCell};
+use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::record::{Body, PlacedState};
 use hansa_ledger::{Envelope, Page, Record, Slot, Versioned};
@@ -59,6 +60,11 @@ impl Judge {
                 let cell: MemberCell = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
                 self.turn_cell(&member, &cell)
             }
+            Key::Confirmations(member) if member == name => {
+                let written: Confirmations =
+                    serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+                self.turn_confirmations(&member, &written, users)
+            }
             Key::Status(member, page) if member == name => {
                 let cell: StatusCell = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
                 for (key, status) in &cell.records {
@@ -83,7 +89,9 @@ impl Judge {
                 self.statuses.insert((member, page), cell);
                 Ok(if said.is_empty() { String::new() } else { format!(" | {}", said.join("; ")) })
             }
-            Key::Cell(_) | Key::Status(..) => Err(Violation::new(SPEAKS, format!("{name} writes {key}"))),
+            Key::Cell(_) | Key::Confirmations(_) | Key::Status(..) => {
+                Err(Violation::new(SPEAKS, format!("{name} writes {key}")))
+            }
             Key::Other => Ok(String::new()),
         }
     }
@@ -99,15 +107,12 @@ impl Judge {
             if !edited && before.spec.get() != control.spec.get() {
                 return Err(Violation::new(RISES, "another spec under the same generation"));
             }
-            if before.confirmations.keys().any(|set| !control.confirmations.contains_key(set)) {
-                return Err(Violation::new("no agreed word is lost", "a confirmation is gone"));
-            }
         }
         if edited && &control.home.member != writer {
             return Err(Violation::new(SPEAKS, format!("{writer} edits the spec of {}", control.home.member)));
         }
         let spec = control.spec().map_err(|error| Violation::new("what is agreed reads back", error.to_string()))?;
-        let told = format!(" | generation {}, {} confirmations", control.generation, control.confirmations.len());
+        let told = format!(" | generation {}", control.generation);
         if edited {
             self.specs.push(spec);
         }

@@ -20,6 +20,7 @@ pub(crate) const OWED: &str = "what is made is owed by a record";
 pub(crate) const FENCED: &str = "a delete names uid and resourceVersion";
 pub(crate) const BEFORE: &str = "the breaker's entry is durable before the deed";
 pub(crate) const WITHIN: &str = "the safety budget holds unless a person confirms";
+pub(crate) const CONFIRMS: &str = "a confirmation is a person's, and of what was shown";
 pub(crate) const STALLS: &str = "a dead member stalls no other";
 pub(crate) const CONVERGES: &str = "in calm, everything comes to what was agreed";
 pub(crate) const SILENT: &str = "a no-op costs no write";

@@ -1,6 +1,6 @@
 //! What a broken operator does.
 
-use super::{Sabotage, Sight, with_body};
+use super::{Sabotage, Sight, with_body, with_yes_to_all};
 use crate::kinds::{About, KINDS, home_path, output_path, type_name};
 use hansa_ledger::cell::MemberCell;
 use hansa_ledger::keys::{self, Key};
@@ -22,6 +22,10 @@ impl Sabotage {
                     (Sabotage::LostUpdate, _) => *expected = sight.store.get(key).map(|found| found.version),
                     (Sabotage::ForgetsDebts, Key::Page(_)) => {
                         *value = with_body(&body, |body| without_ended(body, sight))
+                            .map_or(body.value, |twisted| twisted.value);
+                    }
+                    (Sabotage::ConfirmsMore, Key::Confirmations(_)) => {
+                        *value = with_body(&body, |body| with_yes_to_all(body, sight))
                             .map_or(body.value, |twisted| twisted.value);
                     }
                     (Sabotage::UncountedRemovals, Key::Cell(_)) => {

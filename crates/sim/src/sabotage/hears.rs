@@ -1,6 +1,6 @@
 //! What a broken operator hears.
 
-use super::{Sabotage, Sight, with_body};
+use super::{Sabotage, Sight, with_body, with_yes_to_all};
 use crate::kinds::{KINDS, type_name};
 use bytes::Bytes;
 use hansa_ballot::Control;
@@ -84,6 +84,9 @@ impl Sabotage {
                     cell.records.values_mut().for_each(|status| status.output = None);
                     serde_json::to_vec(&cell).ok()
                 })
+            }
+            (Sabotage::OneYesForAll, Key::Confirmations(member)) if member != *sight.member => {
+                with_body(value, |body| with_yes_to_all(body, sight))
             }
             (Sabotage::EndlessBudget, Key::Control) => with_body(value, |body| {
                 let mut control = Control::from_slice(body).ok()?;

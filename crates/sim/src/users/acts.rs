@@ -1,5 +1,6 @@
 //! What users do in a storm.
 
+use crate::judge::Violation;
 use crate::kinds::{Kind, home_path, output_path};
 use crate::world::World;
 use hansa_kubesim::core::http::{Request, Response};
@@ -48,10 +49,12 @@ impl World {
         response
     }
 
-    pub(crate) fn user_acts(&mut self) {
+    /// # Errors
+    /// When an operator that is asked breaks an invariant.
+    pub(crate) fn user_acts(&mut self) -> Result<(), Violation> {
         let up: Vec<usize> = (0..self.members.len()).filter(|member| !self.members[*member].down).collect();
         if up.is_empty() {
-            return;
+            return Ok(());
         }
         let random = &mut self.users.random;
         let member = *random.pick(&up);
@@ -78,8 +81,15 @@ impl World {
             87..=88 => self.unlabel(member, &key),
             89..=90 => self.make_foreign(member, &key),
             91..=95 => self.edit_federation(),
-            _ => self.confirm_held(member),
+            _ => {
+                // Somebody confirms what was shown some time ago, and looks at what waits now.
+                self.confirm_held(member);
+                if let Some(id) = self.members[member].leader {
+                    self.ask_held(id)?;
+                }
+            }
         }
+        Ok(())
     }
 
     fn some_home(&mut self, key: &RecordKey, up: &[usize]) -> Option<usize> {

@@ -242,6 +242,7 @@ fn describe(request: &ApiRequest) -> String {
     let verb = match request.method {
         Method::Get => "GET",
         Method::Post => "POST",
+        Method::Put => "PUT",
         Method::Patch => "PATCH",
         Method::Delete => "DELETE",
     };
@@ -251,19 +252,13 @@ fn describe(request: &ApiRequest) -> String {
     let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let what = match verb {
         "DELETE" => body["preconditions"].take(),
-        "PATCH" if body.is_array() => {
-            let operations = body.as_array().map(Vec::as_slice).unwrap_or_default();
-            let last = operations.last().map(|operation| &operation["value"]).unwrap_or(&Value::Null);
-            match last["conditions"].as_array() {
-                Some(conditions) => {
-                    let short: Vec<String> = conditions
-                        .iter()
-                        .map(|one| format!("{}={} {}", one["type"], one["status"], one["reason"]).replace('"', ""))
-                        .collect();
-                    json!([last["agreed"], short])
-                }
-                None => body,
-            }
+        "PUT" => {
+            let conditions = body["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let short: Vec<String> = conditions
+                .iter()
+                .map(|one| format!("{}={} {}", one["type"], one["status"], one["reason"]).replace('"', ""))
+                .collect();
+            json!([body["status"]["agreed"], short])
         }
         _ => {
             if let Some(fields) = body.as_object_mut() {

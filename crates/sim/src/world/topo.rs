@@ -246,6 +246,7 @@ pub(super) fn tell_answer(answer: &TopoAnswer) -> String {
         TopoAnswer::Swapped(Swap::Indeterminate { reason }) => format!("indeterminate: {reason}"),
         TopoAnswer::Changed { keys, cursor } => format!("{} keys changed until {cursor}", keys.len()),
         TopoAnswer::Reset { cursor } => format!("reset to {cursor}"),
+        TopoAnswer::Replaced { reason } => format!("replaced: {reason}"),
         TopoAnswer::Failed { reason } => format!("failed: {reason}"),
     }
 }

@@ -71,16 +71,7 @@ impl Login {
     pub(super) fn read_password(&self) -> Result<String, TopoError> {
         match &self.password {
             Password::Known(secret) => Ok(secret.reveal().to_owned()),
-            Password::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    let message = format!(
-                        "file {}: the password cannot be read from it; mend the path or its permissions",
-                        path.display()
-                    );
-                    TopoError::new(Category::Configuration, NAME, message).caused_by(error)
-                })?;
-                Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-            }
+            Password::File(path) => crate::open::read_password(NAME, path),
         }
     }
 }

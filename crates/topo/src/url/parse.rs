@@ -1,6 +1,6 @@
 //! From text to [`TopoUrl`].
 
-use super::{EtcdUrl, Secret, TopoUrl};
+use super::{Cloud, EtcdUrl, Secret, TopoUrl, objects};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,24 +11,43 @@ pub(super) struct Wrong {
     pub(super) mend: String,
 }
 
-fn wrong<T>(what: impl Into<String>, mend: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(what: impl Into<String>, mend: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong { what: what.into(), mend: mend.into() })
 }
 
-const SCHEMES: &str = "use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX or etcds://HOST:PORT/PREFIX";
+const SCHEMES: &str = "use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, \
+                       s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
 const ENCODE: &str = "write each / : , ? # % & @ in a user or password as %XX, or give the password in a file";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const ETCD_PORT: u16 = 2379;
 
-/// `text` without what stands between its scheme and its last `@`: also where it is malformed, no
-/// password is shown.
+/// `text` without what stands between its scheme and its last `@`, and without the values of options
+/// that sound like credentials: also where it is malformed, no password is shown.
 pub(super) fn redacted(text: &str) -> String {
-    let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+    let text = match text.split_once('?') {
+        None => text.to_owned(),
+        Some((body, options)) => {
+            let shown = options.split('&').map(|pair| match pair.split_once('=') {
+                // An address with an @ in it holds a user and a password.
+                Some((name, value)) if is_secret(name) || value.contains("%40") => format!("{name}=***"),
+                _ => pair.to_owned(),
+            });
+            format!("{body}?{}", shown.collect::<Vec<_>>().join("&"))
+        }
+    };
+    let (scheme, rest) = text.split_once(':').unwrap_or(("", &text));
     let Some((_, hosts)) = rest.rsplit_once('@') else {
-        return text.to_owned();
+        return text;
     };
     let slashes = if rest.starts_with("//") { "//" } else { "" };
     format!("{scheme}:{slashes}***@{hosts}")
+}
+
+/// Whether an option's name says that its value is a credential itself, not a file that holds one.
+pub(super) fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let words = ["secret", "token", "password", "sas", "signature", "credential", "access_key", "account_key"];
+    words.iter().any(|word| name.contains(word)) && !name.ends_with("_file")
 }
 
 pub(super) fn parse(text: &str) -> Result<TopoUrl, Wrong> {
@@ -49,9 +68,13 @@ pub(super) fn parse(text: &str) -> Result<TopoUrl, Wrong> {
         "sqlite" => sqlite(body, options),
         "etcd" => etcd(body, options, false),
         "etcds" => etcd(body, options, true),
+        "s3" => objects::parse(Cloud::S3, body, options),
+        "gs" => objects::parse(Cloud::Gs, body, options),
+        "az" => objects::parse(Cloud::Az, body, options),
         "http" | "https" => wrong(
             format!("{scheme}:// names no kind of topology server"),
-            "for etcd write etcd://HOST:PORT/PREFIX, or etcds:// over TLS",
+            "for etcd write etcd://HOST:PORT/PREFIX, or etcds:// over TLS; for an object store s3://, gs:// or az:// \
+             with endpoint=URL",
         ),
         _ if rest.parse::<u16>().is_ok() => wrong("it has no scheme", format!("for etcd write etcd://{text}/hansa")),
         _ => wrong(format!("the scheme {scheme:?} is not known"), SCHEMES),
@@ -216,7 +239,7 @@ fn endpoint(text: &str) -> Result<String, Wrong> {
     Ok(format!("{host}:{port}"))
 }
 
-fn duration(text: &str) -> Result<Duration, Wrong> {
+pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
     let parsed = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(number), _) => number.parse().ok().map(Duration::from_millis),
         (None, Some(number)) => number.parse().ok().map(Duration::from_secs),
@@ -228,7 +251,7 @@ fn duration(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
-fn decoded(text: &str) -> Result<String, Wrong> {
+pub(super) fn decoded(text: &str) -> Result<String, Wrong> {
     match percent_decoded(text) {
         Some(decoded) => Ok(decoded),
         None => wrong(
@@ -264,7 +287,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 /// What stands behind the `?`.
 #[derive(Default)]
-struct Options {
+pub(super) struct Options {
     values: BTreeMap<String, String>,
     /// Whether an unencoded `@` is among them.
     raw_at: bool,
@@ -287,11 +310,16 @@ impl Options {
         Ok(Options { values, raw_at })
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
+    /// The names of what nobody took yet.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.values.remove(name)
     }
 
-    fn file(&mut self, name: &str) -> Result<Option<PathBuf>, Wrong> {
+    pub(super) fn file(&mut self, name: &str) -> Result<Option<PathBuf>, Wrong> {
         match self.take(name) {
             Some(path) if path.is_empty() || path.contains('\0') => {
                 wrong(format!("{name}= names no file"), format!("write {name}=FILE"))
@@ -300,7 +328,7 @@ impl Options {
         }
     }
 
-    fn changes_kept(&mut self) -> Result<Option<usize>, Wrong> {
+    pub(super) fn changes_kept(&mut self) -> Result<Option<usize>, Wrong> {
         let Some(text) = self.take("changes-kept") else { return Ok(None) };
         match text.parse() {
             Ok(kept) if kept > 0 => Ok(Some(kept)),
@@ -309,7 +337,7 @@ impl Options {
     }
 
     /// Refuses what nobody took.
-    fn end(self, scheme: &str, known: &str) -> Result<(), Wrong> {
+    pub(super) fn end(self, scheme: &str, known: &str) -> Result<(), Wrong> {
         if self.raw_at {
             return wrong("there is an @ among the options", "write it as %40");
         }

@@ -1,7 +1,7 @@
 use super::*;
 use expect_test::{Expect, expect};
 
-fn check(text: &str, expected: Expect) {
+pub(super) fn check(text: &str, expected: Expect) {
     let shown = match text.parse::<TopoUrl>() {
         Ok(url) => format!("{url}\n{url:?}\n"),
         Err(error) => format!("{error}\n"),
@@ -61,8 +61,8 @@ fn urls_without_a_known_scheme() {
     check(
         "",
         expect![[r#"
-        URL "": it has no scheme; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX or etcds://HOST:PORT/PREFIX
-    "#]],
+            URL "": it has no scheme; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
+        "#]],
     );
     check(
         "/var/lib/topo.db",
@@ -79,14 +79,14 @@ fn urls_without_a_known_scheme() {
     check(
         "https://localhost:2379",
         expect![[r#"
-        URL "https://localhost:2379": https:// names no kind of topology server; for etcd write etcd://HOST:PORT/PREFIX, or etcds:// over TLS
-    "#]],
+            URL "https://localhost:2379": https:// names no kind of topology server; for etcd write etcd://HOST:PORT/PREFIX, or etcds:// over TLS; for an object store s3://, gs:// or az:// with endpoint=URL
+        "#]],
     );
     check(
         "redis://h/1",
         expect![[r#"
-        URL "redis://h/1": the scheme "redis" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX or etcds://HOST:PORT/PREFIX
-    "#]],
+            URL "redis://h/1": the scheme "redis" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
+        "#]],
     );
 }
 
@@ -295,8 +295,8 @@ fn a_torn_password_is_not_shown() {
     check(
         "postgres://me:hunter2@h:1/p",
         expect![[r#"
-        URL "postgres://***@h:1/p": the scheme "postgres" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX or etcds://HOST:PORT/PREFIX
-    "#]],
+            URL "postgres://***@h:1/p": the scheme "postgres" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
+        "#]],
     );
     check(
         "etcd:me:hunter2@h:1/p",

@@ -1,7 +1,8 @@
 //! Real etcd servers for tests, each in a directory of its own on free ports of the loopback.
+#![allow(dead_code, reason = "each test program uses its part")]
 
+use super::certificates::Certificates;
 use prost::Message;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -22,48 +23,6 @@ fn binary() -> PathBuf {
     candidates.find(|path| path.is_file()).expect("there is no etcd: run `make control-plane`")
 }
 
-/// Ports that are free now, below those that outgoing connections take, so that a member that is
-/// restarted finds its own free again.
-fn free_ports(count: usize) -> Vec<u16> {
-    let mut held = Vec::new();
-    while held.len() < count {
-        let random = getrandom::u32().unwrap();
-        let port = 20_000 + u16::try_from(random % 10_000).unwrap();
-        held.extend(TcpListener::bind(("127.0.0.1", port)).map(|listener| (port, listener)));
-    }
-    held.into_iter().map(|(port, _)| port).collect()
-}
-
-/// The certificates of a cluster with TLS.
-pub struct Certificates {
-    directory: TempDir,
-}
-
-impl Certificates {
-    pub fn new() -> Self {
-        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-        let directory = tempfile::tempdir().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        let write = |name: &str, text: String| std::fs::write(directory.path().join(name), text).unwrap();
-        write("ca.pem", authority.pem());
-        for (name, hosts) in [("server", vec!["127.0.0.1".to_owned()]), ("client", Vec::new())] {
-            let mut parameters = CertificateParams::new(hosts).unwrap();
-            parameters.distinguished_name.push(DnType::CommonName, format!("the {name}"));
-            let key = KeyPair::generate().unwrap();
-            let signed = parameters.signed_by(&key, &authority).unwrap();
-            write(&format!("{name}.pem"), signed.pem());
-            write(&format!("{name}.key"), key.serialize_pem());
-        }
-        Certificates { directory }
-    }
-
-    pub fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).display().to_string()
-    }
-}
-
 /// A cluster of one or more members.
 pub struct Etcd {
     pub members: Vec<Member>,
@@ -82,7 +41,7 @@ impl Etcd {
     /// Starts a cluster and waits until it answers.
     pub async fn start(count: usize, certificates: Option<Certificates>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ports = free_ports(2 * count);
+        let ports = super::support::free_ports(2 * count);
         let ports: Vec<_> = ports.chunks(2).map(|pair| (pair[0], pair[1])).collect();
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let peers = ports.iter().enumerate();

@@ -6,6 +6,7 @@ use hansa_topo::conformance::{self, Subject, Verdict};
 use hansa_topo::fault::{self, Chances, Faults};
 use hansa_topo::{Options, Swap, Topo, TopoError, open};
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -110,4 +111,21 @@ pub async fn put(topo: &dyn Topo, key: &str, value: &str) {
         Some(found) => topo.compare_and_swap(key, &found.version, value.to_owned().into()).await,
     };
     assert!(matches!(outcome, Ok(Swap::Committed(_))), "writing {key} ended as {outcome:?}");
+}
+
+/// Ports that are free now, below those that outgoing connections take, so that a member that is
+/// restarted finds its own free again.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let mut held = Vec::new();
+    while held.len() < count {
+        let random = getrandom::u32().unwrap();
+        let port = 20_000 + u16::try_from(random % 10_000).unwrap();
+        held.extend(TcpListener::bind(("127.0.0.1", port)).map(|listener| (port, listener)));
+    }
+    held.into_iter().map(|(port, _)| port).collect()
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    free_ports(1)[0]
 }

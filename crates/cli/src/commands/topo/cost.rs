@@ -1,0 +1,364 @@
+//! `hansa topo cost`: what a league costs a month on each kind of server.
+//!
+//! [`requests`] counts what the members of a league ask of a topology server, [`bill`] multiplies by a
+//! cloud's list prices. Both are functions of their arguments. What they count:
+//!
+//! - each member writes its heartbeat, and every other member reads it;
+//! - an edit writes a page, which every other member reads;
+//! - a change of status writes the member's cell, which is read once, and a summary, which is read
+//!   once;
+//! - on object stores each member lists all keys (a request for each thousand) every four seconds while
+//!   nothing happens, and some [`LISTS_FOR_NEWS`] times more for each edit and change of status, as if
+//!   each came alone, but never more than four times a second;
+//! - each member starts once a day, and reads everything.
+
+use super::Outcome;
+use crate::print::{self, Output, Screen, Table};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Arguments of `hansa topo cost`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How many members the league has.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    members: u32,
+    /// How many of them are not in the server's own region, and pay for what they read.
+    #[arg(long, value_name = "NUMBER")]
+    remote: Option<u32>,
+    /// How many federated objects there are.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    objects: u32,
+    /// How many edits are made a day.
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    edits: u32,
+    /// How often a day the status of an object changes in a member.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2_000)]
+    status_changes: u32,
+    /// How often each member says that it lives.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    heartbeat: u32,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// A league, as far as its cost goes.
+#[derive(Clone, Copy, Debug)]
+pub struct League {
+    members: u32,
+    /// How many members are outside of the server's region.
+    remote: u32,
+    objects: u32,
+    edits_a_day: u32,
+    status_changes_a_day: u32,
+    heartbeat: Duration,
+}
+
+/// What is asked of a server in a month.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Requests {
+    writes: f64,
+    lists: f64,
+    reads: f64,
+    /// What members outside of the server's region receive, in GB, the lists apart.
+    read_gb: f64,
+    /// The entries of lists that they receive.
+    listed_entries: f64,
+    stored_gb: f64,
+}
+
+const DAYS: f64 = 30.0;
+const DAY: f64 = 86_400.0;
+/// Pages of a league, unless it was made with another number.
+const PAGES: f64 = 256.0;
+/// Sizes as they are in the server, compressed; measured on leagues of some thousand Deployments and
+/// ConfigMaps.
+const OBJECT_BYTES: f64 = 1_000.0;
+const STATUS_BYTES: f64 = 100.0;
+const CELL_BYTES: f64 = 2_000.0;
+/// So many lists more than in quiet times follow on news: eight each after 1/4, 1/2, 1 and 2 seconds,
+/// in the time of seven or eight quiet ones.
+const LISTS_FOR_NEWS: f64 = 24.0;
+
+/// Counts a month of a league.
+pub fn requests(league: &League) -> Requests {
+    let month = DAYS * DAY;
+    let (members, others) = (f64::from(league.members), f64::from(league.members - 1));
+    let remote_share = f64::from(league.remote.min(league.members)) / members;
+    let keys = 2.0 * PAGES + members * (PAGES + 1.0) + 10.0;
+    let heartbeats = members * month / league.heartbeat.as_secs_f64();
+    let (edits, changes) = (f64::from(league.edits_a_day) * DAYS, f64::from(league.status_changes_a_day) * DAYS);
+    let objects = f64::from(league.objects);
+    let page = (objects / PAGES * OBJECT_BYTES).max(200.0);
+    let status = (objects / PAGES * STATUS_BYTES).max(200.0);
+    let loads = members * DAYS;
+    let looks = (month / 4.0 + (edits + changes) * LISTS_FOR_NEWS).min(month * 4.0);
+    let lists_a_look = (keys / 1000.0).ceil();
+    // A list that takes more requests is made less often in proportion.
+    let lists = members * looks;
+    let read_bytes = heartbeats * others * CELL_BYTES
+        + edits * others * page
+        + changes * 2.0 * status
+        + loads * (PAGES * (page + 2.0 * status) + members * CELL_BYTES);
+    Requests {
+        writes: heartbeats + edits + 2.0 * changes,
+        lists: lists + loads * lists_a_look,
+        reads: heartbeats * others + edits * others + changes * 2.0 + loads * keys,
+        read_gb: read_bytes * remote_share / 1e9,
+        listed_entries: lists * keys / lists_a_look * remote_share,
+        stored_gb: (PAGES * (page + status * (1.0 + members)) + members * CELL_BYTES) / 1e9,
+    }
+}
+
+/// A provider's list prices in US dollars.
+#[derive(Clone, Copy, Debug)]
+pub struct Tariff {
+    server: &'static str,
+    scheme: &'static str,
+    /// For a million requests.
+    writes: f64,
+    lists: f64,
+    reads: f64,
+    /// For a GB that leaves the region towards the internet.
+    egress: f64,
+    /// For a GB kept for a month.
+    storage: f64,
+    /// What an entry of a list of names takes, in bytes; zero where lists are not needed.
+    entry_bytes: f64,
+    /// What runs whether it is used or not, for a month.
+    fixed: f64,
+}
+
+/// When the tariffs below were looked up.
+const TARIFFS_OF: &str = "2025-06";
+
+/// The clouds' public price lists for their largest regions in the United States, first tier, without
+/// free allowances: <https://aws.amazon.com/s3/pricing>, <https://cloud.google.com/storage/pricing>,
+/// <https://azure.microsoft.com/pricing/details/storage/blobs>. The etcd is three virtual machines of
+/// two processors and 4 GiB with 20 GB disks each (AWS t3.medium and gp3) in three zones.
+pub const TARIFFS: [Tariff; 4] = [
+    Tariff {
+        server: "Amazon S3 Standard",
+        scheme: "s3",
+        writes: 5.0,
+        lists: 5.0,
+        reads: 0.4,
+        egress: 0.09,
+        storage: 0.023,
+        entry_bytes: 330.0,
+        fixed: 0.0,
+    },
+    Tariff {
+        server: "Google Cloud Storage Standard",
+        scheme: "gs",
+        writes: 5.0,
+        lists: 5.0,
+        reads: 0.4,
+        egress: 0.12,
+        storage: 0.020,
+        entry_bytes: 300.0,
+        fixed: 0.0,
+    },
+    Tariff {
+        server: "Azure Blob Storage Hot LRS",
+        scheme: "az",
+        writes: 5.0,
+        lists: 5.0,
+        reads: 0.4,
+        egress: 0.087,
+        storage: 0.018,
+        entry_bytes: 900.0,
+        fixed: 0.0,
+    },
+    Tariff {
+        server: "etcd of one's own",
+        scheme: "etcd",
+        writes: 0.0,
+        lists: 0.0,
+        reads: 0.0,
+        egress: 0.09,
+        storage: 0.0,
+        entry_bytes: 0.0,
+        fixed: 3.0 * (730.0 * 0.0416 + 20.0 * 0.08),
+    },
+];
+
+/// What a month costs, in US dollars.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Bill {
+    writes: f64,
+    lists: f64,
+    reads: f64,
+    egress: f64,
+    /// Storage and machines.
+    standing: f64,
+}
+
+impl Bill {
+    fn total(&self) -> f64 {
+        self.writes + self.lists + self.reads + self.egress + self.standing
+    }
+}
+
+/// Prices what was counted.
+pub fn bill(requests: &Requests, tariff: &Tariff) -> Bill {
+    Bill {
+        writes: requests.writes / 1e6 * tariff.writes,
+        lists: requests.lists / 1e6 * tariff.lists,
+        reads: requests.reads / 1e6 * tariff.reads,
+        egress: (requests.read_gb + requests.listed_entries * tariff.entry_bytes / 1e9) * tariff.egress,
+        standing: requests.stored_gb * tariff.storage + tariff.fixed,
+    }
+}
+
+/// Counts and prices.
+pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let league = League {
+        members: arguments.members,
+        remote: arguments.remote.unwrap_or(arguments.members - 1),
+        objects: arguments.objects,
+        edits_a_day: arguments.edits,
+        status_changes_a_day: arguments.status_changes,
+        heartbeat: Duration::from_secs(arguments.heartbeat.into()),
+    };
+    let requests = requests(&league);
+    print::answer(arguments.output.format, &to_json(&requests), |screen| text(&league, &requests, screen))?;
+    Ok(Outcome::Done)
+}
+
+fn to_json(requests: &Requests) -> Value {
+    let servers = TARIFFS.map(|tariff| {
+        let bill = bill(requests, &tariff);
+        let cents = |dollars: f64| (dollars * 100.0).round() / 100.0;
+        json!({
+            "server": tariff.server, "scheme": tariff.scheme, "writes": cents(bill.writes), "lists": cents(bill.lists),
+            "reads": cents(bill.reads), "egress": cents(bill.egress), "standing": cents(bill.standing),
+            "total": cents(bill.total()),
+        })
+    });
+    json!({
+        "currency": "USD", "per": "month", "pricesOf": TARIFFS_OF, "servers": servers,
+        "requests": {
+            "writes": requests.writes.round(), "lists": requests.lists.round(), "reads": requests.reads.round(),
+        },
+    })
+}
+
+fn text(league: &League, requests: &Requests, screen: &Screen) -> String {
+    let mut table = Table::new(["SERVER", "WRITES", "LISTS", "READS", "EGRESS", "STANDING", "USD A MONTH"]);
+    for tariff in TARIFFS {
+        let bill = bill(requests, &tariff);
+        let mut cells = vec![tariff.server.to_owned()];
+        let dollars = [bill.writes, bill.lists, bill.reads, bill.egress, bill.standing, bill.total()];
+        cells.extend(dollars.map(|dollars| format!("{dollars:.2}")));
+        table.row(cells);
+    }
+    let millions = |count: f64| format!("{:.2} million", count / 1e6);
+    let words = format!(
+        "A month of {}, {} of them outside of the server's region: {} writes, {} reads and, on object stores, {} lists. \
+         Prices are the clouds' lists of {TARIFFS_OF} for the United States, without free allowances; yours may differ.",
+        print::count(league.members as usize, "member"),
+        league.remote,
+        millions(requests.writes),
+        millions(requests.reads),
+        millions(requests.lists),
+    );
+    let lines = print::wrap(&words, screen.width.map_or(100, usize::from));
+    table.render(screen) + "\n" + &lines.iter().map(|line| format!("{line}\n")).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    const LEAGUE: League = League {
+        members: 3,
+        remote: 2,
+        objects: 10_000,
+        edits_a_day: 200,
+        status_changes_a_day: 2_000,
+        heartbeat: Duration::from_secs(5),
+    };
+
+    fn check(league: League, expected: Expect) {
+        expected.assert_eq(&text(&league, &requests(&league), &Screen { colours: false, width: None }));
+    }
+
+    #[test]
+    fn leagues_are_priced() {
+        check(
+            LEAGUE,
+            expect![[r#"
+            SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+            Amazon S3 Standard              8.41     33.48   1.34    86.21    0.00       129.44
+            Google Cloud Storage Standard   8.41     33.48   1.34    104.55   0.00       147.78
+            Azure Blob Storage Hot LRS      8.41     33.48   1.34    226.45   0.00       269.68
+            etcd of one's own               0.00     0.00    0.00    0.49     95.90      96.40
+
+            A month of 3 members, 2 of them outside of the server's region: 1.68 million writes, 3.36 million
+              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+              United States, without free allowances; yours may differ.
+        "#]],
+        );
+        check(
+            League { members: 50, remote: 49, ..LEAGUE },
+            expect![[r#"
+            SERVER                          WRITES   LISTS    READS    EGRESS    STANDING   USD A MONTH
+            Amazon S3 Standard              130.23   558.11   516.22   3329.22   0.00       4533.78
+            Google Cloud Storage Standard   130.23   558.11   516.22   4062.90   0.00       5267.45
+            Azure Blob Storage Hot LRS      130.23   558.11   516.22   8398.52   0.00       9603.08
+            etcd of one's own               0.00     0.00     0.00     226.70    95.90      322.60
+
+            A month of 50 members, 49 of them outside of the server's region: 26.05 million writes, 1290.55
+              million reads and, on object stores, 111.62 million lists. Prices are the clouds' lists of 2025-06
+              for the United States, without free allowances; yours may differ.
+        "#]],
+        );
+        check(
+            League { edits_a_day: 0, status_changes_a_day: 0, objects: 0, remote: 0, ..LEAGUE },
+            expect![[r#"
+            SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+            Amazon S3 Standard              7.78     9.72    1.29    0.00     0.00       18.79
+            Google Cloud Storage Standard   7.78     9.72    1.29    0.00     0.00       18.79
+            Azure Blob Storage Hot LRS      7.78     9.72    1.29    0.00     0.00       18.79
+            etcd of one's own               0.00     0.00    0.00    0.00     95.90      95.90
+
+            A month of 3 members, 0 of them outside of the server's region: 1.56 million writes, 3.23 million
+              reads and, on object stores, 1.94 million lists. Prices are the clouds' lists of 2025-06 for the
+              United States, without free allowances; yours may differ.
+        "#]],
+        );
+    }
+
+    #[test]
+    fn one_request_a_second_is_enough_for_an_idle_member_of_three() {
+        let idle = requests(&League { edits_a_day: 0, status_changes_a_day: 0, ..LEAGUE });
+        let each = (idle.writes + idle.lists + idle.reads) / 3.0 / (DAYS * DAY);
+        assert!(each <= 1.0, "{each} requests a second");
+    }
+
+    #[test]
+    fn more_of_anything_costs_no_less() {
+        let of = |league: League| TARIFFS.map(|tariff| bill(&requests(&league), &tariff).total());
+        let base = of(LEAGUE);
+        let more = [
+            League { members: 4, remote: 3, ..LEAGUE },
+            League { remote: 3, ..LEAGUE },
+            League { objects: 20_000, ..LEAGUE },
+            League { edits_a_day: 10_000, ..LEAGUE },
+            League { status_changes_a_day: 100_000, ..LEAGUE },
+            League { heartbeat: Duration::from_secs(1), ..LEAGUE },
+        ];
+        for league in more {
+            assert!(of(league).iter().zip(base).all(|(more, less)| *more >= less), "{league:?}");
+        }
+    }
+
+    #[test]
+    fn the_answer_is_data_too() {
+        let told = to_json(&requests(&LEAGUE));
+        assert_eq!(told["servers"].as_array().unwrap().len(), TARIFFS.len());
+        assert!(told["servers"][0]["total"].as_f64().unwrap() > 0.0, "{told}");
+    }
+}

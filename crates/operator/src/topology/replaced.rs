@@ -1,0 +1,93 @@
+//! Another store where the league's stood: one of another league, an emptied one, or one that the
+//! backend itself does not take for the same.
+//!
+//! Nothing is written to it and nothing is believed of it. What was last agreed is kept up, as when
+//! the topology server is away, and every place where people look says since when and why. It is asked
+//! again and again; when the league's own store is back, everything is read anew.
+
+use super::TopoCall;
+use crate::io::{Level, TopoRequest};
+use crate::machine::{Operator, Timer};
+use hansa_ledger::{Envelope, EnvelopeError, Page, Versioned, keys};
+
+impl Operator {
+    /// Something was not as this league left it: looks whether its control document still stands.
+    /// Nothing is written until that is known.
+    pub(crate) fn check_store(&mut self) {
+        if !self.topology.checking && self.league.is_some() {
+            self.topology.checking = true;
+            self.ask_for_control();
+        }
+    }
+
+    pub(super) fn ask_for_control(&mut self) {
+        self.topo(TopoCall::Check, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
+    }
+
+    /// A value that is not this league's, or not readable.
+    pub(crate) fn misfit(&mut self, key: &str, error: &EnvelopeError) {
+        self.unreadable(key, &error.to_string());
+        if matches!(error, EnvelopeError::ForeignLeague { .. }) {
+            self.check_store();
+        }
+    }
+
+    /// The control document as it stands, read for nothing but this.
+    pub(super) fn store_checked(&mut self, value: Option<&Versioned>) {
+        let Some(league) = self.league.as_ref().map(|league| league.id) else { return };
+        let found = value.map(|value| Envelope::open_header(&value.value).map(|(envelope, _)| envelope.league));
+        let why = match found {
+            None => format!(
+                "the topology server holds no league, it was emptied or made anew: bring back the one of league {}, or restore it from a backup",
+                league.label()
+            ),
+            Some(Ok(found)) if found != league => format!(
+                "the topology server holds league {}, and this is league {}: bring back this league's own topology server, or start the operators with its URL",
+                found.label(),
+                league.label()
+            ),
+            // What does not read is told where it is read.
+            Some(_) => return self.store_is_ours(),
+        };
+        self.store_is_not_ours(why);
+        self.check_later();
+    }
+
+    pub(super) fn check_later(&mut self) {
+        let at = self.pause(self.topology.failures.max(4), 50, 5_000);
+        self.at(at, Timer::Topo(TopoCall::Check));
+    }
+
+    pub(super) fn store_is_not_ours(&mut self, why: String) {
+        self.topology.down_since_ms.get_or_insert(self.now.wall_ms);
+        if self.topology.replaced.as_ref() == Some(&why) {
+            return;
+        }
+        self.log(
+            Level::Error,
+            None,
+            format!("frozen: {why}; what was last agreed is kept up, nothing is written there or taken away"),
+        );
+        self.topology.replaced = Some(why);
+        self.touch_all();
+        self.refresh_members();
+    }
+
+    fn store_is_ours(&mut self) {
+        self.topology.checking = false;
+        // Their store is this league's, and they are not in it.
+        for number in std::mem::take(&mut self.topology.vanished) {
+            self.turn_page(number, Page::empty());
+        }
+        if self.topology.replaced.take().is_some() {
+            self.topology.down_since_ms = None;
+            self.topology.failures = 0;
+            self.log(Level::Info, None, "this league's topology server is back: everything is read anew");
+            self.topology.reloading = true;
+            self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
+            self.touch_all();
+            self.refresh_members();
+        }
+        self.flush_cell();
+    }
+}

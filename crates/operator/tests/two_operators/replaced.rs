@@ -1,0 +1,112 @@
+//! Another store where the league's stood.
+
+use super::world::{World, federated};
+use bytes::Bytes;
+use hansa_ledger::Envelope;
+use hansa_model::{Hash, LeagueId};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
+const OUTPUT: &str = "/api/v1/namespaces/shop/configmaps/conf";
+const FEDERATION: &str = "/apis/hansa.dev/v1alpha1/federations/league";
+const CONTROL: &str = "/v1/control";
+
+fn greets(word: &str) -> Value {
+    federated(
+        "ConfigMap",
+        "conf",
+        json!({"template": {"data": {"greeting": word}}, "placement": {"members": ["a", "b"]}}),
+    )
+}
+
+fn says(world: &World, member: usize, word: &str) -> bool {
+    world.members[member].objects.get(OUTPUT).is_some_and(|found| found["data"]["greeting"] == word)
+}
+
+/// The condition `Agreed` of an object: its reason and its message.
+fn agreed(world: &World, member: usize, path: &str) -> (String, String) {
+    let conditions = world.members[member].objects.get(path).map(|object| object["status"]["conditions"].clone());
+    let found =
+        conditions.as_ref().and_then(Value::as_array).into_iter().flatten().find(|each| each["type"] == "Agreed");
+    let text = |field: &str| found.map_or("", |found| found[field].as_str().unwrap_or_default()).to_owned();
+    (text("reason"), text("message"))
+}
+
+fn settled() -> World {
+    let mut world = World::new();
+    world.found(&["configmaps"]);
+    world.put(0, HOME, greets("hello"));
+    world.run_until("it is everywhere", |world| says(world, 0, "hello") && says(world, 1, "hello"));
+    world.run_to_rest();
+    world
+}
+
+/// Everyone says that it is frozen, with these words; an edit waits, and nothing is written.
+fn everyone_freezes(world: &mut World, word: &str) {
+    world.run_until("everyone says so", |world| {
+        (0..2).all(|member| {
+            let (reason, message) = agreed(world, member, FEDERATION);
+            reason == "TopologyServerReplaced" && message.starts_with("frozen since 2023-") && message.contains(word)
+        })
+    });
+    let standing = world.topo.clone();
+    world.put(0, HOME, greets("good day"));
+    world.run_until("the edit says that it waits", |world| {
+        let (reason, message) = agreed(world, 0, HOME);
+        reason == "Frozen" && message.contains(word) && message.contains("an edit waits")
+    });
+    world.run_for(60_000);
+    assert_eq!(world.topo, standing, "nothing is written");
+    assert!((0..2).all(|member| says(world, member, "hello")), "what was agreed is kept up");
+}
+
+fn everyone_goes_on(world: &mut World) {
+    world.run_until("the edit lands", |world| says(world, 0, "good day") && says(world, 1, "good day"));
+    world.run_to_rest();
+    assert_eq!((0..2).map(|member| agreed(world, member, FEDERATION).0).collect::<Vec<_>>(), ["Agreed", "Mirror"]);
+    assert_eq!(agreed(world, 0, HOME).0, "Agreed");
+}
+
+#[test]
+fn an_emptied_store_is_not_filled_again() {
+    let mut world = settled();
+    let kept = std::mem::take(&mut world.topo);
+    everyone_freezes(&mut world, "it was emptied or made anew");
+    assert!(world.topo.is_empty(), "{:?}", world.topo.keys());
+    world.topo = kept;
+    everyone_goes_on(&mut world);
+}
+
+#[test]
+fn another_leagues_store_is_not_written_to() {
+    let mut world = settled();
+    let kept = world.topo.clone();
+    let other = LeagueId(Hash::of_bytes(b"another league"));
+    let values: BTreeMap<String, Bytes> = kept.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect();
+    for (key, value) in &values {
+        let (envelope, body) = Envelope::open(value).unwrap();
+        world.put_topo(key, Envelope { league: other, ..envelope }.seal(&body));
+    }
+    everyone_freezes(&mut world, &format!("holds league {}", other.label()));
+    for (key, value) in &values {
+        world.put_topo(key, value.clone());
+    }
+    everyone_goes_on(&mut world);
+}
+
+#[test]
+fn a_page_alone_that_is_gone_freezes_nothing_else() {
+    let mut world = settled();
+    let pages: Vec<String> = world.topo.keys().filter(|key| key.starts_with("/v1/pages/")).cloned().collect();
+    for page in &pages {
+        world.topo.remove(page);
+    }
+    world.put(0, HOME, greets("good day"));
+    // A home that was agreed on before asks, for its record is nowhere.
+    world.run_until("the home asks", |world| agreed(world, 0, HOME).1.contains("does not know"));
+    world.run_to_rest();
+    assert!((0..2).all(|member| says(&world, member, "hello")), "nothing is taken away");
+    assert!(world.topo.contains_key(CONTROL));
+    assert_eq!(agreed(&world, 0, FEDERATION).0, "Agreed");
+}
