@@ -73,7 +73,10 @@ impl Rendering {
         member: &MemberName,
         life: Life,
     ) -> anyhow::Result<Value> {
-        let member = league.spec.member(member).with_context(|| format!("{member} is no member of the league"))?;
+        let member = league
+            .spec
+            .member(member)
+            .with_context(|| format!("{member} is no member of the league: `hansa status` lists them"))?;
         let marks = Marks { league: self.league, incarnation: life.incarnation, revision: life.revision };
         let output = hansa_render::output(&self.identity(key), template, &spec.overrides, member, &marks, self.keys())?;
         Ok(output.object)

@@ -122,7 +122,7 @@ impl Operator {
             let why = if live {
                 "it stands here with the league's label and no record: a stray, left alone"
             } else {
-                "the league knows no such object"
+                "the league knows no such object: `hansa get -A` lists what it knows"
             };
             return json!({"key": key, "found": false, "why": why});
         };

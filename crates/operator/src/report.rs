@@ -143,10 +143,11 @@ pub fn report(input: &Input<'_>) -> Report {
             ("False", "NoMember", "spec.placement selects no member of the league".to_owned())
         }
         Some(Ok((0, unknown))) => ("False", "NoMember", unknown.clone()),
-        Some(Ok((count, unknown))) if unknown.is_empty() => {
-            ("True", "Placed", format!("placement selects {count} members"))
+        Some(Ok((count, unknown))) => {
+            let selected = if *count == 1 { "1 member".to_owned() } else { format!("{count} members") };
+            let unknown = if unknown.is_empty() { String::new() } else { format!("; {unknown}") };
+            ("True", "Placed", format!("placement selects {selected}{unknown}"))
         }
-        Some(Ok((count, unknown))) => ("True", "Placed", format!("placement selects {count} members; {unknown}")),
         Some(Err(why)) => ("False", "Refused", why.clone()),
     };
     let propagated = match (&trouble, input.record) {

@@ -308,7 +308,9 @@ impl Operator {
                 }
                 let spec = self.league.as_ref().map(|league| league.spec.clone()).unwrap_or_default();
                 if spec.member(to).is_none() {
-                    return Answer::Refused(format!("spec.arguments.member: {to} is no member of the league"));
+                    return Answer::Refused(format!(
+                        "spec.arguments.member: {to} is no member of the league: `hansa status` lists them"
+                    ));
                 }
                 let takeover_allowed = spec.homes.takeover == Takeover::Allowed;
                 let own = &self.config.member;

@@ -39,7 +39,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     if rows.is_empty() && !select.name.is_empty() {
         let place =
             if select.namespace.is_empty() { String::new() } else { format!(" in namespace {}", select.namespace) };
-        bail!("the league knows no {} {}{place}", select.type_name, select.name);
+        bail!("the league knows no {} {}{place}: `hansa get -A` lists what it knows", select.type_name, select.name);
     }
     if rows.is_empty() && arguments.output.format == print::Format::Table {
         let place = match select.namespace.as_str() {

@@ -80,7 +80,12 @@ async fn list(object: &OptionalObject, connection: &Connection, output: Output) 
     };
     let rows: Vec<Value> = reads.objects(&select).await?.into_iter().map(|row| home(&row)).collect();
     if rows.is_empty() && !select.name.is_empty() {
-        bail!("the league knows no {} {}/{}", select.type_name, select.namespace, select.name);
+        bail!(
+            "the league knows no {} {}/{}: `hansa get -A` lists what it knows",
+            select.type_name,
+            select.namespace,
+            select.name
+        );
     }
     if rows.is_empty() && output.format == Format::Table {
         print::note(Tone::Plain, "no federated object");

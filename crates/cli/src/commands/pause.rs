@@ -119,7 +119,7 @@ fn homes(record: &anyhow::Result<Value>) -> String {
                 homes => format!("its home is {}: use the context of that member", homes.join(", ")),
             }
         }
-        Ok(_) => "the league knows no such object".to_owned(),
+        Ok(_) => "the league knows no such object: `hansa get -A` lists what it knows".to_owned(),
         Err(error) => format!("where its home is cannot be asked ({error:#})"),
     }
 }

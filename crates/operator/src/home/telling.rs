@@ -200,7 +200,9 @@ fn told_placement(namespace: &str, placed: &Placed) -> Result<(usize, String), S
         return Err(format!("metadata.namespace: {namespace}: {reason}"));
     }
     let unknown = placed.reasons.iter().find_map(|(name, reason)| match reason {
-        Reason::NotAMember { field } => Some(format!("{field}: {name} is no member of the league")),
+        Reason::NotAMember { field } => {
+            Some(format!("{field}: {name} is no member of the league: correct the name, or let it join"))
+        }
         _ => None,
     });
     Ok((placed.members.len(), unknown.unwrap_or_default()))
