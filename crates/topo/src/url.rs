@@ -35,8 +35,8 @@
 //! `AZURE_STORAGE_SAS_TOKEN`, `AZURE_CLIENT_ID`, `AZURE_TENANT_ID`, `AZURE_FEDERATED_TOKEN_FILE`; and
 //! the other keys of the `object_store` crate with these beginnings (`AWS_PROXY_URL`,
 //! `AZURE_PROXY_EXCLUDES`, …). Without any, the metadata service of the machine is asked. `HTTPS_PROXY`,
-//! `HTTP_PROXY` and `NO_PROXY` hold. `HANSA_TOPO_USER` with `HANSA_TOPO_PASSWORD` or its file stand for
-//! an access key and its secret at s3, for an account and its key at az.
+//! `HTTP_PROXY` and `NO_PROXY` hold. `HANSA_TOPO_USER` with `HANSA_TOPO_PASSWORD` or its file, read when the
+//! server is opened, stand for an access key and its secret at s3, for an account and its key at az.
 //!
 //! Certificates and keys are read when the server is opened. `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
 //! and passwords, and for `/`, `:` and `,` in users and passwords. `USER:PASSWORD@` before the hosts
