@@ -81,7 +81,9 @@ pub fn tally<'a>(ballots: &'a Ballots, league: LeagueId, verifier: &Verifier) ->
                 }
             }
         }
-        if !count.yes.contains_key(&candidate.proposer) && count.withdrawn.is_none() {
+        let (yes, abstained) = (&count.yes, &count.abstained);
+        let has_voted = yes.contains_key(&candidate.proposer) || abstained.contains(&candidate.proposer);
+        if !has_voted && count.withdrawn.is_none() {
             let what = format!("open/{key}");
             tally.rejected.push(Rejected { who: candidate.proposer.clone(), what, why: Fault::Unsupported });
         }
@@ -162,6 +164,13 @@ pub fn suspected(ballots: &Ballots, cells: &BTreeMap<&MemberName, &Cell>) -> BTr
         }
     }
     by.into_iter().filter(|(_, count)| *count >= ballots.voters.quorum).map(|(member, _)| member.clone()).collect()
+}
+
+/// The highest feature level that every voter speaks which is not lost; 0 while one has not said. It holds
+/// once it is decided, under [`Rule::All`].
+pub fn spoken(ballots: &Ballots, cells: &BTreeMap<&MemberName, &Cell>) -> u32 {
+    let voters = ballots.voters.set.keys().filter(|name| !ballots.lost.contains_key(*name));
+    voters.map(|name| cells.get(name).map_or(0, |cell| cell.speaks)).min().unwrap_or(0)
 }
 
 /// Which open candidates are closed, as what, with what certificate.

@@ -258,8 +258,9 @@ fn takes(ballots: &Ballots, rule: Rule, count: &Count, missing: &BTreeMap<Member
     }
 }
 
-/// What happened between two documents, for `hansa ballot watch`; one line each.
-pub fn news(before: &Ballots, after: &Ballots) -> Vec<String> {
+/// What happened between two documents, for `hansa ballot watch`; one line each. What does not count is
+/// left out.
+pub fn news(before: &Ballots, after: &Ballots, league: LeagueId, verifier: &Verifier) -> Vec<String> {
     let mut lines = Vec::new();
     if after.era != before.era {
         lines.push(format!(
@@ -274,12 +275,8 @@ pub fn news(before: &Ballots, after: &Ballots) -> Vec<String> {
             lines.push(format!("{key} #{}: {} proposes {value}", candidate.epoch, candidate.proposer));
         }
     }
-    for (member, slot) in &after.cells {
-        let known = before.cells.get(member);
-        if known == Some(slot) {
-            continue;
-        }
-        let (Ok(cell), known) = (slot.cell(), known.and_then(|known| known.cell().ok())) else { continue };
+    for (member, cell) in tally(after, league, verifier).cells {
+        let known = before.cells.get(member).and_then(|known| known.cell().ok());
         for (key, vote) in &cell.votes {
             if known.is_none_or(|known| known.votes.get(key) != Some(vote)) {
                 let reason = vote.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -17,10 +17,12 @@
 //! - **Freezing.** Each document is judged by [`crate::audit`] against the one that was known. On a
 //!   breach nothing is written or told until the store shows a document that may follow.
 
+mod interface;
 mod knowledge;
 mod notes;
 mod pace;
 
+pub use interface::{Act, Config, Event, Ticket, Told};
 pub use notes::{Noted, Notes};
 
 use crate::candidate::{Verdict, sign_vote};
@@ -29,92 +31,16 @@ use crate::decide::{Tally, settle, tally};
 use crate::document::Document;
 use crate::motion::{Answer, Motion, Pen, Progress, apply, progress, prune};
 use crate::rejected::Rejected;
-use crate::signing::{Signer, Verifier};
+use crate::signing::Verifier;
 use bytes::Bytes;
 use hansa_ledger::swap::{Settled, settle as settle_swap};
 use hansa_ledger::{Envelope, OperationId, Swap, Version, Versioned};
-use hansa_model::{Hash, Incarnation, LeagueId};
+use hansa_model::Hash;
 use knowledge::{Known, Trouble};
 use pace::Pace;
 use std::collections::BTreeMap;
 
 pub use knowledge::Frozen;
-
-/// What a proposer has to know of itself.
-#[derive(Clone, Debug)]
-pub struct Config<D> {
-    /// The league, or what else the document is called by.
-    pub league: LeagueId,
-    /// The voter's key.
-    pub signer: Signer,
-    /// The body that the voter is in: the uid of kube-system.
-    pub uid: String,
-    /// The start of this process: higher than that of every earlier one of this voter.
-    pub incarnation: Incarnation,
-    /// What was made durable before this start.
-    pub notes: Notes,
-    /// A guess of the round trip to the topology server; what is measured replaces it.
-    pub round_trip_ms: u64,
-    /// The document to begin with when there is none; `None` waits for another to begin.
-    pub founding: Option<D>,
-}
-
-/// What a motion is called by until it is answered.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Ticket(pub u64);
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The process begins, or motions were added.
-    Wanted,
-    /// The time of [`Act::Wake`] has come.
-    Woke,
-    /// The key was written by somebody.
-    Changed,
-    /// A read was answered; `None`: there is no such key.
-    Read(Option<Versioned>),
-    /// A write was answered.
-    Swapped(Swap),
-    /// A call did not happen: nothing was read or written.
-    Failed,
-    /// The notes are durable.
-    Persisted,
-}
-
-/// What is to be done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Act {
-    /// Read the key, linearizably.
-    Read,
-    /// Create the key (`expected` is `None`), or compare and swap it.
-    Write {
-        /// The version that is expected.
-        expected: Option<Version>,
-        /// The bytes.
-        value: Bytes,
-    },
-    /// Make the notes durable; nothing else is done before [`Event::Persisted`].
-    Persist(Notes),
-    /// Come back at this time with [`Event::Woke`]; replaces an earlier wish.
-    Wake {
-        /// When, on the clock that is passed in.
-        at_ms: u64,
-    },
-}
-
-/// What a proposer has to say.
-#[derive(Clone, Debug)]
-pub enum Told {
-    /// A motion is done; its ticket is no more.
-    Answer(Ticket, Answer),
-    /// What does not count in the document, and why; told when it changes.
-    Rejected(Vec<Rejected>),
-    /// Nothing is written or told until the store shows a document that may follow.
-    Frozen(Frozen),
-    /// It goes on.
-    Thawed,
-}
 
 #[derive(Clone, Debug)]
 struct Flight<D> {
@@ -156,8 +82,10 @@ pub struct Proposer<D> {
     next_ticket: u64,
     stage: Stage,
     flight: Option<Flight<D>>,
-    /// The key was written since it was read.
+    /// The key was written since it was asked for.
     changed: bool,
+    /// It was read for the write that comes next: what changed since, that write will show.
+    fresh: bool,
     frozen: Option<Frozen>,
     rejected: Vec<Rejected>,
     pace: Pace,
@@ -177,6 +105,7 @@ impl<D: Document> Proposer<D> {
             stage: Stage::Idle,
             flight: None,
             changed: false,
+            fresh: false,
             frozen: None,
             rejected: Vec::new(),
             pace: Pace::new(config.round_trip_ms),
@@ -247,8 +176,9 @@ impl<D: Document> Proposer<D> {
     /// A digest of all that decides what it does next, times apart: equal digests, equal futures.
     pub fn digest(&self) -> Hash {
         let known = self.known.as_ref().map(|known| (&known.version, &known.envelope, &known.body));
-        let flight = self.flight.as_ref().map(|flight| (&flight.expected, &flight.value));
-        let own = (&self.notes, self.sequence, &self.motions, self.stage, self.changed, &self.frozen);
+        let flight =
+            self.flight.as_ref().map(|flight| (&flight.expected, Hash::of_bytes(&flight.value), flight.ambiguous));
+        let own = (&self.notes, self.sequence, &self.motions, self.stage, self.changed, self.fresh, &self.frozen);
         Hash::of_bytes(
             format!("{:?}{known:?}{flight:?}{own:?}{:?}", self.config.incarnation, self.pace.turns()).as_bytes(),
         )
@@ -258,9 +188,15 @@ impl<D: Document> Proposer<D> {
     pub fn step(&mut self, event: Event, now_ms: u64, entropy: u64) -> Vec<Act> {
         match event {
             Event::Wanted => {}
-            Event::Changed => self.changed = true,
+            Event::Changed => {
+                self.changed = true;
+                // Somebody reached the topology server: so may this one.
+                if self.stage == Stage::Pausing {
+                    self.stage = Stage::Idle;
+                }
+            }
             Event::Woke => match self.stage {
-                Stage::Sleeping | Stage::Pausing => self.stage = Stage::Idle,
+                Stage::Sleeping | Stage::Pausing => (self.stage, self.fresh) = (Stage::Idle, false),
                 Stage::Repeating => return self.send(now_ms),
                 _ => return Vec::new(),
             },
@@ -282,6 +218,7 @@ impl<D: Document> Proposer<D> {
                     return Vec::new();
                 }
                 self.stage = Stage::Idle;
+                self.fresh = true;
                 self.pace.answered(now_ms);
                 if let Some(acts) = self.read(found, now_ms, entropy) {
                     return acts;
@@ -291,6 +228,7 @@ impl<D: Document> Proposer<D> {
                 if self.stage != Stage::Writing {
                     return Vec::new();
                 }
+                self.fresh = false;
                 self.pace.answered(now_ms);
                 if let Some(acts) = self.swapped(swap, now_ms, entropy) {
                     return acts;
@@ -309,7 +247,7 @@ impl<D: Document> Proposer<D> {
     fn read(&mut self, found: Option<Versioned>, now_ms: u64, entropy: u64) -> Option<Vec<Act>> {
         let trouble = match found {
             Some(found) => self.adopt(&found, false).err(),
-            None if self.known.is_some() || !self.notes.is_blank() => Some(Trouble::Frozen(Frozen::gone())),
+            None if self.known.is_some() || !self.notes.know_none() => Some(Trouble::Frozen(Frozen::gone())),
             None => match &self.config.founding {
                 Some(_) => None,
                 None => Some(Trouble::Later),
@@ -373,8 +311,8 @@ impl<D: Document> Proposer<D> {
         if self.stage != Stage::Idle {
             return Vec::new();
         }
-        let fresh = self.config.founding.is_some() && self.notes.is_blank() && self.pace.has_read();
-        if (self.known.is_none() && !fresh) || self.frozen.is_some() {
+        let founds = self.config.founding.is_some() && self.notes.know_none() && self.pace.has_read();
+        if (self.known.is_none() && !founds) || self.frozen.is_some() {
             return self.ask(now_ms);
         }
         let (done, unsaid) = self.look();
@@ -387,7 +325,12 @@ impl<D: Document> Proposer<D> {
             self.told.push(Told::Answer(ticket, answer));
         }
         if unsaid.is_empty() {
+            self.fresh = false;
             return if std::mem::take(&mut self.changed) { self.ask(now_ms) } else { Vec::new() };
+        }
+        // A write on what is known to be old would only show what a read shows.
+        if self.changed && !self.fresh {
+            return self.ask(now_ms);
         }
         if let Some(wait_ms) = self.turn(&unsaid, entropy) {
             self.stage = Stage::Sleeping;

@@ -100,7 +100,7 @@ impl<D: Document> Proposer<D> {
                 let (seen, shown) = (position(&known.envelope), position(&envelope));
                 // A read may be answered from before; the answer to a write never is.
                 if shown < seen && !is_swap {
-                    return Ok(());
+                    return if self.frozen.is_some() { Err(Trouble::Later) } else { Ok(()) };
                 }
                 breach_of(seen, known.envelope.nonce, shown, envelope.nonce)?;
                 self.follow(&mut document)?
@@ -185,7 +185,8 @@ impl<D: Document> Proposer<D> {
         let Some(known) = &self.known else { return Vec::new() };
         let empty = Cell::new(self.config.signer.member().clone(), self.config.incarnation);
         let cell = self.own_cell().unwrap_or(&empty);
-        self.notes = notes_of(&known.envelope, &known.document, cell);
+        let notes = notes_of(&known.envelope, &known.document, cell);
+        self.notes = notes.keeping(&self.notes);
         self.stage = Stage::Persisting;
         vec![Act::Persist(self.notes.clone())]
     }
@@ -198,7 +199,7 @@ impl<D: Document> Proposer<D> {
             Some(known) => (known.document.ballots().epoch, known.envelope.revision, known.envelope.nonce),
             None => Default::default(),
         };
-        notes
+        notes.keeping(&self.notes)
     }
 
     /// How long this one waits, when others have something to say to the same.

@@ -72,9 +72,26 @@ impl Notes {
         serde_json::to_vec(self).expect("notes always encode into memory")
     }
 
-    /// Whether it has neither voted nor acted yet.
-    pub fn is_blank(&self) -> bool {
-        self.revision == Revision(0) && self.open.is_empty()
+    /// Whether it has neither voted nor acted on any document that stood in the topology server. What it
+    /// may have promised to one that it tried to make binds all the same.
+    pub fn know_none(&self) -> bool {
+        self.revision == Revision(0)
+    }
+
+    /// These, with the promises of earlier ones that may still bind: a vote under a (key, epoch) that is
+    /// not decided here, and that these know no other vote of.
+    pub(super) fn keeping(mut self, earlier: &Notes) -> Self {
+        let voted = earlier.open.iter().filter(|(_, noted)| noted.verdict.is_some());
+        for (key, noted) in voted {
+            let binds = match self.open.get(key) {
+                Some(known) => known.epoch == noted.epoch && known.verdict.is_none(),
+                None => noted.epoch > self.epoch,
+            };
+            if binds && self.era == earlier.era {
+                self.open.insert(key.clone(), *noted);
+            }
+        }
+        self
     }
 
     /// Whether these hold a vote that those do not.
