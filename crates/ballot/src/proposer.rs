@@ -239,7 +239,9 @@ impl<D: Document> Proposer<D> {
     }
 
     fn failed(&mut self, now_ms: u64, entropy: u64) -> Vec<Act> {
-        // A write that did not happen now may have happened at an earlier attempt: it stays as it is.
+        // A write that did not happen now may have happened at an earlier attempt: it stays as it is. What
+        // was to be read is still to be read.
+        self.changed |= self.stage == Stage::Reading;
         self.stage = if self.flight.is_some() { Stage::Repeating } else { Stage::Pausing };
         vec![Act::Wake { at_ms: now_ms + self.pace.back_off_ms(entropy) }]
     }
@@ -349,11 +351,11 @@ impl<D: Document> Proposer<D> {
     /// Motions that are done, and those whose part is not said.
     fn look(&self) -> (Vec<(Ticket, Answer)>, Vec<Ticket>) {
         let (mut done, mut unsaid) = (Vec::new(), Vec::new());
-        let Some(known) = &self.known else { return (done, self.motions.keys().copied().collect()) };
+        let Some(document) = self.document().or(self.config.founding.as_ref()) else { return (done, unsaid) };
         let cell = self.own_cell();
         for (ticket, motion) in &self.motions {
             let member = self.config.signer.member();
-            match progress(motion, known.document.ballots(), member, self.config.incarnation, cell) {
+            match progress(motion, document.ballots(), member, self.config.incarnation, cell) {
                 Progress::Done(answer) => done.push((*ticket, answer)),
                 Progress::Unsaid => unsaid.push(*ticket),
                 Progress::Said => {}

@@ -11,7 +11,7 @@ use std::time::Duration;
 const NAMES: [&str; 3] = ["amsterdam", "boston", "cape-town"];
 
 fn signer(name: &str) -> Signer {
-    Signer::new(name.parse().unwrap(), [name.len() as u8; 32])
+    Signer::new(name.parse().unwrap(), [name.as_bytes()[0]; 32])
 }
 
 fn voters(names: &[&str]) -> Voters {

@@ -100,7 +100,8 @@ impl<D: Document> Proposer<D> {
                 let (seen, shown) = (position(&known.envelope), position(&envelope));
                 // A read may be answered from before; the answer to a write never is.
                 if shown < seen && !is_swap {
-                    return if self.frozen.is_some() { Err(Trouble::Later) } else { Ok(()) };
+                    self.changed = true;
+                    return Err(Trouble::Later);
                 }
                 breach_of(seen, known.envelope.nonce, shown, envelope.nonce)?;
                 self.follow(&mut document)?

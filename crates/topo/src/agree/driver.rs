@@ -184,6 +184,8 @@ fn follow(
 ) -> BoxFuture<'static, (Option<Cursor>, Changed)> {
     async move {
         match topo.changes(cursor.as_ref()).await {
+            // What was written before there was a cursor is told by nobody.
+            Ok(now) if cursor.is_none() => (Some(now.cursor().clone()), Changed::Maybe),
             Ok(Changes::Keys { cursor, mut keys }) => {
                 (Some(cursor), keys.remove(&options.key).map_or(Changed::Not, Changed::To))
             }
