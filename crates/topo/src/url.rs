@@ -6,6 +6,7 @@
 //! | `sqlite:PATH` | a file, shared by the processes of one host (not over a network file system) |
 //! | `etcd://HOST[:PORT][,HOST[:PORT]…]/PREFIX` | etcd over plain connections |
 //! | `etcds://HOST[:PORT][,HOST[:PORT]…]/PREFIX` | etcd over TLS |
+//! | `quorum:URL,URL,URL` | three, five or seven of the others, of which one, two or three may be lost |
 //!
 //! Options follow a `?`, joined by `&`:
 //!
@@ -19,12 +20,16 @@
 //! | `cert=FILE`, `key=FILE` | etcds | the client's certificate and key (PEM) |
 //! | `server-name=NAME` | etcds | the name in the servers' certificates, where it is not the host |
 //!
+//! In a `quorum:` each store has its own options. A comma begins the next store where a scheme follows it; any other
+//! belongs to the store before it, as between the hosts of an etcd.
+//!
 //! Certificates and keys are read when the server is opened. `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
 //! and passwords, and for `/`, `:` and `,` in users and passwords. `USER:PASSWORD@` before the hosts
 //! works, but a URL is seen by everyone who can list processes; [`crate::Options`] takes credentials
 //! from the environment instead. Whatever is printed of a URL shows no password.
 
 mod parse;
+mod quorum;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -50,6 +55,11 @@ pub enum TopoUrl {
     },
     /// `etcd://…` and `etcds://…`
     Etcd(EtcdUrl),
+    /// `quorum:…`
+    Quorum {
+        /// The stores: an odd number of different ones, none of them a quorum.
+        stores: Vec<TopoUrl>,
+    },
 }
 
 /// The parts of an `etcd://` or `etcds://` URL.
@@ -126,6 +136,7 @@ impl TopoUrl {
             TopoUrl::Sqlite { .. } => "sqlite",
             TopoUrl::Etcd(EtcdUrl { tls: false, .. }) => "etcd",
             TopoUrl::Etcd(EtcdUrl { tls: true, .. }) => "etcds",
+            TopoUrl::Quorum { .. } => "quorum",
         }
     }
 }
@@ -142,6 +153,10 @@ impl fmt::Display for TopoUrl {
                     write!(f, "{user}@")?;
                 }
                 write!(f, "{}{}", etcd.endpoints.join(","), etcd.prefix)
+            }
+            TopoUrl::Quorum { stores } => {
+                let stores: Vec<String> = stores.iter().map(TopoUrl::to_string).collect();
+                write!(f, "quorum:{}", stores.join(","))
             }
         }
     }

@@ -11,7 +11,7 @@ pub(super) struct Wrong {
     pub(super) mend: String,
 }
 
-fn wrong<T>(what: impl Into<String>, mend: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(what: impl Into<String>, mend: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong { what: what.into(), mend: mend.into() })
 }
 
@@ -40,6 +40,9 @@ pub(super) fn parse(text: &str) -> Result<TopoUrl, Wrong> {
         };
         return wrong("it has no scheme", mend);
     };
+    if scheme == "quorum" {
+        return super::quorum::parse(rest);
+    }
     let (body, options) = match rest.split_once('?') {
         Some((body, options)) => (body, Options::parse(options)?),
         None => (rest, Options::default()),
