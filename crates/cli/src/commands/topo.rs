@@ -1,5 +1,7 @@
 //! `hansa topo`: looks into a topology server, without an operator between.
 
+mod quorum;
+
 use super::Outcome;
 use crate::print::{self, Format, Output, Screen, Table, Tone};
 use anyhow::{Context, bail};
@@ -14,7 +16,7 @@ use std::sync::Arc;
 /// Arguments of `hansa topo`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…
+    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…, quorum:URL,URL,URL
     #[arg(long, env = "HANSA_TOPO", hide_env_values = true, global = true, value_name = "URL")]
     topo: Option<String>,
     #[command(subcommand)]
@@ -58,6 +60,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Change the stores of a quorum.
+    #[command(subcommand)]
+    Quorum(quorum::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +94,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         (Command::Check { url: Some(url), .. }, _) | (_, Some(url)) => url.clone(),
         _ => bail!("name the topology server: --topo URL, or $HANSA_TOPO"),
     };
-    if !matches!(arguments.command, Command::Put(_)) {
+    if !matches!(arguments.command, Command::Put(_) | Command::Quorum(_)) {
         exists(&url)?;
     }
     let topo = hansa_topo::open(&url, &hansa_topo::Options::from_env()).await.map_err(plain)?;
@@ -104,6 +109,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Check { output, .. } => check(&*topo, output).await,
+        Command::Quorum(command) => quorum::run(&url, command).await,
     }
 }
 
