@@ -86,6 +86,8 @@ pub struct Proposer<D> {
     changed: bool,
     /// It was read for the write that comes next: what changed since, that write will show.
     fresh: bool,
+    /// How many reads in a row were answered from before.
+    stale_reads: u8,
     frozen: Option<Frozen>,
     rejected: Vec<Rejected>,
     pace: Pace,
@@ -106,6 +108,7 @@ impl<D: Document> Proposer<D> {
             flight: None,
             changed: false,
             fresh: false,
+            stale_reads: 0,
             frozen: None,
             rejected: Vec::new(),
             pace: Pace::new(config.round_trip_ms),
@@ -178,7 +181,8 @@ impl<D: Document> Proposer<D> {
         let known = self.known.as_ref().map(|known| (&known.version, &known.envelope, &known.body));
         let flight =
             self.flight.as_ref().map(|flight| (&flight.expected, Hash::of_bytes(&flight.value), flight.ambiguous));
-        let own = (&self.notes, self.sequence, &self.motions, self.stage, self.changed, self.fresh, &self.frozen);
+        let own = (&self.notes, self.sequence, &self.motions, self.stage, self.changed, self.fresh, self.stale_reads);
+        let own = (own, &self.frozen);
         Hash::of_bytes(
             format!("{:?}{known:?}{flight:?}{own:?}{:?}", self.config.incarnation, self.pace.turns()).as_bytes(),
         )

@@ -36,10 +36,15 @@ async fn waiting(agreement: &Agreement, key: &str, on: &str) {
     }
 }
 
-async fn all_decide(topo: &Arc<dyn Topo>) {
-    let mut tasks = Vec::new();
+/// Lets all decide one key at once; `then` comes when all have joined.
+async fn all_decide(topo: &Arc<dyn Topo>, then: impl FnOnce()) {
+    let mut agreements = Vec::new();
     for name in NAMES {
-        let agreement = join(topo, name, &NAMES).await;
+        agreements.push((name, join(topo, name, &NAMES).await));
+    }
+    then();
+    let mut tasks = Vec::new();
+    for (name, agreement) in agreements {
         tasks.push(tokio::spawn(async move { agreement.decide("primary", value(name), Rule::Quorum).await.unwrap() }));
     }
     let mut hashes = BTreeSet::new();
@@ -54,24 +59,18 @@ async fn all_decide(topo: &Arc<dyn Topo>) {
 
 #[tokio::test]
 async fn all_get_the_same_answer() {
-    all_decide(&memory::unshared().unwrap()).await;
+    all_decide(&memory::unshared().unwrap(), || {}).await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("topo.db").display());
-    all_decide(&hansa_topo::open(&url, &Default::default()).await.unwrap()).await;
+    all_decide(&hansa_topo::open(&url, &Default::default()).await.unwrap(), || {}).await;
 }
 
 #[tokio::test]
 async fn all_get_the_same_answer_over_a_bad_connection() {
     for seed in 0..5 {
         let (topo, faults) = wrap(memory::unshared().unwrap(), seed);
-        faults.set_chances(Chances {
-            unavailable: 100,
-            lost_answer: 200,
-            late_write: 100,
-            rival: 100,
-            ..Chances::default()
-        });
-        all_decide(&topo).await;
+        let chances = Chances { unavailable: 100, lost_answer: 200, late_write: 100, rival: 100, ..Chances::default() };
+        all_decide(&topo, || faults.set_chances(chances)).await;
     }
 }
 

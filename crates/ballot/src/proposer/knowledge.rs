@@ -14,6 +14,9 @@ use hansa_model::{Era, Hash, MemberName, Revision};
 use serde::Serialize;
 use std::fmt;
 
+/// So many reads in a row may show what stood there before; more of them are a store that went back.
+const STALE_READS: u8 = 2;
+
 /// The newest document, as it was read or confirmed.
 #[derive(Clone, Debug)]
 pub(super) struct Known<D> {
@@ -98,8 +101,9 @@ impl<D: Document> Proposer<D> {
         let mut rejected = match &self.known {
             Some(known) => {
                 let (seen, shown) = (position(&known.envelope), position(&envelope));
-                // A read may be answered from before; the answer to a write never is.
-                if shown < seen && !is_swap {
+                // A read may be answered from before, once or twice; the answer to a write never is.
+                if shown < seen && !is_swap && self.stale_reads < STALE_READS {
+                    self.stale_reads += 1;
                     self.changed = true;
                     return Err(Trouble::Later);
                 }
@@ -127,6 +131,7 @@ impl<D: Document> Proposer<D> {
         if self.own_cell().is_some_and(|cell| cell.counter() > mine) {
             return Err(Trouble::Frozen(Frozen::Overtaken));
         }
+        self.stale_reads = 0;
         if self.frozen.take().is_some() {
             self.told.push(Told::Thawed);
         }
