@@ -154,6 +154,8 @@ hold! {
 }
 
 find! {
+    without_high_water: HighWater in restore(Backup::Empty);
+    without_clock: Clock in restore(Backup::Prologue);
     without_incarnation: Incarnation in crash();
     without_rechecked_promise: Recheck in two_writers();
     without_blob_quorum: BlobQuorum in blobs();

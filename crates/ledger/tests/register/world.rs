@@ -42,6 +42,10 @@ pub struct Faults {
 /// A rule that is taken away.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Sabotage {
+    /// Copies carry no high-water marks.
+    HighWater,
+    /// Ballots do not begin at the clock.
+    Clock,
     /// A restarted proposer has the id that it had before.
     Incarnation,
     /// A store accepts without comparing what the proposal was computed from: the promise is not
@@ -394,7 +398,13 @@ impl Setting {
             _ => world.clients[me].key(),
         };
         let store = &mut world.stores[number];
-        let seen = |stored: &(u64, Copy)| (Version::new(stored.0.to_string()), stored.1.clone());
+        let seen = |stored: &(u64, Copy)| {
+            let mut copy = stored.1.clone();
+            if self.is_broken(Sabotage::HighWater) {
+                copy.high_water.clear();
+            }
+            (Version::new(stored.0.to_string()), copy)
+        };
         let standing = store.copies.get(&key);
         match request {
             Request::Read => Reply::Copy(standing.map(seen)),

@@ -30,13 +30,20 @@ impl Setting {
 
     fn restore(&self, world: &mut World) {
         let Some(backup) = world.backup.take() else { return };
+        // What it forgets and nobody knows to be chosen is as if it had never accepted it.
+        let kept = backup.copies.get(KEY).and_then(|(_, copy)| copy.accepted_ballot().cloned());
+        for (ballot, acceptors) in &mut world.witness.acceptors {
+            if acceptors.len() <= self.stores / 2 && kept.as_ref() != Some(ballot) {
+                acceptors.remove(&0);
+            }
+        }
         world.stores[0] = backup;
         // Its connections break, and a restore takes longer than any operation is given.
         world.network.retain(|address, _| address.store != 0);
         for me in 0..world.clients.len() {
             let client = &mut world.clients[me];
             client.lease = None;
-            if self.backup == Some(Backup::Prologue) {
+            if self.backup == Some(Backup::Prologue) && !self.is_broken(Sabotage::Clock) {
                 client.ballots.tick(1000);
             }
             if let Some(outcome) = client.operation.as_mut().and_then(|(_, operation)| operation.give_up()) {
