@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use hansa_ledger::{Swap, Version, Versioned};
-use hansa_model::{FederatedType, RecordKey};
+use hansa_model::{FederatedType, RecordKey, Term};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -391,6 +391,8 @@ pub struct Note {
     pub level: Level,
     /// The object it is about.
     pub key: Option<RecordKey>,
+    /// The term in the header of that object's page, as far as it is read here: 0 before.
+    pub term: Option<Term>,
     /// What happened.
     pub message: String,
 }

@@ -366,7 +366,8 @@ impl Operator {
     }
 
     pub(crate) fn log(&mut self, level: Level, key: Option<&RecordKey>, message: impl Into<String>) {
-        self.acts.push(Act::Log(Note { level, key: key.cloned(), message: message.into() }));
+        let term = key.map(|key| self.header(key).term);
+        self.acts.push(Act::Log(Note { level, key: key.cloned(), term, message: message.into() }));
     }
 
     pub(crate) fn at(&mut self, monotonic_ms: u64, timer: Timer) {

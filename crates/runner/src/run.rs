@@ -350,12 +350,14 @@ impl Driver {
 
     fn log(&self, note: &Note) {
         let member = self.member.as_str();
-        let object = note.key.as_ref().map(RecordKey::to_string).unwrap_or_default();
+        // Fields without a value are left out.
+        let object = note.key.as_ref().map(RecordKey::to_string);
+        let (object, term) = (object.as_deref(), note.term.map(|term| term.0));
         match note.level {
-            Level::Debug => tracing::debug!(member, object, "{}", note.message),
-            Level::Info => tracing::info!(member, object, "{}", note.message),
-            Level::Warning => tracing::warn!(member, object, "{}", note.message),
-            Level::Error => tracing::error!(member, object, "{}", note.message),
+            Level::Debug => tracing::debug!(member, object, term, "{}", note.message),
+            Level::Info => tracing::info!(member, object, term, "{}", note.message),
+            Level::Warning => tracing::warn!(member, object, term, "{}", note.message),
+            Level::Error => tracing::error!(member, object, term, "{}", note.message),
         }
     }
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::{Hash, Incarnation};
 use hansa_operator::{
-    Act, ActId, ApiAnswer, ApiRequest, Config, ContentType, Event, InstalledType, Method, Now, Operator, PrivateKeys,
-    TopoAnswer, TopoRequest,
+    Act, ActId, ApiAnswer, ApiRequest, Config, ContentType, Event, InstalledType, Method, Note, Now, Operator,
+    PrivateKeys, TopoAnswer, TopoRequest,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +33,10 @@ pub struct World {
     pub topo: BTreeMap<String, (u64, Bytes)>,
     history: Vec<(String, Version)>,
     pub topo_writes: Vec<String>,
+    /// The API servers fail to write the objects at this path.
+    pub failing: Option<&'static str>,
+    /// What the operators log.
+    pub notes: Vec<Note>,
     revision: u64,
     now_ms: u64,
     starts: u64,
@@ -139,6 +143,9 @@ impl World {
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let standing = member.objects.get(path).cloned();
+        if request.method == Method::Patch && self.failing == Some(path) {
+            return answer(500, json!({"message": "etcdserver: no space"}));
+        }
         match request.method {
             Method::Get if query.contains("limit=") => {
                 let labelled = query.contains("labelSelector");
@@ -257,7 +264,8 @@ impl World {
                 member.events.push_back(Event::TypeInstalled { id, answer });
             }
             Act::WakeAt { monotonic_ms } => member.wake = Some(monotonic_ms),
-            Act::Reply { .. } | Act::Log(_) => {}
+            Act::Log(note) => self.notes.push(note),
+            Act::Reply { .. } => {}
         }
     }
 
