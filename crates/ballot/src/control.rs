@@ -113,14 +113,7 @@ impl Control {
     /// The document that founds a league, and the league's id: the hash of its first spec.
     pub fn found(spec: Arc<RawValue>, home: FederationHome, pages: u32) -> (LeagueId, Control) {
         let league = LeagueId(home.hash);
-        let control = Control {
-            format: WITHOUT_BALLOTS,
-            pages,
-            generation: Generation(1),
-            spec,
-            home,
-            ballots: None,
-        };
+        let control = Control { format: WITHOUT_BALLOTS, pages, generation: Generation(1), spec, home, ballots: None };
         (league, control)
     }
 
