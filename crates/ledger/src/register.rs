@@ -1,7 +1,7 @@
 //! A register that stands on several stores, by CASPaxos, as state machines without I/O.
 //!
 //! Source: Denis Rystsov, "CASPaxos: Replicated State Machines without logs" (2018); Gryadka is his
-//! implementation. A key is a register. Each of the 2F+1 stores holds a [`Copy`] of it, and is an
+//! implementation. A key is a register. Each of the 2F+1 stores holds a [`struct@Copy`] of it, and is an
 //! *acceptor* by its own compare-and-swap alone: whoever proposes reads the copy, computes the next
 //! one ([`acceptor`]), and swaps it in at the version read. So the check of a promise and the
 //! change that depends on it are one step, and a request that is repeated or late finds another
