@@ -1,202 +1,63 @@
-//! The control document: the one JSON object in which the league agrees about itself.
+//! Agreement by ballots in one JSON object.
 //!
-//! For now it holds the federation spec, written by plain compare-and-swap from the Federation's
-//! home. Two first specs cannot both found a league: the document is created if absent, and the loser
-//! freezes and says so.
+//! Operators that cannot see each other's clusters share one versioned value in a topology server.
+//! Each writes its own [`cell`] in it, by fetch, change and compare-and-swap, without locks; whoever
+//! reads the object can tell the result. The linearizable compare-and-swap is the consensus; the
+//! signed votes are the evidence.
+//!
+//! # The document
+//!
+//! [`Ballots`] is the agreement alone, for a program of any kind; [`Control`] is a league's control
+//! document, with the federation spec around it. In either:
+//!
+//! | Part | Module | Written by |
+//! |---|---|---|
+//! | voters `{epoch, quorum, set}`, removed ones, people's keys | [`voters`], [`membership`] | a decision |
+//! | one cell per voter | [`cell`] | that voter only |
+//! | one open candidate per key | [`candidate`] | whoever is first, by compare-and-swap |
+//! | decisions, each with its certificate | [`candidate`], [`mod@decide`] | the write that completes the quorum |
+//! | appointments with terms | [`appointments`] | computed from the agreed facts; claims by compare-and-swap |
+//! | barriers | [`barriers`] | the write that completes the phase |
+//!
+//! # From document to decision
+//!
+//! 1. [`Ballots::from_slice`] reads the bytes; what it does not know, it carries on byte for byte.
+//! 2. [`decide::tally`] counts what is validly signed, and names the rest ([`Rejected`]).
+//! 3. [`decide::decide`] is a pure function of document and tally; [`decide::settle`] writes what it
+//!    says into the document, in the same compare-and-swap that completed the quorum.
+//! 4. [`mod@audit`] judges, without the code above, whether a document that was read may follow the one
+//!    that was known: a store that was rolled back, forked or tampered with is named, and freezes.
+//! 5. [`proposer`] drives all of it as a machine without I/O: answers and wake-ups in, calls out.
+//! 6. [`explain`] says who voted what, who is missing, and what it would take.
+//!
+//! Counters: the five of `hansa-model`, and the [`Epoch`], the number of a ballot in its document. No
+//! I/O, clock or randomness: times and entropy are passed in.
 
-use hansa_model::{FederationSpec, Generation, Hash, LeagueId, MemberName};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use std::sync::Arc;
+pub mod appointments;
+pub mod audit;
+pub mod barriers;
+pub mod candidate;
+pub mod cell;
+pub mod contention;
+pub mod control;
+pub mod decide;
+pub mod document;
+pub mod explain;
+pub mod key;
+pub mod membership;
+pub mod motion;
+pub mod proposer;
+pub mod rejected;
+pub mod signing;
+pub mod voters;
 
-/// The format this release reads and writes.
-pub const FORMAT: u32 = 1;
-
-/// How many pages a league has unless it is made with another number.
-pub const DEFAULT_PAGES: u32 = 256;
-
-/// What the league has agreed about itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Control {
-    /// The document's format.
-    pub format: u32,
-    /// How many pages hold the records; fixed when the league is made.
-    pub pages: u32,
-    /// Rises with every agreed change of the spec.
-    pub generation: Generation,
-    /// The agreed federation spec, verbatim.
-    pub spec: Arc<RawValue>,
-    /// The member whose Federation object is the spec's home.
-    pub home: FederationHome,
-}
-
-/// The Federation object that the agreed spec was ingested from.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FederationHome {
-    /// The member that keeps it.
-    pub member: MemberName,
-    /// The object's uid.
-    pub uid: String,
-    /// The object's generation when it was last ingested.
-    pub generation: u64,
-    /// The hash of the canonical spec.
-    pub hash: Hash,
-}
-
-/// What an observed Federation object means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// There is no league yet: it founds one.
-    Founds,
-    /// It is the agreed spec.
-    InStep,
-    /// Its home changed it: a new generation.
-    Edited,
-    /// It is a mirror, in a member that is not the spec's home.
-    Mirror,
-    /// It is another spec than the league's, in a member that is not the spec's home.
-    Foreign,
-    /// It is older than what was ingested from it, or another object: it changes nothing.
-    Stale,
-}
-
-/// A control document that this release cannot use.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The bytes are no control document.
-    #[error("the control document does not read ({0}): nothing is done until it does")]
-    Malformed(String),
-    /// A newer release wrote it.
-    #[error("the control document has format {0}, this release reads format {FORMAT}: run a newer operator")]
-    Format(u32),
-    /// A league without pages.
-    #[error("the control document names {0} pages; a league has between 1 and 65536")]
-    Pages(u32),
-}
-
-impl Control {
-    /// The document that founds a league, and the league's id: the hash of its first spec.
-    pub fn found(spec: Arc<RawValue>, home: FederationHome, pages: u32) -> (LeagueId, Control) {
-        let league = LeagueId(home.hash);
-        let control = Control { format: FORMAT, pages, generation: Generation(1), spec, home };
-        (league, control)
-    }
-
-    /// Reads a document's body.
-    ///
-    /// # Errors
-    /// When it is malformed, of another format, or names an impossible number of pages.
-    pub fn from_slice(body: &[u8]) -> Result<Self, ControlError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let malformed = |error: serde_json::Error| ControlError::Malformed(error.to_string());
-        let Format { format } = serde_json::from_slice(body).map_err(malformed)?;
-        if format != FORMAT {
-            return Err(ControlError::Format(format));
-        }
-        let control: Control = serde_json::from_slice(body).map_err(malformed)?;
-        if !(1..=65_536).contains(&control.pages) {
-            return Err(ControlError::Pages(control.pages));
-        }
-        Ok(control)
-    }
-
-    /// The document's body.
-    pub fn to_vec(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a control document always encodes into memory")
-    }
-
-    /// The agreed spec.
-    ///
-    /// # Errors
-    /// When it holds what this release does not know: the member then freezes its own share.
-    pub fn spec(&self) -> Result<FederationSpec, serde_json::Error> {
-        serde_json::from_str(self.spec.get())
-    }
-
-    /// Judges a Federation object that a consistent read showed in `member`.
-    pub fn standing(
-        control: Option<&Control>,
-        member: &MemberName,
-        uid: &str,
-        generation: u64,
-        hash: Hash,
-    ) -> Standing {
-        let Some(control) = control else {
-            return Standing::Founds;
-        };
-        let home = &control.home;
-        if &home.member != member {
-            return if home.hash == hash { Standing::Mirror } else { Standing::Foreign };
-        }
-        if home.hash == hash {
-            return Standing::InStep;
-        }
-        if home.uid != uid || home.generation > generation { Standing::Stale } else { Standing::Edited }
-    }
-
-    /// The document after an edit in the spec's home.
-    #[must_use]
-    pub fn edited(&self, spec: Arc<RawValue>, home: FederationHome) -> Control {
-        Control { generation: self.generation.next(), spec, home, ..self.clone() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn home(member: &str, uid: &str, generation: u64, content: &str) -> FederationHome {
-        let hash = Hash::of_bytes(content.as_bytes());
-        FederationHome { member: member.parse().unwrap(), uid: uid.into(), generation, hash }
-    }
-
-    fn raw(text: &str) -> Arc<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap().into()
-    }
-
-    #[test]
-    fn only_the_home_edits_and_only_forwards() {
-        let (league, control) = Control::found(raw("{}"), home("a", "1", 3, "{}"), DEFAULT_PAGES);
-        assert_eq!(league, LeagueId(Hash::of_bytes(b"{}")));
-        let standing = |member: &str, uid: &str, generation, content: &str| {
-            let hash = Hash::of_bytes(content.as_bytes());
-            Control::standing(Some(&control), &member.parse().unwrap(), uid, generation, hash)
-        };
-        assert_eq!(standing("a", "1", 3, "{}"), Standing::InStep);
-        assert_eq!(standing("a", "1", 4, "new"), Standing::Edited);
-        assert_eq!(standing("a", "1", 2, "old"), Standing::Stale);
-        assert_eq!(standing("a", "2", 1, "other"), Standing::Stale);
-        assert_eq!(standing("b", "5", 1, "{}"), Standing::Mirror);
-        assert_eq!(standing("b", "5", 1, "other"), Standing::Foreign);
-        let edited = control.edited(raw(r#"{"paused":true}"#), home("a", "1", 4, "new"));
-        assert_eq!((edited.generation, edited.spec().unwrap().paused), (Generation(2), true));
-    }
-
-    #[test]
-    fn hostile_documents_are_named() {
-        for (body, expected) in [
-            ("", "does not read"),
-            ("[]", "does not read"),
-            (r#"{"format":7}"#, "newer operator"),
-            (
-                r#"{"format":1,"pages":0,"generation":1,"spec":{},"home":{"member":"a","uid":"1","generation":1,"hash":"0000000000000000000000000000000000000000000000000000000000000000"}}"#,
-                "between 1 and 65536",
-            ),
-        ] {
-            let error = Control::from_slice(body.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(expected), "{body}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_document_reads_back() {
-        let (_, control) = Control::found(raw(r#"{"paused":true}"#), home("a", "1", 3, "{}"), 8);
-        let again = Control::from_slice(&control.to_vec()).unwrap();
-        assert_eq!((again.pages, again.spec().unwrap().paused), (8, true));
-    }
-}
+pub use candidate::{Candidate, Decision, Outcome, Rule, Verdict, Vote};
+pub use cell::Cell;
+pub use control::{Control, ControlError, DEFAULT_PAGES, FORMAT, FederationHome, Standing};
+pub use document::{Ballots, Document, DocumentError};
+pub use key::{Epoch, Key};
+pub use motion::Motion;
+pub use proposer::Proposer;
+pub use rejected::{Fault, Rejected};
+pub use signing::{PublicKey, Signature, Signer, Verifier};
+pub use voters::{Voter, Voters};

@@ -134,3 +134,36 @@ fn a_half_written_topology_server_is_told() {
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("topo.db"), "{told}");
 }
+
+#[test]
+fn a_quorum_tells_how_its_stores_are_and_replaces_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |arguments: &[&str], input: &str| {
+        let output = hansa(folder.path(), arguments, input);
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned(), text(&output))
+    };
+    let before = "quorum:sqlite:a.db,sqlite:b.db,sqlite:c.db";
+    let put = ["topo", "put", "/v1/x", "--topo", before, "-f", "-", "--create", "--force", "--raw"];
+    let (done, _, all) = told(&put, "{\"a\":1}");
+    assert!(done, "{all}");
+    let (well, found, all) = told(&["topo", "check", before], "");
+    assert!(well && found.contains("3 of 3 stores count") && found.contains("sqlite:b.db: up"), "{all}");
+    // A store that is lost for good: a folder stands where the file was.
+    let lost = folder.path().join("c.db");
+    for name in ["c.db", "c.db-wal", "c.db-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(name));
+    }
+    std::fs::create_dir(lost).expect("a folder in the way");
+    let (well, found, all) = told(&["topo", "check", before, "-o", "json"], "");
+    assert!(!well && found.contains("2 of 3 stores count") && found.contains("sqlite:c.db: down"), "{all}");
+    let replace = ["topo", "quorum", "replace", "--topo", before, "--old", "sqlite:c.db", "--new", "sqlite:d.db"];
+    let (done, found, all) = told(&replace, "");
+    let after = "quorum:sqlite:a.db,sqlite:b.db,sqlite:d.db";
+    assert!(done && found.contains(after) && found.contains("1 register"), "{all}");
+    let (well, found, all) = told(&["topo", "check", after], "");
+    assert!(well && found.contains("3 of 3 stores count"), "{all}");
+    let (done, found, all) = told(&["topo", "get", "/v1/x", "--topo", after], "");
+    assert!(done && found.contains("\"a\": 1"), "{all}");
+    let (done, _, all) = told(&replace, "");
+    assert!(!done && all.contains("already"), "{all}");
+}

@@ -14,6 +14,7 @@ pub mod lives;
 pub mod mutation;
 pub mod page;
 pub mod record;
+pub mod register;
 pub mod seal;
 pub mod store;
 pub mod swap;

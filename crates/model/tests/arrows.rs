@@ -15,11 +15,11 @@ const PURE: [&str; 6] =
 const ARROWS: [(&str, &[&str]); 14] = [
     ("hansa-model", &[]),
     ("hansa-ledger", &["model"]),
-    ("hansa-ballot", &["model"]),
+    ("hansa-ballot", &["model", "ledger"]),
     ("hansa-render", &["model"]),
     ("hansa-place", &["model"]),
     ("hansa-operator", &["model", "ledger", "ballot", "render", "place"]),
-    ("hansa-topo", &["model", "ledger"]),
+    ("hansa-topo", &["model", "ledger", "ballot"]),
     ("hansa-api", &["model"]),
     ("hansa-runner", &["model", "ledger", "ballot", "operator", "topo", "api"]),
     ("hansa-kubesim", &[]),

@@ -77,10 +77,8 @@ impl Operator {
 
     /// Objects of ours without a record: reported, never deleted.
     pub(crate) fn strays(&self) -> Vec<&RecordKey> {
-        let stray = |(key, object): &(&RecordKey, &Box<crate::machine::Object>)| {
-            object.live.is_some() && self.record_in_page(key).is_none()
-        };
-        self.objects.iter().filter(stray).map(|(key, _)| key).collect()
+        let standing = self.objects.iter().filter(|(_, object)| object.live.is_some()).map(|(key, _)| key);
+        standing.filter(|key| self.record_in_page(key).is_none()).collect()
     }
 
     fn list_objects(&self, homeless: bool, select: &Selection) -> Value {

@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 /// How many Events may be written at once.
 const BURST: u64 = 50;
 
+/// How many more there may be about the league itself: what holds for all of its objects is told about
+/// each of them, too, and is not to go under in that.
+const RESERVE: u64 = 10;
+
 /// How long one of them takes to be made good.
 const REFILL_MS: u64 = 500;
 
@@ -79,14 +83,14 @@ pub(crate) fn tidings(before: &Value, after: &Value) -> Vec<Tiding> {
 }
 
 impl Events {
-    /// Takes a token, if there is one.
-    fn take(&mut self, now_ms: u64) -> bool {
+    /// Takes a token, if fewer than so many are spent.
+    fn take(&mut self, now_ms: u64, limit: u64) -> bool {
         let refilled = now_ms.saturating_sub(self.spent_ms) / REFILL_MS;
         if refilled > 0 {
             self.spent = self.spent.saturating_sub(refilled);
             self.spent_ms += refilled * REFILL_MS;
         }
-        let left = self.spent < BURST;
+        let left = self.spent < limit;
         self.spent += u64::from(left);
         left
     }
@@ -98,8 +102,9 @@ impl Operator {
         if self.config.observe {
             return;
         }
+        let limit = if regarding.kind == "Federation" { BURST + RESERVE } else { BURST };
         for tiding in tidings {
-            if !self.events.take(self.now.monotonic_ms) {
+            if !self.events.take(self.now.monotonic_ms, limit) {
                 self.metrics.events_dropped += 1;
                 continue;
             }
@@ -210,9 +215,10 @@ mod tests {
     #[test]
     fn a_storm_is_cut_off_and_time_makes_it_good() {
         let mut events = Events::default();
-        assert_eq!((0..200).filter(|_| events.take(60_000)).count() as u64, BURST);
-        assert_eq!((0..200).filter(|_| events.take(60_000 + 3 * REFILL_MS)).count(), 3);
-        assert_eq!((0..200).filter(|_| events.take(600_000)).count() as u64, BURST);
+        assert_eq!((0..200).filter(|_| events.take(60_000, BURST)).count() as u64, BURST);
+        assert_eq!((0..200).filter(|_| events.take(60_000 + 3 * REFILL_MS, BURST)).count(), 3);
+        assert_eq!((0..200).filter(|_| events.take(60_000 + 3 * REFILL_MS, BURST + RESERVE)).count() as u64, RESERVE);
+        assert_eq!((0..200).filter(|_| events.take(600_000, BURST)).count() as u64, BURST);
     }
 
     #[test]

@@ -58,8 +58,6 @@ pub(crate) struct Topology {
     others: BTreeMap<(MemberName, u32), Other<StatusCell>>,
     pub cells: BTreeMap<MemberName, Other<MemberCell>>,
     status_due_ms: Option<u64>,
-    /// Something was said that others wait for.
-    status_urgent: bool,
     /// When another member last said what came of its outputs.
     pub last_status_ms: u64,
     heartbeats: bool,
@@ -97,6 +95,8 @@ pub(crate) struct StatusState {
     pub writer: Writer,
     pub cell: StatusCell,
     dirty: bool,
+    /// What is to be written is a word that others wait for.
+    urgent: bool,
 }
 
 /// Another member's value, with the newest envelope revision seen.
@@ -139,7 +139,6 @@ impl Topology {
             others: BTreeMap::new(),
             cells: BTreeMap::new(),
             status_due_ms: None,
-            status_urgent: false,
             last_status_ms: 0,
             heartbeats: false,
         }

@@ -2,13 +2,16 @@
 //! agree.
 //!
 //! [`Topo`] is the contract. [`open()`] gives a handle for a URL (see [`url`]): a server inside the
-//! process, a SQLite file, etcd, or an object store. [`conformance`] is the battery that each of them must pass, and
+//! process, a SQLite file, etcd, an object store, or a [`quorum`] of others. [`conformance`] is the battery that each of them must pass, and
 //! that anyone can run against a server of their own. [`fault`] wraps a handle and makes it fail as
 //! real servers do.
+//!
+//! [`agree`] is for programs that embed it: decide, appoint and barrier on any of these servers.
 //!
 //! A compare-and-swap ends in one of three ways ([`hansa_ledger::Swap`]), and this crate never hides
 //! the third, "it may have happened": nothing here retries a write that may have been received.
 
+pub mod agree;
 pub mod conformance;
 mod contract;
 mod error;
@@ -22,6 +25,7 @@ pub mod memory;
 mod objects;
 mod open;
 mod place;
+pub mod quorum;
 mod sqlite;
 pub mod url;
 mod usage;

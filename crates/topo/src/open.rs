@@ -3,7 +3,7 @@
 use crate::contract::Topo;
 use crate::error::{Category, TopoError};
 use crate::url::{Secret, TopoUrl};
-use crate::{memory, sqlite};
+use crate::{memory, quorum, sqlite};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +63,7 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Topo>, TopoErr
 /// The same, of a URL that has been read already.
 pub async fn open_url(url: TopoUrl, options: &Options) -> Result<Arc<dyn Topo>, TopoError> {
     match url {
+        TopoUrl::Quorum { stores } => quorum::open(stores, options),
         TopoUrl::Memory { name, changes_kept } => memory::shared(&name, changes_kept),
         TopoUrl::Sqlite { path, changes_kept } => sqlite::open(path, changes_kept).await,
         #[cfg(feature = "etcd")]

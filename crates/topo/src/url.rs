@@ -9,6 +9,7 @@
 //! | `s3://BUCKET/PREFIX` | Amazon S3, or any store that speaks its protocol with conditional writes |
 //! | `gs://BUCKET/PREFIX` | Google Cloud Storage |
 //! | `az://CONTAINER/PREFIX` | Azure Blob Storage |
+//! | `quorum:URL,URL,URL` | three, five or seven of the others, of which one, two or three may be lost |
 //!
 //! Options follow a `?`, joined by `&`:
 //!
@@ -35,8 +36,11 @@
 //! `AZURE_STORAGE_SAS_TOKEN`, `AZURE_CLIENT_ID`, `AZURE_TENANT_ID`, `AZURE_FEDERATED_TOKEN_FILE`; and
 //! the other keys of the `object_store` crate with these beginnings (`AWS_PROXY_URL`,
 //! `AZURE_PROXY_EXCLUDES`, …). Without any, the metadata service of the machine is asked. `HTTPS_PROXY`,
-//! `HTTP_PROXY` and `NO_PROXY` hold. `HANSA_TOPO_USER` with `HANSA_TOPO_PASSWORD` or its file stand for
-//! an access key and its secret at s3, for an account and its key at az.
+//! `HTTP_PROXY` and `NO_PROXY` hold. `HANSA_TOPO_USER` with `HANSA_TOPO_PASSWORD` or its file, read when the
+//! server is opened, stand for an access key and its secret at s3, for an account and its key at az.
+//!
+//! In a `quorum:` each store has its own options. A comma begins the next store where a scheme follows it; any other
+//! belongs to the store before it, as between the hosts of an etcd.
 //!
 //! Certificates and keys are read when the server is opened. `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
 //! and passwords, and for `/`, `:` and `,` in users and passwords. `USER:PASSWORD@` before the hosts
@@ -45,6 +49,7 @@
 
 mod objects;
 mod parse;
+mod quorum;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,6 +77,11 @@ pub enum TopoUrl {
     Etcd(EtcdUrl),
     /// `s3://…`, `gs://…` and `az://…`
     Objects(ObjectsUrl),
+    /// `quorum:…`
+    Quorum {
+        /// The stores: an odd number of different ones, none of them a quorum.
+        stores: Vec<TopoUrl>,
+    },
 }
 
 /// The parts of an `etcd://` or `etcds://` URL.
@@ -198,6 +208,7 @@ impl TopoUrl {
             TopoUrl::Etcd(EtcdUrl { tls: false, .. }) => "etcd",
             TopoUrl::Etcd(EtcdUrl { tls: true, .. }) => "etcds",
             TopoUrl::Objects(objects) => objects.cloud.scheme(),
+            TopoUrl::Quorum { .. } => "quorum",
         }
     }
 
@@ -210,6 +221,7 @@ impl TopoUrl {
             TopoUrl::Sqlite { path, .. } => path.as_mut_os_string().push(&suffix),
             TopoUrl::Etcd(etcd) => etcd.prefix.push_str(&suffix),
             TopoUrl::Objects(objects) => objects.prefix.push_str(&suffix),
+            TopoUrl::Quorum { stores } => stores.iter_mut().for_each(|store| *store = store.beside(name)),
         }
         beside
     }
@@ -221,6 +233,7 @@ impl TopoUrl {
         match self {
             TopoUrl::Memory { .. } | TopoUrl::Sqlite { .. } | TopoUrl::Etcd(_) => Duration::ZERO,
             TopoUrl::Objects(_) => crate::IDLE_LOOK,
+            TopoUrl::Quorum { stores } => stores.iter().map(TopoUrl::idle_lag).max().unwrap_or_default(),
         }
     }
 }
@@ -239,6 +252,10 @@ impl fmt::Display for TopoUrl {
                 write!(f, "{}{}", etcd.endpoints.join(","), etcd.prefix)
             }
             TopoUrl::Objects(objects) => objects.fmt(f),
+            TopoUrl::Quorum { stores } => {
+                let stores: Vec<String> = stores.iter().map(TopoUrl::to_string).collect();
+                write!(f, "quorum:{}", stores.join(","))
+            }
         }
     }
 }

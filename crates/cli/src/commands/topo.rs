@@ -4,6 +4,7 @@ mod check;
 mod cost;
 mod figures;
 mod measure;
+mod quorum;
 mod verdict;
 
 use super::Outcome;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 /// Arguments of `hansa topo`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…, s3://BUCKET/PREFIX, gs://…, az://…
+    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…, s3://BUCKET/PREFIX, gs://…, az://…, quorum:URL,URL,URL
     #[arg(long, env = "HANSA_TOPO", hide_env_values = true, global = true, value_name = "URL")]
     topo: Option<String>,
     #[command(subcommand)]
@@ -62,6 +63,9 @@ enum Command {
     Check(check::Arguments),
     /// What a league costs a month on each kind of server.
     Cost(cost::Arguments),
+    /// Change the stores of a quorum.
+    #[command(subcommand)]
+    Quorum(quorum::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +100,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         (Command::Check(check::Arguments { url: Some(url), .. }), _) | (_, Some(url)) => url.clone(),
         _ => bail!("name the topology server: --topo URL, or $HANSA_TOPO"),
     };
-    if !matches!(arguments.command, Command::Put(_)) {
+    if !matches!(arguments.command, Command::Put(_) | Command::Quorum(_)) {
         exists(&url)?;
     }
     let topo = hansa_topo::open(&url, &hansa_topo::Options::from_env()).await.map_err(plain)?;
@@ -112,6 +116,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         }
         Command::Check(arguments) => check::run(&url, topo, &arguments).await,
         Command::Cost(cost) => cost::run(&cost),
+        Command::Quorum(command) => quorum::run(&url, command).await,
     }
 }
 

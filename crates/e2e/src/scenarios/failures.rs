@@ -334,8 +334,8 @@ pub async fn topology_server_replaced(scene: &Scene) -> Result<()> {
     }
     scene.home_goes(0, CONF, "doomed").await?;
     scene.settled(0, CONF, "edited").await?;
-    for index in 0..MEMBERS.len() {
-        member_is(scene, index, MEMBERS[index], "True", "Heartbeat").await?;
+    for (index, name) in MEMBERS.iter().enumerate() {
+        member_is(scene, index, name, "True", "Heartbeat").await?;
         eventually("the Federation is agreed again", async || {
             let now = scene.admin(index).get(&objects::FEDERATIONS.path("", "league")).await?;
             let agreed = condition(&now, "Agreed").0 == "True";

@@ -191,7 +191,7 @@ impl Core {
         decodable(target, made, &new)?;
         schema.apply_defaults(&mut new);
         strategy::decode(&resource, &mut new);
-        let structural = schema.validate(&new);
+        let mut structural = schema.validate(&new);
         if matches!(made, Made::Update | Made::Patch) {
             let time = stamp(self.now);
             apply::track_update(schema, Some(&old), &mut new, &manager_context(target, options, &time));
@@ -199,6 +199,10 @@ impl Core {
         let mut errors = metadata::carry_over(&old, &mut new);
         let mut context = Context { core: self, target };
         strategy::prepare_update(&mut context, &old, &mut new);
+        if context.status_write() {
+            // What a status write leaves out stands as it stood.
+            structural = schema.validate(&new);
+        }
         errors.extend(strategy::validate(&context, Some(&old), &new));
         add_structural(&mut errors, structural, &resource);
         if !errors.is_empty() {

@@ -216,7 +216,7 @@ impl Operator {
             if let Entry::Vacant(vacant) = self.topology.statuses.entry(page) {
                 let mut writer = Writer::new(key.to_owned());
                 writer.saw(&value.version, envelope);
-                vacant.insert(StatusState { writer, cell, dirty: false });
+                vacant.insert(StatusState { writer, cell, dirty: false, urgent: false });
             }
             return;
         }

@@ -24,6 +24,7 @@ impl Operator {
             writer: Writer::new(keys::status(member, page)),
             cell: StatusCell::empty(),
             dirty: false,
+            urgent: false,
         });
         let known = state.cell.records.get(key);
         let (changed, urgent) = match &status {
@@ -36,7 +37,7 @@ impl Operator {
                 None => state.cell.records.remove(key),
             };
             state.dirty = true;
-            self.topology.status_urgent |= urgent;
+            state.urgent |= urgent;
             if self.topology.status_due_ms.is_none() {
                 let due = self.now.monotonic_ms + STATUS_DELAY_MS;
                 self.topology.status_due_ms = Some(due);
@@ -121,24 +122,24 @@ impl Operator {
     /// that others wait for has changed. Nothing waits for longer than [`STATUS_DELAY_MS`].
     pub(crate) fn flush_statuses(&mut self) {
         let due = self.topology.status_due_ms.is_some_and(|due| due <= self.now.monotonic_ms);
-        let complete = self.topology.status_urgent && !self.has_outputs_under_way();
-        if !self.topology.is_writable() || !(due || complete) {
+        if !self.topology.is_writable() || (self.has_outputs_under_way() && !due) {
             return;
         }
-        let ready: Vec<u32> = self
-            .topology
-            .statuses
-            .iter()
-            .filter(|(_, state)| state.dirty && !state.writer.is_busy())
-            .map(|(number, _)| *number)
-            .collect();
-        self.topology.status_due_ms = None;
-        self.topology.status_urgent = false;
+        let unwritten = self.topology.statuses.iter().filter(|(_, state)| state.dirty);
+        let (busy, ready): (Vec<_>, Vec<_>) = unwritten.partition(|(_, state)| state.writer.is_busy());
+        if !due && !ready.iter().any(|(_, state)| state.urgent) {
+            return;
+        }
+        let ready: Vec<u32> = ready.into_iter().map(|(number, _)| *number).collect();
+        // What cannot be written yet stays due.
+        if busy.is_empty() {
+            self.topology.status_due_ms = None;
+        }
         for number in ready {
             let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
             let member = self.config.member.clone();
             let Some(state) = self.topology.statuses.get_mut(&number) else { continue };
-            state.dirty = false;
+            (state.dirty, state.urgent) = (false, false);
             let body = serde_json::to_vec(&state.cell).expect("a cell always encodes into memory");
             let request = state.writer.begin(Pen { league, era, member: &member, operation, nonce }, &body);
             self.topo(TopoCall::Status(number), request);
@@ -229,14 +230,14 @@ impl Operator {
             // Only this member writes it: what stands there is an earlier start's word, or a copy of
             // this one's. Either way what is known now is to stand there.
             Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
-                state.dirty = true;
+                (state.dirty, state.urgent) = (true, true);
                 if let Err(error) = state.writer.adopt(&current, league) {
                     state.dirty = matches!(error, EnvelopeError::ForeignLeague { .. });
                     self.misfit(&keys::status(&member, number), &error);
                 }
             }
             Ok(Settled::Lost(None)) => {
-                state.dirty = true;
+                (state.dirty, state.urgent) = (true, true);
                 self.check_store();
             }
             Err(error) => self.misfit(&keys::status(&member, number), &error),

@@ -59,6 +59,9 @@ pub(super) fn parse(text: &str) -> Result<TopoUrl, Wrong> {
         };
         return wrong("it has no scheme", mend);
     };
+    if scheme == "quorum" {
+        return super::quorum::parse(rest);
+    }
     let (body, options) = match rest.split_once('?') {
         Some((body, options)) => (body, Options::parse(options)?),
         None => (rest, Options::default()),

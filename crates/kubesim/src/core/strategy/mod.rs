@@ -35,7 +35,7 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn status_write(&self) -> bool {
+    pub(in crate::core) fn status_write(&self) -> bool {
         matches!(self.target.subresource.as_deref(), Some("status" | "approval"))
     }
 }

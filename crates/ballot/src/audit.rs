@@ -1,0 +1,246 @@
+//! The checker: whether a document that was read may follow the one that was known.
+//!
+//! It shares no code with what decides: it looks at two documents and at signatures. What it finds in a
+//! single cell is named and mended (the newer signed cell is known); what it finds in the shared parts
+//! is a [`Breach`], and freezes: the store was rolled back, forked, or written to by somebody who does
+//! not keep the rules. Only a person goes on from there.
+
+use crate::candidate::{Decision, Outcome, Rule};
+use crate::cell::{Cell, Cells, cell_about};
+use crate::decide::{certified, verified};
+use crate::document::Ballots;
+use crate::key::{Epoch, Key};
+use crate::membership::Change;
+use crate::rejected::{Fault, Rejected};
+use crate::signing::{PublicKey, Verifier};
+use crate::voters::Voters;
+use hansa_model::{Era, LeagueId, MemberName};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Why a document cannot follow the one that was known.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, thiserror::Error)]
+#[serde(tag = "breach", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Breach {
+    /// A counter is lower than it was.
+    #[error(
+        "the topology server was rolled back: {what} is {found}, and {known} was seen: restore it, or let a person raise the era"
+    )]
+    RolledBack {
+        /// Which counter.
+        what: &'static str,
+        /// What the document says.
+        found: u64,
+        /// What was seen.
+        known: u64,
+    },
+    /// The same revision with other content.
+    #[error("the topology server was forked at revision {revision}: the same revision was seen with other content")]
+    Forked {
+        /// The revision.
+        revision: u64,
+    },
+    /// The value is gone.
+    #[error("the topology server was re-initialised: there is no document any more")]
+    Gone,
+    /// A decision is missing, or another one stands in its place.
+    #[error("the decision on {key} at epoch {epoch} was {}: no decision is taken back", if *changed { "changed" } else { "taken out" })]
+    Retracted {
+        /// The key.
+        key: Key,
+        /// The epoch.
+        epoch: Epoch,
+        /// Another decision has its epoch.
+        changed: bool,
+    },
+    /// A candidate has an epoch that was given to another one, or was closed.
+    #[error("the candidate of {key} has epoch {epoch}, which was given to another: the topology server was forked")]
+    Reopened {
+        /// The key.
+        key: Key,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// A decision without the votes that it needs.
+    #[error("the decision on {key} at epoch {epoch} has {valid} valid signatures of the {needed} it needs")]
+    Uncertified {
+        /// The key.
+        key: Key,
+        /// The epoch.
+        epoch: Epoch,
+        /// How many valid signatures there are.
+        valid: u32,
+        /// How many it needs.
+        needed: u32,
+    },
+    /// The voters are not what their decisions made of them.
+    #[error("the voters do not follow from those that were known by decisions: {why}")]
+    Voters {
+        /// What does not fit.
+        why: String,
+    },
+    /// An era that no person of the league began.
+    #[error("era {era} was begun by no person of this league: {why}")]
+    Unforced {
+        /// The era.
+        era: Era,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What an audit found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Audit {
+    /// Why nothing may be done on the document.
+    pub breaches: Vec<Breach>,
+    /// Cells that are older than what is known of them, or missing.
+    pub rejected: Vec<Rejected>,
+    /// The newer cells, to be put back.
+    pub newer: Cells,
+}
+
+/// Judges `next`, given that `known` was seen before.
+pub fn audit(known: &Ballots, next: &Ballots, league: LeagueId, verifier: &Verifier) -> Audit {
+    let mut audit = Audit::default();
+    let mut breach = |breach| audit.breaches.push(breach);
+    if next.era < known.era {
+        breach(Breach::RolledBack { what: "the era", found: next.era.0, known: known.era.0 });
+        return audit;
+    }
+    if next.epoch < known.epoch {
+        breach(Breach::RolledBack { what: "the epoch", found: next.epoch.0, known: known.epoch.0 });
+    }
+    if next.feature < known.feature {
+        let (found, known) = (next.feature.into(), known.feature.into());
+        breach(Breach::RolledBack { what: "the feature level", found, known });
+    }
+    for (key, decision) in known.decisions.iter().chain(&known.refused) {
+        let (key, epoch) = (key.clone(), decision.epoch);
+        let kept = next.decisions.get(&key).into_iter().chain(next.refused.get(&key));
+        let same = kept.clone().find(|kept| kept.epoch == epoch);
+        match same {
+            Some(same) if !is_same(&key, same, decision) => breach(Breach::Retracted { key, epoch, changed: true }),
+            Some(_) => {}
+            None if kept.clone().any(|kept| kept.epoch > epoch) || epoch <= next.collected => {}
+            None => breach(Breach::Retracted { key, epoch, changed: false }),
+        }
+    }
+    for (key, candidate) in next.open.iter().filter(|(_, candidate)| candidate.epoch <= known.epoch) {
+        // Every epoch is given once, so this candidate was open already, or it is of another history.
+        if known.open.get(key).is_none_or(|open| open.digest(key) != candidate.digest(key)) {
+            breach(Breach::Reopened { key: key.clone(), epoch: candidate.epoch });
+        }
+    }
+    let voters = match walk(known, next, league, verifier) {
+        Ok(voters) => voters,
+        Err(found) => {
+            audit.breaches.push(found);
+            return audit;
+        }
+    };
+    for (key, decision) in next.decisions.iter().chain(&next.refused) {
+        if decision.epoch <= known.decided(key) {
+            continue;
+        }
+        // Of voters that came and went unseen nothing can be said; the chain of their decisions held.
+        let Some(voters) = voters.get(&decision.voters) else { continue };
+        if let Some((valid, needed)) = lacks(key, decision, voters, league, verifier) {
+            let (key, epoch) = (key.clone(), decision.epoch);
+            audit.breaches.push(Breach::Uncertified { key, epoch, valid, needed });
+        }
+    }
+    if known.era == next.era {
+        judge_cells(known, next, league, verifier, &mut audit);
+    }
+    audit
+}
+
+fn is_same(key: &Key, one: &Decision, other: &Decision) -> bool {
+    one.digest(key) == other.digest(key) && one.outcome == other.outcome && one.era == other.era
+}
+
+fn keys(voters: &Voters) -> BTreeMap<MemberName, PublicKey> {
+    voters.set.iter().map(|(name, voter)| (name.clone(), voter.key)).collect()
+}
+
+/// The valid signatures and the needed ones, when a decision has too few.
+fn lacks(key: &Key, decision: &Decision, voters: &Voters, league: LeagueId, verifier: &Verifier) -> Option<(u32, u32)> {
+    let all = u32::try_from(voters.set.len()).unwrap_or(u32::MAX);
+    let needed = match (decision.outcome, decision.rule) {
+        // Under `All`, too: who was lost when it was decided is not known any more.
+        (Outcome::Adopted, _) => voters.quorum,
+        (Outcome::Rejected, Rule::Quorum) => all - voters.quorum + 1,
+        (Outcome::Rejected, Rule::All) => 1,
+        (Outcome::Superseded, _) => 0,
+    };
+    let valid = certified(key, decision, &keys(voters), league, verifier);
+    (valid < needed).then_some((valid, needed))
+}
+
+/// The sets of voters from the known one to that of `next`, by epoch, each made by a decision of the
+/// one before, or by a person's force.
+fn walk(
+    known: &Ballots,
+    next: &Ballots,
+    league: LeagueId,
+    verifier: &Verifier,
+) -> Result<BTreeMap<Epoch, Voters>, Breach> {
+    let mut now = known.voters.clone();
+    if next.era > known.era {
+        let unforced = |why: String| Breach::Unforced { era: next.era, why };
+        let force = next.forced.as_ref().ok_or_else(|| unforced("nobody signed for it".to_owned()))?;
+        // Its epoch is that of the voters when nobody changed them since, else before the first change.
+        let first = next.lineage.values().next().map_or(next.voters.epoch, |first| first.voters);
+        now = force.voters(&now, known.era, first, league, verifier).map_err(unforced)?;
+    }
+    let mut sets = BTreeMap::from([(known.voters.epoch, known.voters.clone()), (now.epoch, now.clone())]);
+    let wrong = |why: String| Breach::Voters { why };
+    for (epoch, decision) in next.lineage.iter().filter(|(epoch, _)| **epoch > known.voters.epoch) {
+        if decision.voters != now.epoch {
+            return Err(wrong(format!(
+                "the change of epoch {epoch} was decided by the voters of epoch {}, and those of {} are known: too much was missed; let a person check, and begin with a fresh memory",
+                decision.voters, now.epoch
+            )));
+        }
+        if let Some((valid, needed)) = lacks(&Key::members(), decision, &now, league, verifier) {
+            return Err(Breach::Uncertified { key: Key::members(), epoch: *epoch, valid, needed });
+        }
+        let change =
+            decision.value.as_ref().ok_or_else(|| wrong(format!("the change of epoch {epoch} has no value")))?;
+        if decision.hash != hansa_model::Hash::of_bytes(change.get().as_bytes()) {
+            return Err(wrong(format!("the change of epoch {epoch} is not the one that was voted on")));
+        }
+        let change: Change = serde_json::from_str(change.get()).map_err(|error| wrong(error.to_string()))?;
+        now = change.apply(&now, *epoch, &decision.proposer, league, verifier).map_err(wrong)?;
+        sets.insert(*epoch, now.clone());
+    }
+    if now != next.voters {
+        return Err(wrong(format!("the set of epoch {} is another one than its decisions made", next.voters.epoch)));
+    }
+    Ok(sets)
+}
+
+/// A cell that was replaced by an older one, or taken out, is named, and its newer form kept.
+fn judge_cells(known: &Ballots, next: &Ballots, league: LeagueId, verifier: &Verifier, audit: &mut Audit) {
+    // Only what the voters of `next` would still accept; a key that was rotated begins anew.
+    let mut still = known.clone();
+    still.voters = next.voters.clone();
+    let valid = verified(next, league, verifier);
+    for (member, slot) in verified(&still, league, verifier) {
+        let newer = slot.cell().ok().map(Cell::counter);
+        let found = valid.get(&member).and_then(|found| found.cell().ok().map(|cell| (cell.counter(), found)));
+        let why = match found {
+            Some((counter, found)) if Some(counter) == newer && *found != slot => Fault::Equivocated,
+            Some((counter, _)) if Some(counter) >= newer => continue,
+            _ => {
+                let (incarnation, sequence) = newer.unwrap_or_default();
+                Fault::Replayed { newer: format!("operation {incarnation}/{sequence}") }
+            }
+        };
+        if matches!(why, Fault::Replayed { .. }) {
+            audit.newer.insert(member.clone(), slot);
+        }
+        audit.rejected.push(Rejected { what: cell_about(&member), who: member, why });
+    }
+}

@@ -1,0 +1,267 @@
+//! How the set of voters changes: joins with two consents, leaves, keys, and force.
+//!
+//! A [`Change`] is the value of a candidate of [`Key::members`](crate::Key::members): voted on under
+//! the old voters' quorum, one at a time, and by one voter at a time, so that every quorum of the old
+//! set meets every quorum of the new one. A join carries the consent of the operator's key; the other
+//! consent, of a user of a member, is that member's candidate. A [`Force`] needs no quorum: it is for
+//! when none can be had any more, and is signed by a person's key.
+
+use crate::candidate::{Candidate, Decision, Outcome};
+use crate::document::Ballots;
+use crate::key::Epoch;
+use crate::signing::{PublicKey, Signature, Signer, Statement, Verifier};
+use crate::voters::{Removed, Voter, Voters, majority};
+use hansa_model::{Era, LeagueId, MemberName};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many requests to join may wait.
+pub const MAX_JOINS: usize = 16;
+
+/// One change of the voters.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Change {
+    /// A new voter.
+    Join {
+        /// By the voter's own key.
+        consent: Signature,
+        /// Its name.
+        name: MemberName,
+        /// The user of the proposer's cluster who agreed.
+        user: String,
+        /// Its identity.
+        voter: Voter,
+    },
+    /// A voter goes: by its own wish, or by the others'.
+    Leave {
+        /// Its name.
+        name: MemberName,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A voter signs with another key from now on. Only it may propose this, with the old key.
+    Rotate {
+        /// By the new key.
+        consent: Signature,
+        /// The new key.
+        key: PublicKey,
+        /// The voter.
+        name: MemberName,
+    },
+    /// A person's key is added, replaced, or (`None`) taken out.
+    Person {
+        /// The key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<PublicKey>,
+        /// The person's name.
+        name: String,
+    },
+}
+
+/// A request to join, by an operator that is not a voter yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Join {
+    /// By the voter's own key.
+    pub consent: Signature,
+    /// Its identity.
+    pub voter: Voter,
+}
+
+/// The consent of an operator's key to join, or to be used from now on.
+pub fn consent(signer: &Signer, league: LeagueId, uid: &str, witness: bool) -> Signature {
+    let about = join_about(signer.member());
+    signer.sign(&consent_statement(league, &about, uid, witness).statement())
+}
+
+struct Consent<'a> {
+    league: LeagueId,
+    about: &'a str,
+    value: Vec<u8>,
+}
+
+impl Consent<'_> {
+    // Not bound to an era: a person may force while a request waits.
+    fn statement(&self) -> Statement<'_> {
+        Statement { league: self.league, era: Era(0), about: self.about, counter: (0, 0), value: &self.value }
+    }
+}
+
+fn consent_statement<'a>(league: LeagueId, about: &'a str, uid: &str, witness: bool) -> Consent<'a> {
+    Consent { league, about, value: [uid.as_bytes(), &[0, u8::from(witness)]].concat() }
+}
+
+fn join_about(member: &MemberName) -> String {
+    format!("joins/{member}")
+}
+
+/// Whether `voter`'s key agreed to be `name`.
+pub fn consents(verifier: &Verifier, league: LeagueId, name: &MemberName, voter: &Voter, consent: &Signature) -> bool {
+    let about = join_about(name);
+    verifier.verify(&voter.key, &consent_statement(league, &about, &voter.uid, voter.witness).statement(), consent)
+}
+
+impl Change {
+    /// The voters after this change, decided at `epoch`, proposed by `proposer`.
+    ///
+    /// # Errors
+    /// When it does not fit them; says why and what to do.
+    pub fn apply(
+        &self,
+        voters: &Voters,
+        epoch: Epoch,
+        proposer: &MemberName,
+        league: LeagueId,
+        verifier: &Verifier,
+    ) -> Result<Voters, String> {
+        let mut next = Voters { epoch, ..voters.clone() };
+        match self {
+            Change::Join { consent, name, voter, .. } => {
+                if voters.set.contains_key(name) {
+                    return Err(format!("{name} votes already: choose another name"));
+                }
+                if voters.set.values().any(|known| known.key == voter.key || known.uid == voter.uid) {
+                    return Err(format!(
+                        "{name} has the key or the cluster of another voter: it is a clone; give it keys of its own"
+                    ));
+                }
+                if voters.removed.values().any(|removed| removed.key == voter.key) {
+                    return Err(format!("{name} has the key of a removed member: make new keys, then join"));
+                }
+                if !consents(verifier, league, name, voter, consent) {
+                    return Err(format!("{name}'s key has not signed its consent: ask to join from its operator"));
+                }
+                next.removed.remove(name);
+                next.set.insert(name.clone(), voter.clone());
+            }
+            Change::Leave { name, .. } => {
+                let gone = next.set.remove(name).ok_or_else(|| format!("{name} does not vote"))?;
+                next.removed.insert(name.clone(), Removed { epoch, key: gone.key, uid: gone.uid });
+            }
+            Change::Rotate { consent, key, name } => {
+                let voter = next.set.get_mut(name).ok_or_else(|| format!("{name} does not vote"))?;
+                voter.key = *key;
+                if proposer != name {
+                    return Err(format!("only {name} may rotate its key; others take it out, and it joins again"));
+                }
+                if !consents(verifier, league, name, voter, consent) {
+                    return Err(format!("{name}'s new key has not signed its consent"));
+                }
+            }
+            Change::Person { key, name } => match key {
+                Some(key) => {
+                    next.people.insert(name.clone(), *key);
+                }
+                None => {
+                    next.people.remove(name).ok_or_else(|| format!("no person {name} has a key here"))?;
+                }
+            },
+        }
+        next.quorum = majority(next.set.len());
+        if let Some(fault) = next.fault() {
+            return Err(fault);
+        }
+        if !voters.meets(&next) {
+            return Err("a quorum of the new voters need not meet one of the old: change one at a time".to_owned());
+        }
+        Ok(next)
+    }
+}
+
+/// What a person forced after a quorum was lost for good.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Force {
+    /// Whose key signed.
+    pub by: String,
+    /// Who is taken out; on return they freeze.
+    pub discarded: BTreeSet<MemberName>,
+    /// The era that begins.
+    pub era: Era,
+    /// Over league, the new era, and who is discarded.
+    pub signature: Signature,
+}
+
+fn force_value(discarded: &BTreeSet<MemberName>) -> Vec<u8> {
+    discarded.iter().flat_map(|name| [name.as_str().as_bytes(), b"\n"].concat()).collect()
+}
+
+impl Force {
+    /// Signs a force over the voters of a document of `era`.
+    pub fn sign(person: &Signer, league: LeagueId, era: Era, discarded: BTreeSet<MemberName>) -> Self {
+        let (era, value) = (Era(era.0 + 1), force_value(&discarded));
+        let signature = person.sign(&Statement { league, era, about: "force", counter: (0, 0), value: &value });
+        Force { by: person.member().to_string(), discarded, era, signature }
+    }
+
+    /// The document of the new era: voters without the discarded ones, no open candidates, no cells
+    /// (each voter signs its own anew in the new era), all else as it was.
+    ///
+    /// # Errors
+    /// When the signature is not that of a person of these voters, the era is not the next one, or
+    /// nobody is left; says what to do.
+    pub fn apply(&self, ballots: &Ballots, league: LeagueId, verifier: &Verifier) -> Result<Ballots, String> {
+        let voters = self.voters(&ballots.voters, ballots.era, ballots.epoch.next(), league, verifier)?;
+        let mut next = ballots.clone();
+        for (key, candidate) in std::mem::take(&mut next.open) {
+            next.refused.insert(key, closed(candidate, Outcome::Superseded, ballots.era));
+        }
+        next.epoch = ballots.epoch.next();
+        next.era = self.era;
+        next.voters = voters;
+        next.cells.clear();
+        next.lineage.clear();
+        next.lost.retain(|name, _| next.voters.set.contains_key(name));
+        next.forced = Some(self.clone());
+        Ok(next)
+    }
+
+    /// The voters after it.
+    ///
+    /// # Errors
+    /// As [`Force::apply`].
+    pub fn voters(
+        &self,
+        voters: &Voters,
+        era: Era,
+        epoch: Epoch,
+        league: LeagueId,
+        verifier: &Verifier,
+    ) -> Result<Voters, String> {
+        if self.era != Era(era.0 + 1) {
+            return Err(format!("the force is for era {}, the document is of era {era}: sign it anew", self.era));
+        }
+        let key = voters.people.get(&self.by).ok_or_else(|| {
+            format!("{} is no person whose key this league knows: {:?} may force", self.by, voters.people.keys())
+        })?;
+        let value = force_value(&self.discarded);
+        let statement = Statement { league, era: self.era, about: "force", counter: (0, 0), value: &value };
+        if !verifier.verify(key, &statement, &self.signature) {
+            return Err(format!("the force is not signed by {}'s key, or not over this", self.by));
+        }
+        let mut next = Voters { epoch, ..voters.clone() };
+        for name in &self.discarded {
+            let gone = next.set.remove(name).ok_or_else(|| format!("{name} does not vote: name voters"))?;
+            next.removed.insert(name.clone(), Removed { epoch, key: gone.key, uid: gone.uid });
+        }
+        next.quorum = majority(next.set.len());
+        next.fault().map_or(Ok(next), Err)
+    }
+}
+
+/// A decision without certificate, for a candidate that nobody's vote closed.
+pub(crate) fn closed(candidate: Candidate, outcome: Outcome, era: Era) -> Decision {
+    Decision {
+        certificate: BTreeMap::new(),
+        epoch: candidate.epoch,
+        era,
+        hash: candidate.hash,
+        outcome,
+        proposer: candidate.proposer,
+        reasons: BTreeMap::new(),
+        rule: candidate.rule,
+        value: None,
+        voters: candidate.voters,
+    }
+}

@@ -1,0 +1,5 @@
+//! The control document, from outside: what others may leave in it, and a league's course.
+
+mod document;
+mod league;
+mod support;

@@ -1,0 +1,146 @@
+//! Many values at once: one request to each store, then key by key what a quorum agrees on.
+
+use super::drive::Answers;
+use super::set::{View, gather};
+use super::{Quorum, keys};
+use crate::contract::Entry;
+use crate::error::TopoError;
+use crate::usage::Operation as Call;
+use futures::{StreamExt, TryStreamExt, stream};
+use hansa_ledger::Versioned;
+use hansa_ledger::register::{Copy, Reply, State, StoreId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How many registers that no quorum agrees on are settled at once.
+const AT_ONCE: usize = 16;
+
+/// What one store answered: its copies by the registers' keys, and the epoch of its set.
+pub(super) struct Survey {
+    pub(super) copies: BTreeMap<String, Reply>,
+    epoch: Reply,
+}
+
+impl Quorum {
+    pub(super) async fn list(self: &Arc<Self>, prefix: &str) -> Result<Vec<Entry>, TopoError> {
+        let states = self.states(prefix, Call::List).await?;
+        let entries = stream::iter(states).map(|(key, state)| async move {
+            let value = self.value(&key, &state.content, Call::List).await?;
+            Ok(Entry { key, versioned: Versioned { version: state.version, value } })
+        });
+        entries.buffered(AT_ONCE).try_collect().await
+    }
+
+    /// What all registers below a prefix hold, sorted by key.
+    pub(super) async fn states(self: &Arc<Self>, prefix: &str, call: Call) -> Result<Vec<(String, State)>, TopoError> {
+        let mut view = self.view().await?;
+        let surveys = loop {
+            let surveys = self.surveyed(&view, prefix, call).await?;
+            match newest(&surveys).filter(|epoch| *epoch > view.set.epoch) {
+                // A key may have been made on stores that this view does not ask.
+                Some(epoch) => view = self.refreshed(epoch).await?,
+                None => break surveys,
+            }
+        };
+        let keys: BTreeSet<String> = surveys.values().flat_map(|survey| survey.copies.keys()).cloned().collect();
+        let states = stream::iter(keys).map(|key| {
+            let answers = answers(&view, &surveys, &key);
+            let (quorum, view) = (self.clone(), view.clone());
+            async move {
+                let state = quorum.settle(&view, &key, answers, call).await?;
+                Ok::<_, TopoError>(state.map(|state| (key, state)))
+            }
+        });
+        states.buffered(AT_ONCE).try_filter_map(|state| async move { Ok(state) }).try_collect().await
+    }
+
+    pub(super) async fn read_many(self: &Arc<Self>, keys: &[String]) -> Result<Vec<Option<Versioned>>, TopoError> {
+        let view = self.view().await?;
+        let places: Vec<String> = keys.iter().map(|key| keys::copy(key)).collect();
+        let asked = view.stores.iter().enumerate().map(|(number, (id, store))| {
+            let places = &places;
+            async move {
+                self.meter.request(Call::ReadMany);
+                let read = store.asked(|topo| topo.read_many(places));
+                let (found, epoch) = futures::join!(read, store.read_set(&self.meter, Call::ReadMany));
+                let survey = found.ok().map(|found| {
+                    let copies = keys.iter().zip(found).map(|(key, found)| (key.clone(), store.copy(key, found)));
+                    (id.clone(), Survey { copies: copies.collect(), epoch })
+                });
+                (number, survey)
+            }
+        });
+        let surveys: BTreeMap<_, _> = gather(asked.collect(), enough(&view)).await.into_values().collect();
+        let values = stream::iter(keys.to_vec()).map(|key| {
+            let answers = answers(&view, &surveys, &key);
+            let (quorum, view) = (self.clone(), view.clone());
+            async move {
+                let state = quorum.settle(&view, &key, answers, Call::ReadMany).await?;
+                quorum.versioned(&key, state, Call::ReadMany).await
+            }
+        });
+        values.buffered(AT_ONCE).try_collect().await
+    }
+
+    /// What the stores hold below a prefix: from a quorum at least.
+    pub(super) async fn surveyed(
+        &self,
+        view: &View,
+        prefix: &str,
+        call: Call,
+    ) -> Result<BTreeMap<StoreId, Survey>, TopoError> {
+        let asked = view.stores.iter().enumerate().map(|(number, (id, store))| async move {
+            self.meter.request(call);
+            let place = keys::copies(prefix);
+            let listed = store.asked(|topo| topo.list(&place)).await;
+            // After the list, so that a key which is missing there was not made under a newer set
+            // before.
+            let epoch = store.read_set(&self.meter, call).await;
+            let Ok(listed) = listed else { return (number, None) };
+            let mut copies = BTreeMap::new();
+            for entry in listed {
+                let key = match (keys::register(&entry.key), Copy::decode(&entry.versioned.value)) {
+                    (Some(key), _) => key.to_owned(),
+                    (None, Ok(copy)) => copy.key.to_string(),
+                    (None, Err(_)) => continue,
+                };
+                if key.starts_with(prefix) {
+                    let reply = store.copy(&key, Some(entry.versioned));
+                    copies.insert(key, reply);
+                }
+            }
+            (number, Some((id.clone(), Survey { copies, epoch })))
+        });
+        let surveys: BTreeMap<_, _> = gather(asked.collect(), enough(view)).await.into_values().collect();
+        if view.set.is_quorum(|id| surveys.contains_key(id)) { Ok(surveys) } else { Err(self.unavailable(prefix)) }
+    }
+}
+
+/// After how many answers only a little longer is waited for the others.
+fn enough(view: &View) -> usize {
+    (1..=view.stores.len())
+        .find(|count| {
+            // Whichever these are: the worst choice of them has to be a quorum.
+            let mut ids: Vec<&StoreId> = view.stores.keys().collect();
+            ids.sort_by_key(|id| view.set.counting().any(|counting| counting == *id));
+            view.set.is_quorum(|id| ids[..*count].contains(&id))
+        })
+        .unwrap_or(view.stores.len())
+}
+
+fn newest(surveys: &BTreeMap<StoreId, Survey>) -> Option<u64> {
+    let epochs = surveys.values().filter_map(|survey| match survey.epoch {
+        Reply::Set(epoch) => epoch,
+        _ => None,
+    });
+    epochs.max()
+}
+
+/// The answers about one register. Who was not heard, or not in time, counts as failed.
+fn answers(view: &View, surveys: &BTreeMap<StoreId, Survey>, key: &str) -> Answers {
+    let answer = |id: &StoreId| match surveys.get(id) {
+        None => (Reply::Failed, Reply::SetFailed),
+        Some(survey) => (survey.copies.get(key).cloned().unwrap_or(Reply::Copy(None)), survey.epoch.clone()),
+    };
+    view.set.counting().map(|id| (id.clone(), answer(id))).collect()
+}

@@ -1,0 +1,318 @@
+//! The set of stores as this process knows it: formed once, loaded, and changed.
+
+use super::drive::{Answers, Driver, GRACE};
+use super::store::{Store, accepted_set};
+use super::{NAME, Quorum, keys, lock};
+use crate::error::{Category, TopoError};
+use crate::usage::Operation as Call;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use hansa_ledger::Version;
+use hansa_ledger::register::{
+    Accepted, Ballot, Change, Content, Copy, Evidence, Outcome, ProposerId, Reply, State, StoreId, StoreSet,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A set of stores with the handles to those that this process reaches.
+pub(super) struct View {
+    pub(super) set: Arc<StoreSet>,
+    /// The version of the register that holds the set.
+    pub(super) version: Version,
+    pub(super) stores: BTreeMap<StoreId, Arc<Store>>,
+}
+
+#[derive(Default)]
+pub(super) struct Views {
+    current: Mutex<Option<Arc<View>>>,
+    /// One loads, the others wait for it.
+    loading: tokio::sync::Mutex<()>,
+    /// Stores that this process has found to forget, until the set says so.
+    barred: Mutex<BTreeMap<StoreId, String>>,
+    /// When stores were last asked that had not answered before.
+    looked: Mutex<Option<Instant>>,
+}
+
+/// How often stores are asked that have not answered before.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a change of the set is tried again when others change it, too.
+const ATTEMPTS: usize = 8;
+
+/// Waits for all, or for `enough` and a little longer.
+pub(super) async fn gather<T>(
+    mut asked: FuturesUnordered<impl Future<Output = (usize, Option<T>)>>,
+    enough: usize,
+) -> BTreeMap<usize, T> {
+    let mut answers = BTreeMap::new();
+    while let Some((number, answer)) = asked.next().await {
+        answers.extend(answer.map(|answer| (number, answer)));
+        if answers.len() >= enough {
+            break;
+        }
+    }
+    let rest = async {
+        while let Some((number, answer)) = asked.next().await {
+            answers.extend(answer.map(|answer| (number, answer)));
+        }
+    };
+    let _ = tokio::time::timeout(GRACE, rest).await;
+    answers
+}
+
+impl Quorum {
+    /// The set of stores, loaded when it is needed first.
+    pub(super) async fn view(self: &Arc<Self>) -> Result<Arc<View>, TopoError> {
+        let current = lock(&self.view.current).clone();
+        let Some(view) = current else { return self.refreshed(0).await };
+        if view.set.counting().any(|id| !view.stores.contains_key(id)) {
+            self.look_for_others();
+        }
+        Ok(view)
+    }
+
+    /// Asks stores that have not said yet which they are, in the background and not too often.
+    fn look_for_others(self: &Arc<Self>) {
+        let mut looked = lock(&self.view.looked);
+        let nameless: Vec<Arc<Store>> = self.stores.iter().filter(|store| store.id().is_none()).cloned().collect();
+        if nameless.is_empty() || looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return;
+        }
+        looked.replace(Instant::now());
+        let quorum = self.clone();
+        self.spawn(async move {
+            let looks = nameless.iter().map(|store| store.marker());
+            let found = futures::future::join_all(looks).await.into_iter().flatten().flatten().count();
+            let current = lock(&quorum.view.current).clone();
+            if let (true, Some(view)) = (found > 0, current)
+                && let Ok(wider) = quorum.seen(view.set.clone())
+            {
+                quorum.adopt(View { version: view.version.clone(), ..wider });
+            }
+        });
+    }
+
+    /// The set of stores, of `epoch` or later.
+    pub(super) async fn refreshed(self: &Arc<Self>, epoch: u64) -> Result<Arc<View>, TopoError> {
+        let _one = self.view.loading.lock().await;
+        let current = lock(&self.view.current).clone();
+        if let Some(view) = current.filter(|view| view.set.epoch >= epoch) {
+            return Ok(view);
+        }
+        let view = Box::pin(self.load()).await?;
+        lock(&self.view.barred).retain(|store, _| !view.set.barred.contains_key(store));
+        Ok(self.adopt(view))
+    }
+
+    fn adopt(&self, mut view: View) -> Arc<View> {
+        let barred = lock(&self.view.barred).clone();
+        if barred.keys().any(|store| !view.set.barred.contains_key(store)) {
+            let mut set = (*view.set).clone();
+            set.barred.extend(barred);
+            view.set = Arc::new(set);
+        }
+        let view = Arc::new(view);
+        lock(&self.view.current).replace(view.clone());
+        view
+    }
+
+    /// Finds the set that is in force: from the newest one that a store has heard of, along what
+    /// registers of the set say, to the one that its own quorum confirms.
+    async fn load(self: &Arc<Self>) -> Result<View, TopoError> {
+        let majority = self.stores.len() / 2 + 1;
+        let mut looks = self.look(majority).await;
+        if looks.values().all(Option::is_none) {
+            if looks.len() < self.stores.len() {
+                looks = self.look(self.stores.len()).await;
+            }
+            let nothing = looks.values().all(Option::is_none);
+            if nothing && looks.len() < self.stores.len() {
+                let message = format!(
+                    "no store that answers knows of a quorum, and one is formed when all answer; away: {}",
+                    self.away()
+                );
+                return Err(TopoError::new(Category::Unavailable, NAME, message));
+            }
+            if nothing {
+                self.form().await?;
+                looks = self.look(majority).await;
+            }
+        }
+        let newest = looks.into_values().flatten().max_by_key(|set| set.epoch);
+        let mut set = newest.ok_or_else(|| self.unavailable(keys::SET))?;
+        let heard_of = set.epoch;
+        for _ in 0..ATTEMPTS {
+            // A set that one store has heard of and no quorum agreed on must not be met again and
+            // again.
+            let change = if set.epoch < heard_of { Change::Rewrite } else { Change::Read };
+            let view = self.seen(Arc::new(set))?;
+            let state = self.set_register(&view, change).await?;
+            let found = decoded(&state)?;
+            if found.epoch == view.set.epoch {
+                return Ok(View { version: state.version, ..view });
+            }
+            set = found;
+        }
+        Err(TopoError::new(Category::Unavailable, NAME, "the set of stores changes faster than it can be read"))
+    }
+
+    /// Each store's marker, and the set that its copy has accepted.
+    async fn look(&self, enough: usize) -> BTreeMap<usize, Option<StoreSet>> {
+        let asked = self.stores.iter().enumerate().map(|(number, store)| async move {
+            let look = async {
+                store.marker().await.ok()?;
+                match store.read_copy(keys::SET, &self.meter, Call::Get).await {
+                    Reply::Copy(found) => Some(found.and_then(|(_, copy)| accepted_set(&copy))),
+                    _ => None,
+                }
+            };
+            (number, look.await)
+        });
+        gather(asked.collect(), enough).await
+    }
+
+    /// The set with the stores of this process that are in it.
+    fn seen(&self, set: Arc<StoreSet>) -> Result<View, TopoError> {
+        let known = self.stores.iter().filter_map(|store| Some((store.id()?.clone(), store.clone())));
+        let stores: BTreeMap<_, _> = known.filter(|(id, _)| set.all().contains(id)).collect();
+        let strangers: Vec<&str> = self
+            .stores
+            .iter()
+            .filter(|store| store.id().is_some_and(|id| !stores.contains_key(id)))
+            .map(|store| store.location.as_str())
+            .collect();
+        if !strangers.is_empty() && !set.is_quorum(|id| stores.contains_key(id)) {
+            let members: Vec<&str> = set.stores.values().map(String::as_str).collect();
+            let message = format!(
+                "{} is not among the stores of this quorum, which are {}; name those",
+                strangers.join(", "),
+                members.join(", ")
+            );
+            return Err(TopoError::new(Category::Configuration, NAME, message));
+        }
+        Ok(View { set, version: Version::new(""), stores })
+    }
+
+    async fn set_register(self: &Arc<Self>, view: &View, change: Change) -> Result<State, TopoError> {
+        let view = View { set: view.set.clone(), version: view.version.clone(), stores: view.stores.clone() };
+        let driver = Driver {
+            quorum: self.clone(),
+            view: Arc::new(view),
+            key: keys::SET.into(),
+            value: None,
+            call: Call::Get,
+            answers: Answers::new(),
+            refreshes: false,
+        };
+        match self.carry_out(driver, change).await? {
+            Outcome::Value(Some(state)) => Ok(state),
+            _ => Err(self.unavailable(keys::SET)),
+        }
+    }
+
+    /// Makes the first set. Whoever does it at the same time does exactly the same: the stores'
+    /// names are given once, by create-if-absent, and all else follows from them.
+    async fn form(&self) -> Result<(), TopoError> {
+        let mut stores = BTreeMap::new();
+        for store in &self.stores {
+            let marker = store.marked().await?;
+            if let Some(other) = stores.insert(marker.store, marker.location) {
+                let message =
+                    format!("{} and {other} are one and the same store; a quorum needs different ones", store.location);
+                return Err(TopoError::new(Category::Configuration, NAME, message));
+            }
+        }
+        let ballot = Ballot { counter: 1, proposer: ProposerId { incarnation: 0, name: "formation".into() } };
+        let state = State {
+            revision: 1,
+            version: Version::new("1-formation"),
+            parent: None,
+            content: Content::Inline(StoreSet::first(stores).encode().into()),
+        };
+        let copy = Copy {
+            key: keys::SET.into(),
+            epoch: 1,
+            promised: ballot.clone(),
+            accepted: Some(Accepted { ballot, state }),
+            high_water: BTreeMap::new(),
+        };
+        for store in &self.stores {
+            store.write_copy(None, copy.clone(), &self.meter, Call::Create).await;
+        }
+        Ok(())
+    }
+
+    /// Lets a store that has forgotten count no more: here at once, everywhere when the set says
+    /// so.
+    pub(super) fn bar(self: &Arc<Self>, store: &StoreId, key: &str, evidence: &Evidence) {
+        let shown = evidence.shown.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        let reason = format!(
+            "at {key:?} it had acknowledged ballot {}, and now shows {shown}: it was restored or rolled back",
+            evidence.acknowledged
+        );
+        if lock(&self.view.barred).insert(store.clone(), reason.clone()).is_some() {
+            return;
+        }
+        let current = lock(&self.view.current).clone();
+        let location = current.as_ref().and_then(|view| view.set.location(store)).unwrap_or_default();
+        tracing::error!(store = location, reason, "a store of the quorum has forgotten; it does not count any more");
+        if let Some(view) = current {
+            let (set, version, stores) = (view.set.clone(), view.version.clone(), view.stores.clone());
+            self.adopt(View { set, version, stores });
+        }
+        let quorum = self.clone();
+        self.spawn(async move {
+            if let Err(error) = quorum.write_down_barred().await {
+                tracing::warn!(error = error.chain(), "that a store has forgotten could not be written down yet");
+            }
+        });
+    }
+
+    /// Lets the set say which stores do not count, for all processes.
+    pub(super) async fn write_down_barred(self: &Arc<Self>) -> Result<(), TopoError> {
+        let barred = lock(&self.view.barred).clone();
+        for (store, reason) in barred {
+            let barring = |set: &StoreSet| {
+                let is_news = set.all().contains(&store) && !set.barred.contains_key(&store);
+                is_news.then(|| set.barring(&store, &reason))
+            };
+            self.change_set(barring).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes the set, unless `change` sees nothing to do. Gives the view of what is in force
+    /// then.
+    pub(super) async fn change_set(
+        self: &Arc<Self>,
+        change: impl Fn(&StoreSet) -> Option<StoreSet>,
+    ) -> Result<Arc<View>, TopoError> {
+        for _ in 0..ATTEMPTS {
+            lock(&self.view.current).take();
+            let view = self.view().await?;
+            let state = self.set_register(&view, Change::Read).await?;
+            let set = decoded(&state)?;
+            if set.epoch != view.set.epoch {
+                continue;
+            }
+            let Some(next) = change(&set) else { return Ok(view) };
+            let write = self.new_write(Some(state.version), &next.encode().into());
+            match self.run(keys::SET, write, None, Call::CompareAndSwap).await? {
+                Outcome::Committed(_) => return self.refreshed(next.epoch).await,
+                Outcome::Unavailable => return Err(self.unavailable(keys::SET)),
+                // What stands there by now is looked at anew.
+                _ => {}
+            }
+        }
+        Err(TopoError::new(Category::Unavailable, NAME, "others change the set of stores all the time"))
+    }
+}
+
+fn decoded(state: &State) -> Result<StoreSet, TopoError> {
+    let wrong = |why: String| TopoError::new(Category::Corrupt, NAME, why).at_key(keys::SET);
+    match &state.content {
+        Content::Inline(value) => StoreSet::decode(value).map_err(|error| wrong(error.to_string())),
+        Content::Blob { .. } => Err(wrong("the set of stores is a blob".into())),
+    }
+}

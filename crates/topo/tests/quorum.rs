@@ -1,0 +1,352 @@
+//! A quorum of stores against the battery, with stores that are dead, slow and unreliable, and
+//! through what only it can meet: a store that was restored, one that is replaced, stores that do
+//! not belong together.
+
+mod support;
+
+use async_trait::async_trait;
+use hansa_topo::conformance::Subject;
+use hansa_topo::fault::{self, Chances, Faults};
+use hansa_topo::{Category, Options, Severity, Swap, Topo, TopoError, quorum};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::{assert_conforms, opened, put};
+
+/// How a store is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Good,
+    Dead,
+    Slow,
+    /// Answers get lost, writes come late, calls fail.
+    Unreliable,
+}
+
+const TROUBLE: Chances = Chances {
+    unavailable: 60,
+    throttled: 60,
+    stale: 60,
+    lost_answer: 200,
+    late_write: 200,
+    rival: 0,
+    reset: 0,
+    repeated: 0,
+};
+
+/// Quorums, one per space, whose stores are opened by URL.
+struct Quorums<F> {
+    url: F,
+    kinds: Vec<Kind>,
+    seed: AtomicU64,
+    formed: Mutex<BTreeSet<String>>,
+}
+
+impl<F: Fn(&str, usize) -> String + Send + Sync> Quorums<F> {
+    fn new(kinds: &[Kind], url: F) -> Self {
+        Quorums { url, kinds: kinds.to_vec(), seed: AtomicU64::new(1), formed: Mutex::default() }
+    }
+
+    async fn open(&self, space: &str) -> Result<(Arc<dyn Topo>, Vec<Faults>), TopoError> {
+        let kept = if space == "changes-forgotten" { 32 } else { 65_536 };
+        let (mut stores, mut all_faults) = (Vec::new(), Vec::new());
+        for number in 0..self.kinds.len() {
+            let url = (self.url)(space, number);
+            let topo = opened(&format!("{url}?changes-kept={kept}")).await?;
+            let (topo, faults) = fault::wrap(topo, self.seed.fetch_add(1, Ordering::Relaxed));
+            stores.push((url, topo));
+            all_faults.push(faults);
+        }
+        Ok((quorum::of(stores, "test")?, all_faults))
+    }
+}
+
+#[async_trait]
+impl<F: Fn(&str, usize) -> String + Send + Sync> Subject for Quorums<F> {
+    async fn client(&self, space: &str) -> Result<Arc<dyn Topo>, TopoError> {
+        let (topo, faults) = self.open(space).await?;
+        // A quorum is formed when all its stores are there.
+        if self.formed.lock().unwrap().insert(space.to_owned()) {
+            topo.get("/none").await?;
+        }
+        for (kind, faults) in self.kinds.iter().zip(faults) {
+            match kind {
+                Kind::Good => {}
+                Kind::Dead => faults.set_available(false),
+                Kind::Slow => faults.set_latency(Duration::from_millis(2)..Duration::from_millis(8)),
+                Kind::Unreliable => faults.set_chances(TROUBLE),
+            }
+        }
+        Ok(topo)
+    }
+
+    async fn forget_changes(&self, space: &str) -> Result<bool, TopoError> {
+        let (client, _) = self.open(space).await?;
+        for n in 0..40 {
+            client.create(&format!("/other/{n}"), "one".into()).await?;
+        }
+        Ok(true)
+    }
+}
+
+fn in_memory(run: &'static str, kinds: &[Kind]) -> impl Subject {
+    Quorums::new(kinds, move |space, number| format!("memory:quorum-{run}-{space}-{number}"))
+}
+
+use Kind::{Dead, Good, Slow, Unreliable};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_in_memory_conform() {
+    assert_conforms(&in_memory("plain", &[Good, Good, Good])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_files_conform() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display().to_string();
+    let files = Quorums::new(&[Good, Good, Good], move |space, number| format!("sqlite:{path}/{space}-{number}.db"));
+    assert_conforms(&files).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_dead_store_it_conforms() {
+    assert_conforms(&in_memory("dead", &[Good, Dead, Good])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_slow_store_it_conforms() {
+    assert_conforms(&in_memory("slow", &[Good, Good, Slow])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_an_unreliable_store_it_conforms() {
+    assert_conforms(&in_memory("unreliable", &[Unreliable, Good, Good])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_stores_in_every_state_conform() {
+    assert_conforms(&in_memory("mixed", &[Dead, Slow, Unreliable, Good, Good])).await;
+}
+
+/// Stores in memory that can be taken away.
+async fn stores(run: &str, count: usize) -> (Vec<Arc<dyn Topo>>, Vec<(String, Arc<dyn Topo>)>, Vec<Faults>) {
+    let (mut direct, mut named, mut switches) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..count {
+        let url = format!("memory:quorum-{run}-{number}");
+        let topo = opened(&url).await.unwrap();
+        let (faulty, faults) = fault::wrap(topo.clone(), 1);
+        direct.push(topo);
+        named.push((url, faulty));
+        switches.push(faults);
+    }
+    (direct, named, switches)
+}
+
+async fn value(topo: &dyn Topo, key: &str) -> Option<String> {
+    let found = topo.get(key).await.unwrap();
+    found.map(|found| String::from_utf8(found.value.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn one_of_three_may_be_lost_and_two_may_not() {
+    let (_, named, switches) = stores("lost", 3).await;
+    let topo = quorum::of(named, "test").unwrap();
+    put(&*topo, "/a", "one").await;
+    switches[0].set_available(false);
+    assert_eq!(value(&*topo, "/a").await.as_deref(), Some("one"));
+    put(&*topo, "/a", "two").await;
+    switches[1].set_available(false);
+    let error = topo.get("/a").await.unwrap_err();
+    assert_eq!(error.category(), Category::Unavailable);
+    assert!(
+        error.to_string().contains("memory:quorum-lost-0") && error.to_string().contains("memory:quorum-lost-1"),
+        "{error}"
+    );
+    // The one that missed a write and the one that comes back agree again.
+    switches[0].set_available(true);
+    assert_eq!(value(&*topo, "/a").await.as_deref(), Some("two"));
+}
+
+#[tokio::test]
+async fn a_quorum_is_formed_when_all_stores_are_there() {
+    let (_, named, switches) = stores("formed", 3).await;
+    let topo = quorum::of(named, "test").unwrap();
+    switches[2].set_available(false);
+    let error = topo.get("/a").await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("memory:quorum-formed-2"), "{error}");
+    switches[2].set_available(true);
+    assert_eq!(value(&*topo, "/a").await, None);
+}
+
+#[tokio::test]
+async fn stores_of_two_quorums_are_told_apart() {
+    let (_, first, _) = stores("first", 3).await;
+    let (_, second, _) = stores("second", 3).await;
+    let mixed = vec![first[0].clone(), second[1].clone(), second[2].clone()];
+    for named in [first, second] {
+        put(&*quorum::of(named, "test").unwrap(), "/a", "one").await;
+    }
+    let error = quorum::of(mixed, "test").unwrap().get("/a").await;
+    match error {
+        // Two of them are a quorum of the second: its third is away, and a stranger is named.
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.category(), Category::Configuration, "{error}"),
+    }
+    let (_, thirds, _) = stores("third", 2).await;
+    let (_, fourth, _) = stores("first", 1).await;
+    let strangers = thirds.into_iter().chain(fourth).collect();
+    let error = quorum::of(strangers, "test").unwrap().get("/a").await.unwrap_err();
+    assert!(!error.to_string().is_empty());
+}
+
+#[tokio::test]
+async fn a_large_value_is_a_blob_on_a_quorum_and_a_small_one_is_not() {
+    let (direct, named, switches) = stores("blobs", 3).await;
+    let topo = quorum::of(named, "test").unwrap();
+    put(&*topo, "/small", &"s".repeat(quorum::INLINE_BYTES)).await;
+    put(&*topo, "/large", &"l".repeat(quorum::INLINE_BYTES + 1)).await;
+    let mut holding = 0;
+    for store in &direct {
+        holding += store.list("/b/").await.unwrap().len();
+        for entry in store.list("/r/large").await.unwrap() {
+            assert!(entry.versioned.value.len() < 2048);
+        }
+    }
+    assert!((2..=3).contains(&holding), "{holding} blobs");
+    // Whichever store is lost, both can be read, also by a process that has not written them.
+    for lost in 0..3 {
+        let (_, named, switches) = stores("blobs", 3).await;
+        let topo = quorum::of(named, "reader").unwrap();
+        switches[lost].set_available(false);
+        assert_eq!(value(&*topo, "/large").await.map(|value| value.len()), Some(quorum::INLINE_BYTES + 1));
+        assert_eq!(value(&*topo, "/small").await.map(|value| value.len()), Some(quorum::INLINE_BYTES));
+    }
+    drop(switches);
+}
+
+#[tokio::test]
+async fn one_process_writes_again_in_one_round_trip() {
+    let (direct, named, _) = stores("lease", 3).await;
+    let topo = quorum::of(named, "test").unwrap();
+    let Swap::Committed(mut version) = topo.create("/a", "0".into()).await.unwrap() else { panic!("not created") };
+    let calls = || direct.iter().map(|store| store.usage().total().calls).sum::<u64>();
+    for round in 1..=5 {
+        // What the write before left for the third store is done when the store has been asked
+        // thrice.
+        let before = calls();
+        let outcome = topo.compare_and_swap("/a", &version, round.to_string().into()).await.unwrap();
+        let Swap::Committed(next) = outcome else { panic!("{outcome:?}") };
+        version = next;
+        assert!(calls() - before <= 4, "round {round} took {} calls", calls() - before);
+    }
+}
+
+/// A store that was restored from a backup has fewer entries than it acknowledged.
+async fn restored(run: &str, from: &dyn Topo, without: &str) -> Arc<dyn Topo> {
+    let topo = opened(&format!("memory:quorum-{run}-restored")).await.unwrap();
+    for entry in from.list("").await.unwrap() {
+        if !entry.key.contains(without) {
+            topo.create(&entry.key, entry.versioned.value).await.unwrap();
+        }
+    }
+    topo
+}
+
+#[tokio::test]
+async fn a_store_that_forgets_is_quarantined() {
+    let run = "forgets";
+    let (direct, named, _) = stores(run, 3).await;
+    let locations: Vec<String> = named.iter().map(|(location, _)| location.clone()).collect();
+    let topo = quorum::of(named.clone(), "before").unwrap();
+    put(&*topo, "/kept", "one").await;
+    for value in ["zero", "one", "more", "two"] {
+        put(&*topo, "/lost", value).await;
+    }
+    let back = restored(run, &*direct[1], "/lost").await;
+    let after = vec![named[0].clone(), (locations[1].clone(), back.clone()), named[2].clone()];
+    let topo = quorum::of(after, "after").unwrap();
+    let findings = topo.check().await.unwrap();
+    let about = findings.iter().find(|finding| finding.message.starts_with(&locations[1])).unwrap();
+    assert_eq!(about.severity, Severity::Problem, "{findings:#?}");
+    assert!(about.message.contains("quarantined") && about.message.contains("/lost"), "{findings:#?}");
+    assert_eq!(value(&*topo, "/lost").await.as_deref(), Some("two"));
+    put(&*topo, "/lost", "three").await;
+    assert!(back.get("/r/lost").await.unwrap().is_none(), "it was counted again");
+}
+
+#[tokio::test]
+async fn a_store_is_replaced_while_another_process_writes() {
+    let run = "replaced";
+    let (_, named, _) = stores(run, 3).await;
+    let url = format!("quorum:{}", named.iter().map(|(url, _)| url.as_str()).collect::<Vec<_>>().join(","));
+    let writer = quorum::of(named, "writer").unwrap();
+    for number in 0..20 {
+        put(&*writer, &format!("/k/{number}"), "one").await;
+    }
+    put(&*writer, "/large", &"l".repeat(quorum::INLINE_BYTES + 1)).await;
+    let cursor = writer.changes(None).await.unwrap().cursor().clone();
+    let new = format!("memory:quorum-{run}-new");
+    let writing = async {
+        for number in 0..200 {
+            put(&*writer, &format!("/k/{}", number % 40), &number.to_string()).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut seen = Vec::new();
+    let options = Options::default();
+    let old = format!("memory:quorum-{run}-2");
+    let replacing = quorum::replace(&url, &old, &new, &options, |progress| seen.push(progress));
+    let ((), replaced) = futures::join!(writing, replacing);
+    let next = replaced.unwrap().to_string();
+    assert_eq!(next, url.replace(&old, &new));
+    assert!(
+        matches!(seen[..], [quorum::Progress::Began { epoch: 2 }, .., quorum::Progress::Ended { epoch: 3 }]),
+        "{seen:?}"
+    );
+    // Who goes on with the old URL is told once to look anew, and goes on.
+    assert!(matches!(writer.changes(Some(&cursor)).await.unwrap(), hansa_topo::Changes::Reset { .. }));
+    put(&*writer, "/k/0", "after").await;
+    // The new stores have everything, whichever of them is lost; nobody needs the old one.
+    let names: Vec<String> = next.trim_start_matches("quorum:").split(',').map(str::to_owned).collect();
+    for lost in 0..3 {
+        let (mut stores, mut switches) = (Vec::new(), Vec::new());
+        for name in &names {
+            let (topo, faults) = fault::wrap(opened(name).await.unwrap(), 1);
+            stores.push((name.clone(), topo));
+            switches.push(faults);
+        }
+        switches[lost].set_available(false);
+        let reader = quorum::of(stores, "reader").unwrap();
+        assert_eq!(value(&*reader, "/k/0").await.as_deref(), Some("after"));
+        for number in 1..40 {
+            assert_eq!(value(&*reader, &format!("/k/{number}")).await, Some((160 + number).to_string()));
+        }
+        assert_eq!(value(&*reader, "/large").await.map(|value| value.len()), Some(quorum::INLINE_BYTES + 1));
+    }
+    let findings = opened(&next).await.unwrap().check().await.unwrap();
+    assert!(findings[0].message.contains("3 of 3") && findings[0].message.contains("epoch 3"), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn a_lost_store_is_replaced_and_the_command_may_be_repeated() {
+    let run = "gone";
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| format!("sqlite:{}/{run}-{name}.db", directory.path().display());
+    let url = format!("quorum:{},{},{}", file("a"), file("b"), file("c"));
+    put(&*opened(&url).await.unwrap(), "/a", "one").await;
+    // A folder stands where the file was: it cannot be opened.
+    let lost = directory.path().join(format!("{run}-c.db"));
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains(&format!("{run}-c.db")) {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    std::fs::create_dir(&lost).unwrap();
+    let options = Options::default();
+    let next = quorum::replace(&url, &file("c"), &file("d"), &options, |_| ()).await.unwrap().to_string();
+    assert_eq!(value(&*opened(&next).await.unwrap(), "/a").await.as_deref(), Some("one"));
+    let again = quorum::replace(&url, &file("c"), &file("d"), &options, |_| ()).await.unwrap_err();
+    assert!(again.to_string().contains("already"), "{again}");
+}
