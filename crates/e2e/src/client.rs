@@ -224,13 +224,14 @@ impl Api {
         self.send(Method::PATCH, &path, "application/merge-patch+json", Some(patch)).await?.ok()
     }
 
-    /// Replaces an object as a whole.
+    /// Replaces the spec of an object as a whole, whatever else writes to it meanwhile (RFC 6902).
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn replace(&self, path: &str, object: &Value) -> Result<Value> {
+    pub async fn replace_spec(&self, path: &str, spec: &Value) -> Result<Value> {
         let path = with_parameters(path, "fieldManager=user");
-        self.send(Method::PUT, &path, "application/json", Some(object)).await?.ok()
+        let patch = json!([{"op": "replace", "path": "/spec", "value": spec}]);
+        self.send(Method::PATCH, &path, "application/json-patch+json", Some(&patch)).await?.ok()
     }
 
     /// Deletes an object in the background.

@@ -224,7 +224,7 @@ impl World {
             }
         }
         let path = FEDERATIONS.path("", FEDERATION);
-        self.members[0].admin.replace(&path, &federation).await?;
+        self.members[0].admin.replace_spec(&path, &federation["spec"]).await?;
         let generation = eventually("the edited Federation is agreed", async || {
             let now = self.federation().await?;
             let observed = &now["status"]["observedGeneration"];
