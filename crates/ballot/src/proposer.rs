@@ -227,6 +227,7 @@ impl<D: Document> Proposer<D> {
                 if let Some(acts) = self.read(found, now_ms, entropy) {
                     return acts;
                 }
+                self.pace.well();
             }
             Event::Swapped(swap) => {
                 if self.stage != Stage::Writing {
@@ -237,6 +238,7 @@ impl<D: Document> Proposer<D> {
                 if let Some(acts) = self.swapped(swap, now_ms, entropy) {
                     return acts;
                 }
+                self.pace.well();
             }
         }
         self.advance(now_ms, entropy)

@@ -4,7 +4,7 @@
 //! was based on and not what it computed; [`apply`] does nothing when its ground is gone.
 
 use crate::lives::{self, Departure, HomeObject, Standing};
-use crate::page::{Page, Slot};
+use crate::page::{Header, Page, Slot};
 use crate::record::{FORMAT, Intent, Members, Placed, PlacedState, Record, Tombstone};
 use crate::seal::{Sealed, Wrap};
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
@@ -78,8 +78,8 @@ pub enum Change {
         revision: Revision,
         /// The members.
         members: BTreeSet<MemberName>,
-        /// The term under which the appointee decides.
-        term: Term,
+        /// The term under which the appointee decides, and the start of its process.
+        under: (Term, Incarnation),
     },
     /// This member's output of this life, or an earlier one, is gone.
     Acknowledge {
@@ -165,14 +165,14 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             let alive = record.tombstone.is_none();
             record.sealed.as_mut().is_some_and(|sealed| alive && sealed.digest == *digest && sealed.add_wraps(wraps))
         }
-        Change::Withdraw { revision, members, term } => {
-            if page.header.term > *term || (page.header.term == *term && page.header.member.as_ref() != Some(member)) {
+        Change::Withdraw { revision, members, under: (term, start) } => {
+            let header = Header { member: Some(member.clone()), start: Some(*start), term: *term };
+            if !header.may_follow(&page.header) {
                 return Err(Skipped::Fenced { term: page.header.term });
             }
             let changed = record.tombstone.is_none() && record.revision == *revision && withdraw(&mut record, members);
             if changed {
-                page.header.member = Some(member.clone());
-                page.header.term = *term;
+                page.header = header;
             }
             changed
         }

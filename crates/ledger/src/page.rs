@@ -5,7 +5,7 @@
 //! carries the header on unchanged.
 
 use crate::record::{FORMAT, Record};
-use hansa_model::{MemberName, RecordKey, Term};
+use hansa_model::{Incarnation, MemberName, RecordKey, Term};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -35,8 +35,20 @@ pub struct Header {
     /// The appointee of the last decision; `None` before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberName>,
+    /// The start of its process that decided: an earlier one, which may still run, decides no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Incarnation>,
     /// Its term.
     pub term: Term,
+}
+
+impl Header {
+    /// Whether a decision under this header may follow one under `standing`: a higher term may, or the same
+    /// member in the same term, unless a later start of it has decided.
+    pub fn may_follow(&self, standing: &Header) -> bool {
+        let same = self.term == standing.term && self.member == standing.member && self.start >= standing.start;
+        self.term > standing.term || same
+    }
 }
 
 /// A record, or bytes that this release does not understand and carries on unchanged.

@@ -293,9 +293,16 @@ fn a_deletion_elsewhere_takes_the_copy_that_was_meant_and_no_other() {
 fn a_withdrawal_is_fenced_by_the_term_in_the_header() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b", "c"]).unwrap();
-    let withdraw =
-        |name: &str, term| Change::Withdraw { revision: Revision(1), members: [member(name)].into(), term: Term(term) };
+    let withdraw = |name: &str, term| Change::Withdraw {
+        revision: Revision(1),
+        members: [member(name)].into(),
+        under: (Term(term), Incarnation(2)),
+    };
     book.write("a", withdraw("c", 5)).unwrap();
+    // An earlier start of the appointee, which may still run.
+    let earlier =
+        Change::Withdraw { revision: Revision(1), members: [member("b")].into(), under: (Term(5), Incarnation(1)) };
+    assert_eq!(book.write("a", earlier), Err(Skipped::Fenced { term: Term(5) }));
     assert_eq!(book.write("b", withdraw("b", 4)), Err(Skipped::Fenced { term: Term(5) }));
     assert_eq!(book.write("b", withdraw("b", 5)), Err(Skipped::Fenced { term: Term(5) }));
     let record = book.record().unwrap();
@@ -381,7 +388,7 @@ proptest! {
                     removing.insert(member(NAMES[target]));
                     let revision = before.as_ref().map_or(Revision(1), |record| record.revision);
                     let members = removing.clone();
-                    let _ = book.write("a", Change::Withdraw { revision, members, term: Term(term) });
+                    let _ = book.write("a", Change::Withdraw { revision, members, under: (Term(term), Incarnation(1)) });
                 }
             }
             let (Some(before), Some(after)) = (&before, book.record()) else { continue };

@@ -21,6 +21,8 @@ pub use federated::{
     Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement, SecretReference,
     TemplateSource,
 };
-pub use federation::{DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Safety, Takeover};
+pub use federation::{
+    DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Person, Safety, Takeover,
+};
 pub use names::{InvalidName, LeagueId, MemberName, RecordKey, TypeName};
 pub use selector::LabelSelector;

@@ -18,7 +18,8 @@ impl Operator {
                     "applies": metrics.applies, "deletes": metrics.deletes, "homeWrites": metrics.home_writes,
                     "topoWrites": metrics.topo_writes, "events": metrics.events, "eventsDropped": metrics.events_dropped, "failures": metrics.failures, "strays": self.strays().len(),
                     "topologyAway": u64::from(self.topology.down_since_ms.is_some()),
-                    "topologyReplaced": u64::from(self.topology.replaced.is_some()),
+                    "topologyReplaced": u64::from(self.topology.replaced.is_some() || self.topology.distrusted.is_some()),
+                    "ballotsRejected": self.ballots.rejections(),
                     "homeObjects": metrics.home_objects, "records": metrics.records, "outputs": metrics.outputs,
                 })
             }
@@ -26,6 +27,7 @@ impl Operator {
             Question::Objects { homeless, select } => self.list_objects(*homeless, select),
             Question::Explain { key } => self.explain(key),
             Question::Held => self.waiting_removals(),
+            Question::Ballots => self.ballots_at_a_glance(),
         }
     }
 

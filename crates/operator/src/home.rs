@@ -366,7 +366,7 @@ impl Operator {
         if unfounded {
             self.removals.forget(Decision::Withdraw, key);
         } else {
-            self.process_withdrawal(key, context, record, &wanted);
+            self.process_withdrawal(key, record, &wanted);
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum TopoCall {
     Cell,
     Confirmations,
     Control,
+    /// The proposer's call.
+    Ballots,
     /// Does the store still hold this league?
     Check,
     Blob(Hash),
@@ -45,6 +47,8 @@ pub(crate) struct Topology {
     pub down_since_ms: Option<u64>,
     /// Why what stands there now is not used: it is not this league's store.
     pub replaced: Option<String>,
+    /// Why its control document is not followed: it cannot follow the one that was known.
+    pub distrusted: Option<String>,
     /// It is being looked at whether it is.
     checking: bool,
     /// Pages that a write did not find where they had been.
@@ -76,7 +80,8 @@ struct PageState {
     flight: Option<(Page, Vec<Mutation>)>,
     /// Keys that wait for a linearizable read of the page.
     fences: BTreeSet<RecordKey>,
-    fencing: bool,
+    /// When that read was asked for: what it shows may be as old as that, however late it is heard.
+    fencing: Option<u64>,
 }
 
 /// This member's own cell.
@@ -129,6 +134,7 @@ impl Topology {
             failures: 0,
             down_since_ms: None,
             replaced: None,
+            distrusted: None,
             checking: false,
             vanished: BTreeSet::new(),
             reloading: false,
@@ -152,7 +158,7 @@ impl Topology {
     /// Whether it may be written to: the whole picture has been read, and it is this league's store as
     /// far as anybody knows.
     pub fn is_writable(&self) -> bool {
-        self.loaded && self.replaced.is_none() && !self.checking
+        self.loaded && self.replaced.is_none() && self.distrusted.is_none() && !self.checking
     }
 
     /// Whether something waits to be written, the heartbeat apart.
@@ -204,7 +210,7 @@ impl Operator {
             queue: Vec::new(),
             flight: None,
             fences: BTreeSet::new(),
-            fencing: false,
+            fencing: None,
         })
     }
 

@@ -264,6 +264,10 @@ impl Operator {
         let heard = self.is_heard(member);
         let frozen = self.frozen_by_topology();
         let reachable = own || self.topology.down_since_ms.is_none();
+        let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
+        let lost = ballots.and_then(|ballots| ballots.lost.get(member));
+        let votes = ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member));
+        let share = self.league.as_ref().and_then(|league| league.frozen.clone()).filter(|_| own);
         match self.cell_of(member) {
             None => {
                 ("Unknown", "NeverSeen", "no operator of this member has written to the topology server yet".to_owned())
@@ -271,7 +275,15 @@ impl Operator {
             Some(_) if !reachable => {
                 ("Unknown", "TopologyServerAway", "the topology server cannot be used from here".to_owned())
             }
+            Some(_) if lost.is_some() => (
+                "False",
+                "Lost",
+                format!("voted lost by ballot #{}: its homes may be taken over", lost.copied().unwrap_or_default()),
+            ),
             Some(_) if !heard => ("False", "Silent", "its heartbeat has stopped".to_owned()),
+            Some(_) if !votes && !own => {
+                ("False", "NotJoined", "its operator lives, and has not been voted into the league".to_owned())
+            }
             Some(cell) if !cell.api_server_ready => {
                 ("False", "ApiServerAway", "its operator does not reach its API server".to_owned())
             }
@@ -281,6 +293,7 @@ impl Operator {
                 "TopologyServerAway",
                 "the topology server cannot be used: what was last agreed is kept up".to_owned(),
             ),
+            Some(_) if share.is_some() => ("False", "Frozen", share.unwrap_or_default()),
             Some(_) => match self.trusted_key(member) {
                 Err(Untrusted::Differs(why)) => ("False", "KeyDiffers", why),
                 _ => ("True", "Heartbeat", "its operator lives".to_owned()),

@@ -179,11 +179,17 @@ impl<D: Document> Proposer<D> {
     }
 
     /// Whether the notes are of the newest document.
-    pub(super) fn has_noted(&self) -> bool {
+    pub fn has_noted(&self) -> bool {
         self.known.as_ref().is_none_or(|known| {
             (self.notes.era, self.notes.revision, self.notes.nonce)
                 == (known.envelope.era, known.envelope.revision, known.envelope.nonce)
         })
+    }
+
+    /// Makes the newest document durable as what this voter acts on, when it is about to act on it without
+    /// having had a say in it. Nothing is to be done while something is under way: ask again afterwards.
+    pub fn note_now(&mut self) -> Vec<Act> {
+        if self.stage == Stage::Idle && !self.has_noted() { self.note() } else { Vec::new() }
     }
 
     /// Makes the newest document durable as what this voter acts on.

@@ -9,7 +9,7 @@ pub(super) struct Pace {
     round_trip_ms: u64,
     asked_ms: Option<u64>,
     has_read: bool,
-    /// Calls in a row that failed.
+    /// Calls in a row that failed, or were answered with what cannot be used.
     failures: u32,
     /// Races in a row that were lost.
     losses: u32,
@@ -41,11 +41,15 @@ impl Pace {
 
     pub fn answered(&mut self, now_ms: u64) {
         self.has_read = true;
-        self.failures = 0;
         if let Some(asked) = self.asked_ms.take() {
             let took = now_ms.saturating_sub(asked).max(1);
             self.round_trip_ms = (self.round_trip_ms * 3 + took) / 4;
         }
+    }
+
+    /// What was answered can be gone on with.
+    pub fn well(&mut self) {
+        self.failures = 0;
     }
 
     pub fn has_read(&self) -> bool {

@@ -119,10 +119,10 @@ impl Operator {
     }
 
     /// The page was read, linearizably.
-    pub(crate) fn fenced(&mut self, key: &RecordKey) {
+    pub(crate) fn fenced(&mut self, key: &RecordKey, asked_ms: u64) {
         let incarnation = self.record_in_page(key).map(|record| record.incarnation);
         if let Some(object) = self.objects.get_mut(key) {
-            object.output_work.fenced = incarnation.map(|life| (life, self.now.monotonic_ms));
+            object.output_work.fenced = incarnation.map(|life| (life, asked_ms));
         }
         self.touch(key);
     }

@@ -4,6 +4,7 @@ use super::TopoCall;
 use super::reading::READ_BATCH;
 use crate::io::{Level, TopoAnswer, TopoRequest};
 use crate::machine::{Operator, Timer};
+use hansa_ballot::proposer::Event as Heard;
 use hansa_ledger::Swap;
 use hansa_ledger::keys::{self};
 
@@ -30,7 +31,9 @@ impl Operator {
         if self.topology.replaced.is_some() && !committed {
             return self.call_again(call);
         }
-        if self.topology.replaced.is_none() && self.topology.down_since_ms.take().is_some() {
+        let trusted = self.topology.replaced.is_none() && self.topology.distrusted.is_none();
+        if trusted && self.topology.down_since_ms.take().is_some() {
+            self.ballots.heard_since_ms = self.now.monotonic_ms;
             self.log(Level::Info, None, "the topology server answers again");
             self.touch_all();
             self.refresh_members();
@@ -44,12 +47,16 @@ impl Operator {
             (TopoCall::Load(rest), TopoAnswer::Listed(entries)) => self.listed(rest, entries),
             (TopoCall::Changes, TopoAnswer::Changed { cursor, keys }) => {
                 self.topology.cursor = Some(cursor);
+                let control = keys.get(keys::CONTROL).filter(|_| self.is_seated()).cloned();
                 let wanted: Vec<String> =
                     keys.into_iter().filter(|(key, version)| self.is_news(key, version)).map(|(key, _)| key).collect();
                 for batch in wanted.chunks(READ_BATCH) {
                     self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
                 }
                 self.wait_for_changes();
+                if let Some(version) = control {
+                    self.control_changed(&version);
+                }
             }
             (TopoCall::Changes, TopoAnswer::Reset { cursor }) => {
                 self.topology.cursor = Some(cursor);
@@ -68,7 +75,7 @@ impl Operator {
                     self.absorb(&keys::page(number), value);
                 }
                 let state = self.page_state(number);
-                state.fencing = false;
+                let asked_ms = state.fencing.take().unwrap_or_default();
                 let fences = std::mem::take(&mut state.fences);
                 if found.is_none() {
                     // The page was there: what is read where it is not allows no removal.
@@ -77,7 +84,7 @@ impl Operator {
                 }
                 for key in fences {
                     if self.topology.is_writable() {
-                        self.fenced(&key);
+                        self.fenced(&key, asked_ms);
                     } else {
                         self.touch(&key);
                     }
@@ -97,6 +104,19 @@ impl Operator {
                 if self.topology.control.missed_something() {
                     self.read_again(keys::CONTROL.to_owned());
                 }
+            }
+            (TopoCall::Ballots, TopoAnswer::Values(mut values)) => {
+                let found = values.pop().flatten();
+                if found.is_none() {
+                    self.check_store();
+                }
+                self.drive(Heard::Read(found));
+            }
+            (TopoCall::Ballots, TopoAnswer::Swapped(swap)) => {
+                if matches!(swap, Swap::Mismatch { current: None }) {
+                    self.check_store();
+                }
+                self.drive(Heard::Swapped(swap));
             }
             (TopoCall::Blob(hash), TopoAnswer::Swapped(swap)) => self.blob_swapped(hash, swap),
             (TopoCall::ReadBlob(hash), TopoAnswer::Values(mut values)) => self.blob_read(hash, values.pop().flatten()),
@@ -124,6 +144,10 @@ impl Operator {
     }
 
     fn call_again(&mut self, call: TopoCall) {
+        if call == TopoCall::Ballots {
+            // The proposer has its own patience.
+            return self.drive(Heard::Failed);
+        }
         let at = self.pause(self.topology.failures.max(1), 50, 5_000);
         self.at(at, Timer::Topo(call));
     }
@@ -137,7 +161,11 @@ impl Operator {
             },
             TopoCall::Changes => TopoRequest::Changes { cursor: self.topology.cursor.clone() },
             TopoCall::Read(keys) => TopoRequest::Read { keys: keys.clone() },
-            TopoCall::Fence(number) => TopoRequest::Read { keys: vec![keys::page(*number)] },
+            TopoCall::Fence(number) => {
+                let now = self.now.monotonic_ms;
+                self.page_state(*number).fencing = Some(now);
+                TopoRequest::Read { keys: vec![keys::page(*number)] }
+            }
             TopoCall::Page(number) => match self.topology.pages.get_mut(number) {
                 Some(state) if state.writer.is_busy() => state.writer.send(),
                 _ => return,
@@ -158,7 +186,7 @@ impl Operator {
             },
             TopoCall::ReadBlob(hash) => crate::blobs::read_blob(hash),
             TopoCall::Check => return self.ask_for_control(),
-            TopoCall::Cell | TopoCall::Control => return,
+            TopoCall::Cell | TopoCall::Control | TopoCall::Ballots => return,
         };
         self.topo(call, request);
     }

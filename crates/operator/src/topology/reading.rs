@@ -19,11 +19,11 @@ impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
     /// [`crate::output::OutputWork::fenced`] set when the read succeeded.
     pub(crate) fn fence(&mut self, key: &RecordKey) {
-        let number = key.page(self.pages());
+        let (number, now) = (key.page(self.pages()), self.now.monotonic_ms);
         let state = self.page_state(number);
         state.fences.insert(key.clone());
-        if !state.fencing {
-            state.fencing = true;
+        if state.fencing.is_none() {
+            state.fencing = Some(now);
             self.topo(TopoCall::Fence(number), TopoRequest::Read { keys: vec![keys::page(number)] });
         }
     }
@@ -52,7 +52,10 @@ impl Operator {
         if let Some(prefix) = rest.first().cloned() {
             return self.topo(TopoCall::Load(rest), TopoRequest::List { prefix });
         }
-        self.topology.loaded = true;
+        if !self.topology.loaded {
+            self.topology.loaded = true;
+            self.ballots.heard_since_ms = self.now.monotonic_ms;
+        }
         if !std::mem::take(&mut self.topology.reloading) {
             self.wait_for_changes();
         }
@@ -62,6 +65,13 @@ impl Operator {
             self.heartbeat();
         }
         self.touch_all();
+        self.caught_up();
+    }
+
+    /// Reads the whole picture once more, and the changes after it.
+    pub(crate) fn read_all_anew(&mut self) {
+        self.topology.reloading = true;
+        self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
     }
 
     pub(super) fn wait_for_changes(&mut self) {
@@ -71,6 +81,7 @@ impl Operator {
 
     pub(super) fn is_news(&self, key: &str, version: &hansa_ledger::Version) -> bool {
         let known = match keys::parse(key) {
+            Key::Control if self.is_seated() => return false,
             Key::Control => self.topology.control.version(),
             Key::Page(number) => self.topology.pages.get(&number).and_then(|state| state.writer.version()),
             Key::Cell(member) if member == self.config.member => return false,
@@ -97,6 +108,7 @@ impl Operator {
             Err(error) => return self.misfit(key, &error),
         };
         match keys::parse(key) {
+            Key::Control if self.is_seated() => self.control_changed(&value.version),
             Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
             Key::Page(number) => {
                 let state = self.page_state(number);

@@ -83,8 +83,7 @@ impl Operator {
             self.topology.down_since_ms = None;
             self.topology.failures = 0;
             self.log(Level::Info, None, "this league's topology server is back: everything is read anew");
-            self.topology.reloading = true;
-            self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
+            self.read_all_anew();
             self.touch_all();
             self.refresh_members();
         }

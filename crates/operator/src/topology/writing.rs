@@ -69,7 +69,7 @@ impl Operator {
 
     /// Sends the next write of every page that has one to send.
     pub(crate) fn flush_pages(&mut self) {
-        if !self.topology.is_writable() {
+        if !self.topology.is_writable() || self.league.as_ref().is_some_and(|league| league.frozen.is_some()) {
             return;
         }
         let ready: Vec<u32> = self
@@ -149,12 +149,14 @@ impl Operator {
     /// Says that this operator lives, and how it is.
     pub(crate) fn heartbeat(&mut self) {
         self.at(self.now.monotonic_ms + self.config.heartbeat_ms, Timer::Heartbeat);
+        self.notice_pause();
         self.topology.cell.cell.sequence += 1;
         self.topology.cell.cell.api_server_ready = self.api_server_ready();
         self.topology.cell.dirty = true;
         self.flush_cell();
         self.confirming.collect();
         self.refresh_members();
+        self.ballots.look = true;
     }
 
     pub(crate) fn flush_cell(&mut self) {

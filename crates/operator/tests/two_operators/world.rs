@@ -1,6 +1,7 @@
 //! Two operators, with just as much of an API server and a topology server as they ask for.
 
 use bytes::Bytes;
+use hansa_ballot::Signer;
 use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::{Hash, Incarnation};
 use hansa_operator::{
@@ -91,6 +92,8 @@ impl World {
             release: "0".to_owned(),
             incarnation: Incarnation(self.starts),
             public_keys: vec![keys.public()],
+            signer: Signer::new(name.parse().unwrap(), own(2)),
+            namespace: "hansa-system".to_owned(),
             keys,
             observe: false,
             max_in_flight: 8,
