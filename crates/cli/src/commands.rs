@@ -1,5 +1,6 @@
 //! The commands, one module each: what they take, what they do, what they print.
 
+pub mod ballot;
 pub mod completion;
 pub mod confirm;
 pub mod delete;

@@ -32,6 +32,9 @@ pub struct MemberCell {
     pub public_keys: Vec<String>,
     /// Whether the operator reaches its own API server.
     pub api_server_ready: bool,
+    /// Why its operator does nothing, when its share is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
     /// What was taken away lately, for the breaker.
     #[serde(default)]
     pub removals: Vec<crate::breaker::Removal>,

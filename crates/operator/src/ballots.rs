@@ -55,8 +55,8 @@ pub(crate) struct Council {
     join: Option<Join>,
     /// What waits in the proposer, by what it is about.
     pending: BTreeMap<Topic, Ticket>,
-    /// What cannot be said in the document of this version.
-    refused: BTreeSet<Topic>,
+    /// What is said, or cannot be said, in the document that the picture holds.
+    answered: BTreeSet<Topic>,
     /// When this operator last proposed something, on its own clock.
     proposed: BTreeMap<Key, u64>,
     /// The version of the document that the picture holds.

@@ -385,6 +385,7 @@ impl Operator {
             self.log(Level::Warning, None, message);
         }
         self.league = Some(League { id, era, control, spec: Arc::new(spec), frozen });
+        self.tell_standing();
         self.removals.judge_anew();
         self.turn_types();
         self.start_heartbeats();

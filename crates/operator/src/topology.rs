@@ -125,6 +125,7 @@ impl Topology {
             kubernetes: config.kubernetes.clone(),
             public_keys: config.public_keys.clone(),
             api_server_ready: true,
+            frozen: None,
             removals: Vec::new(),
         };
         let writer = Writer::new(keys::cell(&config.member));

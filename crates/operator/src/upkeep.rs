@@ -267,7 +267,8 @@ impl Operator {
         let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
         let lost = ballots.and_then(|ballots| ballots.lost.get(member));
         let votes = ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member));
-        let share = self.league.as_ref().and_then(|league| league.frozen.clone()).filter(|_| own);
+        let frozen_here = self.league.as_ref().and_then(|league| league.frozen.clone());
+        let share = if own { frozen_here } else { self.cell_of(member).and_then(|cell| cell.frozen.clone()) };
         match self.cell_of(member) {
             None => {
                 ("Unknown", "NeverSeen", "no operator of this member has written to the topology server yet".to_owned())
@@ -281,7 +282,7 @@ impl Operator {
                 format!("voted lost by ballot #{}: its homes may be taken over", lost.copied().unwrap_or_default()),
             ),
             Some(_) if !heard => ("False", "Silent", "its heartbeat has stopped".to_owned()),
-            Some(_) if !votes && !own => {
+            Some(_) if !votes && share.is_none() => {
                 ("False", "NotJoined", "its operator lives, and has not been voted into the league".to_owned())
             }
             Some(cell) if !cell.api_server_ready => {

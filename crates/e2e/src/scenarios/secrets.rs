@@ -150,6 +150,7 @@ pub async fn joined_without_home(scene: &Scene) -> Result<()> {
 /// spec says that they are right; then the member opens what it could not.
 pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     let keys = scene.admin(2).get(KEYS).await?;
+    let first = public_keys(scene).await?;
     keep(scene, 0, "the old password").await?;
     scene.federate(0, SECRETS, NAME, &named(json!({"memberSelector": {}}))).await?;
     opens(scene, 2, "the old password").await?;
@@ -166,8 +167,7 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
         .await?;
     opens(scene, 2, "the old password").await?;
 
-    let members = scene.world.ask(0, "/read/members").await?.context("the operator answers")?;
-    let shown = members[2]["cell"]["publicKeys"].clone();
+    let shown = public_keys(scene).await?;
     scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = shown).await?;
     opens(scene, 2, "the new password").await?;
     scene.settled(0, SECRETS, NAME).await?;
@@ -182,5 +182,17 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     });
     scene.admin(2).apply(KEYS, &restored).await?;
     scene.world.members[2].operator.lock().await.start(&[])?;
+    scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = first).await?;
+    eventually("the member is taken back under its first key", async || {
+        let health = scene.world.ask(2, "/read/health").await?.unwrap_or_default();
+        Ok(if health["frozen"].is_null() { Seen::Yes(()) } else { Seen::No(health.to_string()) })
+    })
+    .await?;
     scene.world.edit_federation(|spec| *spec = federation_spec()).await
+}
+
+/// The keys that the last member's operator shows.
+async fn public_keys(scene: &Scene) -> Result<Value> {
+    let members = scene.world.ask(0, "/read/members").await?.context("the operator answers")?;
+    Ok(members[2]["cell"]["publicKeys"].clone())
 }

@@ -121,8 +121,8 @@ impl Operator {
                     self.ballots.pending.remove(&topic);
                     if let Answer::Refused(why) = answer {
                         self.log(Level::Debug, None, format!("{topic:?} is not said: {why}"));
-                        self.ballots.refused.insert(topic);
                     }
+                    self.ballots.answered.insert(topic);
                 }
                 Told::Rejected(rejected) => self.rejected(rejected),
                 Told::Frozen(frozen) => self.distrust(frozen.to_string()),
@@ -157,7 +157,7 @@ impl Operator {
         }
         let control = document.clone();
         self.ballots.turned = proposer.version().cloned();
-        self.ballots.refused.clear();
+        self.ballots.answered.clear();
         let (id, era) = (league.id, control.ballots.as_ref().map_or(league.era, |ballots| ballots.era));
         if is_new_spec || era != league.era {
             return self.turn_control(id, era, control);
@@ -171,6 +171,7 @@ impl Operator {
         if let Some(league) = &mut self.league {
             (league.control, league.frozen) = (control, standing.clone());
         }
+        self.tell_standing();
         if thawed {
             let message = standing.unwrap_or_else(|| "this member takes part in the league".to_owned());
             self.log(Level::Info, None, message);
@@ -267,7 +268,7 @@ impl Operator {
         });
         let mut given = false;
         for (topic, motion) in wanted {
-            if council.refused.contains(&topic) || council.pending.contains_key(&topic) {
+            if council.answered.contains(&topic) || council.pending.contains_key(&topic) {
                 continue;
             }
             if let Topic::Decide(key, _) = &topic {

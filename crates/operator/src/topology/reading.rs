@@ -201,10 +201,14 @@ impl Operator {
         });
         let first = known.writer.version().is_none();
         if known.writer.saw(&value.version, envelope) {
+            let thawed = known.value.frozen != cell.frozen;
             known.value = cell;
             known.changed_ms = now;
-            if first {
+            if first || thawed {
                 self.refresh_members();
+            }
+            if thawed {
+                self.touch_all();
             }
         }
     }

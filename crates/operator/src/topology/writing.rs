@@ -151,12 +151,23 @@ impl Operator {
         self.at(self.now.monotonic_ms + self.config.heartbeat_ms, Timer::Heartbeat);
         self.notice_pause();
         self.topology.cell.cell.sequence += 1;
+        self.topology.cell.cell.frozen = self.league.as_ref().and_then(|league| league.frozen.clone());
         self.topology.cell.cell.api_server_ready = self.api_server_ready();
         self.topology.cell.dirty = true;
         self.flush_cell();
         self.confirming.collect();
         self.refresh_members();
         self.ballots.look = true;
+    }
+
+    /// Says at once whether its share is frozen: others tell their users why it does nothing.
+    pub(crate) fn tell_standing(&mut self) {
+        let frozen = self.league.as_ref().and_then(|league| league.frozen.clone());
+        if self.topology.heartbeats && self.topology.cell.cell.frozen != frozen {
+            self.topology.cell.cell.frozen = frozen;
+            self.topology.cell.dirty = true;
+            self.flush_cell();
+        }
     }
 
     pub(crate) fn flush_cell(&mut self) {
