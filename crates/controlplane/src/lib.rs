@@ -1,5 +1,5 @@
 //! Real etcd, kube-apiserver and kube-controller-manager as processes, for benches and tests; with a
-//! node that runs pods, too ([`Cluster::start_nodes`]).
+//! node that runs pods, too ([`Cluster::start_nodes`]); and an object store ([`S3`]).
 //!
 //! The binaries come from `KUBEBUILDER_ASSETS`, else from the cache that `make control-plane` fills.
 //! Everything listens on free ports of the loopback, lives in one temporary folder, and ends with
@@ -7,6 +7,9 @@
 //! process is killed.
 
 mod nodes;
+mod objects;
+
+pub use objects::S3;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -128,13 +131,18 @@ fn given() -> Option<PathBuf> {
 
 /// Where `make control-plane` builds.
 fn built() -> Result<PathBuf> {
-    let cache = match (std::env::var_os("HANSA_CACHE"), std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
-        (Some(cache), _, _) => PathBuf::from(cache),
-        (None, Some(cache), _) => PathBuf::from(cache).join("hansa"),
-        (None, None, Some(home)) => PathBuf::from(home).join(".cache/hansa"),
-        (None, None, None) => bail!("neither KUBEBUILDER_ASSETS nor HOME says where the control plane is"),
-    };
+    let cache = cache().context("neither KUBEBUILDER_ASSETS nor HOME says where the control plane is")?;
     Ok(cache.join("control-plane").join(CACHED))
+}
+
+/// Where the project's own builds of other people's programs are kept.
+fn cache() -> Option<PathBuf> {
+    match (std::env::var_os("HANSA_CACHE"), std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _, _) => Some(PathBuf::from(cache)),
+        (None, Some(cache), _) => Some(PathBuf::from(cache).join("hansa")),
+        (None, None, Some(home)) => Some(PathBuf::from(home).join(".cache/hansa")),
+        (None, None, None) => None,
+    }
 }
 
 /// Ports that nobody listens on at the moment.
@@ -149,6 +157,18 @@ pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
         *port = listener.local_addr()?.port();
     }
     Ok(ports)
+}
+
+/// Waits until a process takes connections at an address.
+async fn connects(process: &mut Process, address: &str) -> Result<()> {
+    let deadline = Instant::now() + READY;
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        if !process.is_running() || Instant::now() > deadline {
+            bail!("it does not start: {}", process.tail());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// A real etcd of one node.
@@ -208,14 +228,7 @@ impl Etcd {
     /// # Errors
     /// When it ended, or takes too long.
     pub async fn ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + READY;
-        while tokio::net::TcpStream::connect(&self.address).await.is_err() {
-            if !self.process.is_running() || Instant::now() > deadline {
-                bail!("etcd does not start: {}", self.process.tail());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        connects(&mut self.process, &self.address).await
     }
 }
 

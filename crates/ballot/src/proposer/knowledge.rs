@@ -3,7 +3,8 @@
 use super::Act;
 use super::{Noted, Notes, Proposer, Stage, Ticket, Told};
 use crate::audit::{Breach, audit};
-use crate::cell::{Cell, merge};
+use crate::candidate::{Rule, Verdict};
+use crate::cell::{Cell, Slot, merge};
 use crate::decide::{tally, verified};
 use crate::document::Document;
 use crate::key::Key;
@@ -236,6 +237,28 @@ impl<D: Document> Proposer<D> {
         let mine = place(self.config.signer.member());
         let before = ballots.voters.set.keys().filter(|member| place(member) < mine && !has_voted(member));
         Some(before.count() as u64)
+    }
+}
+
+impl<D: Document> Proposer<D> {
+    /// How many votes are missing, at least, until one of the candidates is adopted that all that is wanted waits
+    /// for; 0 when something else is waited for.
+    pub(super) fn missing(&self) -> u64 {
+        let Some(ballots) = self.known.as_ref().map(|known| known.document.ballots()) else { return 0 };
+        let missing = self.motions.values().map(|motion| {
+            let (Motion::Decide { key, .. } | Motion::Vote { key, .. }) = motion else { return 0 };
+            let Some(candidate) = ballots.open.get(key) else { return 0 };
+            let says_yes = |slot: &&Slot| {
+                let vote = slot.cell().ok().and_then(|cell| cell.votes.get(key));
+                vote.is_some_and(|vote| vote.epoch == candidate.epoch && vote.verdict == Verdict::Yes)
+            };
+            let needed = match candidate.rule {
+                Rule::Quorum => ballots.voters.quorum as usize,
+                Rule::All => ballots.voters.set.len().saturating_sub(ballots.lost.len()),
+            };
+            needed.saturating_sub(ballots.cells.values().filter(says_yes).count()) as u64
+        });
+        missing.min().unwrap_or(0)
     }
 }
 
