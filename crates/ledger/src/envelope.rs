@@ -93,9 +93,14 @@ impl Envelope {
 
     /// Puts a body into this envelope.
     pub fn seal(&self, body: &[u8]) -> Bytes {
+        self.around(&pack(body))
+    }
+
+    /// Puts a packed body into this envelope, as [`Envelope::open_header`] left it.
+    pub fn around(&self, packed: &[u8]) -> Bytes {
         let mut out = serde_json::to_vec(self).expect("an envelope always encodes into memory");
         out.push(b'\n');
-        out.extend_from_slice(&pack(body));
+        out.extend_from_slice(packed);
         out.into()
     }
 

@@ -6,12 +6,15 @@
 //! that anyone can run against a server of their own. [`fault`] wraps a handle and makes it fail as
 //! real servers do.
 //!
+//! [`backup`] keeps what a league has agreed on in a file, and brings it back under a higher era.
+//!
 //! [`agree`] is for programs that embed it: decide, appoint and barrier on any of these servers.
 //!
 //! A compare-and-swap ends in one of three ways ([`hansa_ledger::Swap`]), and this crate never hides
 //! the third, "it may have happened": nothing here retries a write that may have been received.
 
 pub mod agree;
+pub mod backup;
 pub mod conformance;
 mod contract;
 mod error;

@@ -1,5 +1,6 @@
 //! `hansa topo`: looks into a topology server, without an operator between.
 
+mod backup;
 mod check;
 mod cost;
 mod figures;
@@ -63,6 +64,18 @@ enum Command {
     Check(check::Arguments),
     /// What a league costs a month on each kind of server.
     Cost(cost::Arguments),
+    /// Put everything that the league keeps there into one file.
+    ///
+    /// Operators may go on meanwhile. The control document is read first and last, and the last
+    /// reading is kept.
+    Backup(backup::Backup),
+    /// Write a backup into an empty topology server, under a higher era.
+    ///
+    /// The file is checked before anything is written, and the control document comes last. If it is
+    /// interrupted, the same command goes on.
+    Restore(backup::Restore),
+    /// Say that what stands there counts, after it was put back by other means (an etcd snapshot).
+    RaiseEra(backup::RaiseEra),
     /// Change the stores of a quorum.
     #[command(subcommand)]
     Quorum(quorum::Command),
@@ -97,10 +110,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         return cost::run(cost);
     }
     let url = match (&arguments.command, &arguments.topo) {
-        (Command::Check(check::Arguments { url: Some(url), .. }), _) | (_, Some(url)) => url.clone(),
+        (
+            Command::Check(check::Arguments { url: Some(url), .. })
+            | Command::Backup(backup::Backup { url: Some(url), .. })
+            | Command::Restore(backup::Restore { url: Some(url), .. })
+            | Command::RaiseEra(backup::RaiseEra { url: Some(url), .. }),
+            _,
+        )
+        | (_, Some(url)) => url.clone(),
         _ => bail!("name the topology server: --topo URL, or $HANSA_TOPO"),
     };
-    if !matches!(arguments.command, Command::Put(_) | Command::Quorum(_)) {
+    if !matches!(arguments.command, Command::Put(_) | Command::Quorum(_) | Command::Restore(_)) {
         exists(&url)?;
     }
     let topo = hansa_topo::open(&url, &hansa_topo::Options::from_env()).await.map_err(plain)?;
@@ -116,6 +136,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         }
         Command::Check(arguments) => check::run(&url, topo, &arguments).await,
         Command::Cost(cost) => cost::run(&cost),
+        Command::Backup(arguments) => backup::backup(&*topo, arguments).await,
+        Command::Restore(arguments) => backup::restore(&*topo, arguments).await,
+        Command::RaiseEra(arguments) => backup::raise_era(&*topo, arguments).await,
         Command::Quorum(command) => quorum::run(&url, command).await,
     }
 }
