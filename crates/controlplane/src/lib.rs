@@ -9,8 +9,6 @@
 mod nodes;
 mod objects;
 
-pub use objects::S3;
-
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,6 +25,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use nodes::Nodes;
+pub use objects::S3;
 
 /// The versions that `make control-plane` builds, as they stand in the cache folder's name.
 pub const CACHED: &str = "kube-1.37.2-etcd-3.7.3";
