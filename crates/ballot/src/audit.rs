@@ -80,7 +80,9 @@ pub enum Breach {
         why: String,
     },
     /// An era that no person of the league began.
-    #[error("era {era} was begun by no person of this league: {why}; check the topology server, then restart the operator here to go on in that era")]
+    #[error(
+        "era {era} was begun by no person of this league: {why}; check the topology server, then restart the operator here to go on in that era"
+    )]
     Unforced {
         /// The era.
         era: Era,
