@@ -27,7 +27,7 @@ pub const MEMBERS: [&str; 3] = ["aws-use1", "gcp-euw4", "azure-sea"];
 const FOUNDING: Duration = Duration::from_secs(150);
 
 /// The Federation object; its home is the first member.
-const FEDERATION: &str = "league";
+pub const FEDERATION: &str = "league";
 
 /// A cluster of the league.
 pub struct Member {

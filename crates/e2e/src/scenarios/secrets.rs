@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const NAME: &str = "db";
 
 /// Where an operator keeps its keys.
-const KEYS: &str = "/api/v1/namespaces/hansa-system/secrets/hansa-operator-keys";
+pub(super) const KEYS: &str = "/api/v1/namespaces/hansa-system/secrets/hansa-operator-keys";
 
 /// A federated Secret of this placement that names the native one of the same name.
 fn named(placement: Value) -> Value {
@@ -192,7 +192,7 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
 }
 
 /// The keys that the last member's operator shows.
-async fn public_keys(scene: &Scene) -> Result<Value> {
+pub(super) async fn public_keys(scene: &Scene) -> Result<Value> {
     let members = scene.world.ask(0, "/read/members").await?.context("the operator answers")?;
     Ok(members[2]["cell"]["publicKeys"].clone())
 }

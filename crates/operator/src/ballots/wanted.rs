@@ -55,10 +55,7 @@ pub(crate) fn wanted(sight: &Sight<'_>) -> BTreeMap<Topic, Motion> {
     let mut wanted = Wanted { sight, ballots, motions: BTreeMap::new() };
     match sight.place {
         Place::Voter => wanted.as_voter(),
-        Place::Stranger | Place::OtherKey { .. }
-            if sight.spec.member(sight.views.member).is_some()
-                && ballots.joins.get(sight.views.member) != Some(sight.join) =>
-        {
+        Place::Stranger | Place::OtherKey { .. } if ballots.joins.get(sight.views.member) != Some(sight.join) => {
             wanted.add(Topic::Join, Motion::Join(sight.join.clone()));
         }
         _ => {}
