@@ -9,7 +9,7 @@
 //! between, there is no backup.
 //!
 //! **What restoring does.** A restored store is older than what the operators have seen, so it is
-//! written under a higher era ([`restore`]): a person said that this is what counts now. Nothing is
+//! written under a higher era ([`restore()`]): a person said that this is what counts now. Nothing is
 //! written into a store that holds anything else, and the control document comes last. Before it
 //! stands there, operators take the store for one without a league, and write nothing. The bytes
 //! follow from the file and the era alone, so that a restore that broke off is simply repeated.
