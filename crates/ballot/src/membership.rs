@@ -190,7 +190,7 @@ fn force_value(discarded: &BTreeSet<MemberName>) -> Vec<u8> {
 impl Force {
     /// Signs a force over the voters of a document of `era`.
     pub fn sign(person: &Signer, league: LeagueId, era: Era, discarded: BTreeSet<MemberName>) -> Self {
-        let (era, value) = (Era(era.0 + 1), force_value(&discarded));
+        let (era, value) = (era.next(), force_value(&discarded));
         let signature = person.sign(&Statement { league, era, about: "force", counter: (0, 0), value: &value });
         Force { by: person.member().to_string(), discarded, era, signature }
     }
@@ -229,7 +229,7 @@ impl Force {
         league: LeagueId,
         verifier: &Verifier,
     ) -> Result<Voters, String> {
-        if self.era != Era(era.0 + 1) {
+        if self.era != era.next() {
             return Err(format!("the force is for era {}, the document is of era {era}: sign it anew", self.era));
         }
         let key = voters.people.get(&self.by).ok_or_else(|| {

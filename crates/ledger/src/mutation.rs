@@ -222,7 +222,7 @@ fn ingest(
     let begin = |debts: Option<&Record>| {
         // The page's revision rises with every write of the page for ever, so a life that begins
         // with it can never be taken for an earlier one, even when the earlier record is long gone.
-        let incarnation = Incarnation(page_revision.0.max(debts.map_or(0, |record| record.incarnation.0 + 1)));
+        let incarnation = Incarnation(page_revision.0.max(debts.map_or(0, |record| record.incarnation.next().0)));
         let mut record = Record {
             format: FORMAT,
             incarnation,

@@ -15,7 +15,7 @@ pub mod selector;
 
 pub use canonical::Hash;
 pub use compact::Compact;
-pub use counters::{Era, Generation, Incarnation, Revision, Term};
+pub use counters::{Era, Generation, Incarnation, MAX_COUNT, Revision, Term};
 pub use federated::FINALIZER;
 pub use federated::{
     Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement, SecretReference,

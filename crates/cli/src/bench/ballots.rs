@@ -33,7 +33,7 @@ pub fn calls(voters: u32, most: u32, scale: f64) -> Vec<Row> {
     };
     let quorum_s = quorum * ROUND_TRIP_MS as f64 / 1e3;
     let known = "the same, with the reads of those who had voted before, when changes tell them to look; \
-                 floor: each voter's write or read of the decision, and a quorum's writes";
+                 floor: one call of each voter";
     vec![
         row("", mean(|cost| cost.calls.into()), "calls", quorum, &how),
         row(": completion", mean(|cost| cost.completion_ms) / 1e3, "s", quorum_s, "simulated time, as above"),
