@@ -79,7 +79,8 @@ pub fn watch_line(bytes: &[u8]) -> Result<(), String> {
         Ok(Some(FeedChange::Object(object))) => reduce(&object),
         Ok(Some(FeedChange::Gone(_, Some(object)))) => reduce(&object),
         Ok(_) => {}
-        Err(fault) => return Err(fault.reason),
+        // The reason is the API server's own, which may give none.
+        Err(fault) => return Err(format!("{:?}: {}", fault.status, fault.reason)),
     }
     Ok(())
 }
@@ -126,7 +127,11 @@ pub fn lists() -> Vec<Vec<u8>> {
 pub fn topo_url(bytes: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let url: TopoUrl = text.parse().map_err(|error: hansa_topo::UrlError| error.to_string())?;
-    assert!(!format!("{url} {url:?}").contains("hunter2"), "a password is shown");
+    let is_password = matches!(&url, TopoUrl::Etcd(etcd)
+        if etcd.password.as_ref().is_some_and(|password| password.reveal() == "hunter2"));
+    if is_password && text.matches("hunter2").count() == 1 {
+        assert!(!format!("{url} {url:?}").contains("hunter2"), "a password is shown: {text:?}");
+    }
     Ok(())
 }
 
