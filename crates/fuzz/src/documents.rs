@@ -64,9 +64,6 @@ fn watching() -> Feed {
 /// Everything that is made of an object that was shown. No API server shows a status that is none: the schema of every
 /// federated kind says that it is an object.
 fn reduce(object: &Value) {
-    if !object["status"].is_null() && !object["status"].is_object() {
-        return;
-    }
     let type_name: TypeName = "configmaps".parse().expect("a type");
     let author = "aws-use1".parse().expect("a name");
     let home = HomeState::reduce(&type_name, object, &author);

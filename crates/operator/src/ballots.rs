@@ -26,6 +26,8 @@ mod driving;
 pub(crate) mod judging;
 mod notes;
 mod standing;
+#[cfg(test)]
+mod tests;
 pub(crate) mod wanted;
 
 use hansa_ballot::membership::Join;
