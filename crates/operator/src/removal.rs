@@ -44,6 +44,8 @@ struct Queue {
 /// What is to be taken away, by set.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
+    /// The start under which this process decides in each page.
+    claimed: BTreeMap<u32, Incarnation>,
     /// What this process ended for the league: its own output of it was judged with that, by the
     /// same budget, and is not counted once more.
     decided: BTreeMap<RecordKey, Incarnation>,
@@ -268,10 +270,19 @@ impl Operator {
     }
 
     /// The seat of a key's page, when this member has it: the term under which it decides there, and
-    /// the start of this process, for an earlier one may still run.
-    fn seat(&self, key: &RecordKey) -> Option<(Term, Incarnation)> {
+    /// the start of this process, for an earlier one may still run. Where a start that stands there looks later,
+    /// the clock was set back in between: this one goes on from there.
+    fn seat(&mut self, key: &RecordKey) -> Option<(Term, Incarnation)> {
+        let page = key.page(self.pages());
         let ballots = self.league.as_ref()?.control.ballots.as_ref()?;
-        let seat = ballots.appointments.page(key.page(self.pages()))?;
-        (seat.member.as_ref() == Some(&self.config.member)).then_some((seat.term, self.config.incarnation))
+        let seat = ballots.appointments.page(page)?;
+        let term = (seat.member.as_ref() == Some(&self.config.member)).then_some(seat.term)?;
+        let header = self.header(key);
+        let own = self.config.incarnation;
+        let claimed = self.removals.claimed.entry(page).or_insert(own);
+        if header.term == term && header.start.is_some_and(|start| start > *claimed) {
+            *claimed = header.start.unwrap_or_default().next();
+        }
+        Some((term, *claimed))
     }
 }

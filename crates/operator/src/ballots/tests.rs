@@ -172,7 +172,8 @@ fn the_silent_are_suspected_lost_and_taken_back() {
     league.all_say(2);
     league.silence("c", SUSPECT_MS);
     assert_eq!(league.topics("a"), ["suspects {c}"]);
-    (league.says("a"), league.says("b"));
+    league.says("a");
+    league.says("b");
     let of_c = |league: &League| {
         (0..8)
             .filter(|page| league.control.ballots().appointments.page(*page).unwrap().member == Some(name("c")))
@@ -235,14 +236,18 @@ fn who_takes_part_follows_the_spec() {
     league.silence("a", SUSPECT_MS);
     assert!(league.topics("b").contains(&"proposes members".to_owned()));
     league.silence("a", 0);
-    (league.says("a"), league.says("b"));
+    league.says("a");
+    league.says("b");
     assert_eq!(league.votes(), ["a", "b", "c", "d"]);
     // Taken out of the spec, it is taken out of the voters.
     league.edit = Some(league.candidate("a", &spec_of(&["a", "b", "c"])));
     league.says("a");
     league.edit = None;
-    (league.says("b"), league.says("c"));
-    (league.says("a"), league.says("b"), league.says("c"));
+    league.says("b");
+    league.says("c");
+    league.says("a");
+    league.says("b");
+    league.says("c");
     assert_eq!(league.votes(), ["a", "b", "c"]);
     assert!(league.topics("d").is_empty(), "its key joins no more");
 }
@@ -257,7 +262,8 @@ fn another_key_in_the_spec_is_another_voter() {
     league.says("a");
     league.edit = None;
     league.says("b");
-    (league.says("a"), league.says("b"));
+    league.says("a");
+    league.says("b");
     assert_eq!(league.votes(), ["a", "b"], "its key was replaced");
 }
 
@@ -326,7 +332,8 @@ fn a_spec_is_refused_with_its_reason_and_not_proposed_again() {
     let mut unknown = spec;
     unknown["colour"] = json!("red");
     let mut league = open(unknown, "a");
-    (league.says("b"), league.says("c"));
+    league.says("b");
+    league.says("c");
     assert_eq!(league.control.generation.0, 1, "it was voted down");
     assert!(!league.topics("a").contains(&"proposes spec".to_owned()), "and is not proposed again as it is");
 }
