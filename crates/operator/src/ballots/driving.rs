@@ -239,7 +239,7 @@ impl Operator {
             join,
             views: Views {
                 member: &self.config.member,
-                public_keys: &self.config.public_keys,
+                key: self.config.signer.public(),
                 silent_ms: &silent_ms,
                 suspect_after_ms,
                 lost_after_ms: suspect_after_ms * LOST_AFTER_SUSPICIONS,

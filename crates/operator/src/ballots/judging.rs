@@ -13,8 +13,8 @@ use super::FEATURE_LEVEL;
 pub(crate) struct Views<'a> {
     /// The member.
     pub member: &'a MemberName,
-    /// Its public keys, as a spec lists them.
-    pub public_keys: &'a [String],
+    /// The key that it signs with.
+    pub key: PublicKey,
     /// For how long a member has said nothing, in milliseconds on this operator's own clock; only
     /// while the topology server answers.
     pub silent_ms: &'a dyn Fn(&MemberName) -> u64,
@@ -102,9 +102,7 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
             control.home.member
         ));
     }
-    if let Some(listed) = spec.member(views.member).and_then(|member| signing_key(&member.public_keys))
-        && signing_key(views.public_keys) != Some(listed)
-    {
+    if spec.member(views.member).is_some_and(|member| has_another_key(member, &views.key)) {
         return Err(format!("spec.members[{}].publicKeys: it is not the key of this member's operator", views.member));
     }
     Ok(())

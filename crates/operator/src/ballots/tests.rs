@@ -69,7 +69,13 @@ impl League {
     }
 
     fn views<'a>(&'a self, member: &'a MemberName, silent_ms: &'a dyn Fn(&MemberName) -> u64) -> Views<'a> {
-        Views { member, public_keys: &[], silent_ms, suspect_after_ms: SUSPECT_MS, lost_after_ms: LOST_MS }
+        Views {
+            member,
+            key: signer(member.as_str()).public(),
+            silent_ms,
+            suspect_after_ms: SUSPECT_MS,
+            lost_after_ms: LOST_MS,
+        }
     }
 
     fn with<T>(&self, who: &str, look: impl FnOnce(Views<'_>) -> T) -> T {
@@ -324,6 +330,10 @@ fn a_spec_is_refused_with_its_reason_and_not_proposed_again() {
             "{why}: {reason:?}"
         );
     }
+    // Its own key, however its base64 ends.
+    let mut own = spec.clone();
+    own["members"][1]["publicKeys"] = json!([format!("{}=", signer("b").public())]);
+    assert_eq!(open(own, "a").vote("b", &Key::spec()), Some((Verdict::Yes, None)));
     // A home that is lost, or a rule that allows it: then another member may be the home.
     let mut league = open(spec.clone(), "c");
     league.control.ballots_mut().lost.insert(name("a"), hansa_ballot::Epoch(1));
