@@ -52,7 +52,7 @@ impl Operator {
             "league": league.map(|league| league.id),
             "generation": league.map(|league| league.control.generation),
             "paused": league.is_some_and(|league| league.spec.paused),
-            "frozen": league.and_then(|league| league.frozen.clone()).or_else(|| self.frozen_by_topology()),
+            "frozen": self.frozen_share().or_else(|| self.frozen_by_topology()),
             "topologyAwaySince": self.topology.down_since_ms.map(rfc3339),
             "apiServerReady": self.api_server_ready(),
             "types": types,

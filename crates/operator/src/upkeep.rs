@@ -247,7 +247,7 @@ impl Operator {
 
     /// Whether a member's heartbeat is heard.
     pub(crate) fn is_heard(&self, member: &MemberName) -> bool {
-        self.silent_ms(member) < 3 * self.config.heartbeat_ms + 2_000
+        self.silent_ms(member) < self.suspect_after_ms()
     }
 
     /// What a member says of itself.
@@ -267,8 +267,7 @@ impl Operator {
         let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
         let lost = ballots.and_then(|ballots| ballots.lost.get(member));
         let votes = ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member));
-        let frozen_here = self.league.as_ref().and_then(|league| league.frozen.clone());
-        let share = if own { frozen_here } else { self.cell_of(member).and_then(|cell| cell.frozen.clone()) };
+        let share = if own { self.frozen_share() } else { self.cell_of(member).and_then(|cell| cell.frozen.clone()) };
         match self.cell_of(member) {
             None => {
                 ("Unknown", "NeverSeen", "no operator of this member has written to the topology server yet".to_owned())
@@ -308,7 +307,7 @@ impl Operator {
             "ready": ready == "True",
             "state": reason,
             "reason": message,
-            "lag": lag(self.silent_ms(member), self.config.heartbeat_ms),
+            "lag": lag(self.silent_ms(member), self.suspect_after_ms()),
             "conditions": [self.condition("Ready", ready, reason, &message, 0)],
         });
         if let Some(cell) = self.cell_of(member) {
@@ -322,10 +321,10 @@ impl Operator {
 }
 
 /// The time since the last heartbeat by orders of magnitude: it is written when it changes.
-fn lag(silent_ms: u64, heartbeat_ms: u64) -> &'static str {
+fn lag(silent_ms: u64, suspect_after_ms: u64) -> &'static str {
     match silent_ms {
         u64::MAX => "",
-        ms if ms < 3 * heartbeat_ms + 2_000 => "0s",
+        ms if ms < suspect_after_ms => "0s",
         ms if ms < 60_000 => ">10s",
         ms if ms < 600_000 => ">1m",
         ms if ms < 3_600_000 => ">10m",

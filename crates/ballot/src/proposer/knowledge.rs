@@ -238,9 +238,7 @@ impl<D: Document> Proposer<D> {
         let before = ballots.voters.set.keys().filter(|member| place(member) < mine && !has_voted(member));
         Some(before.count() as u64)
     }
-}
 
-impl<D: Document> Proposer<D> {
     /// How many votes are missing, at least, until one of the candidates is adopted that all that is wanted waits
     /// for; 0 when something else is waited for.
     pub(super) fn missing(&self) -> u64 {

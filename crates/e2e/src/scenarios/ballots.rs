@@ -1,7 +1,7 @@
 //! The league votes: on its spec, on who takes part, on who decides for whom.
 
 use super::scene::Scene;
-use super::secrets::{KEYS, public_keys};
+use super::secrets::{KEYS, make_new_keys, public_keys, put_back_keys};
 use crate::objects::{CONFIG_MAPS, FEDERATIONS, condition, config, everywhere};
 use crate::wait::{Seen, eventually};
 use crate::world::{FEDERATION, MEMBERS, federation_spec};
@@ -151,9 +151,7 @@ pub async fn left_and_joined(scene: &Scene) -> Result<()> {
             })
             .await
     };
-    scene.world.members[2].operator.lock().await.kill();
-    scene.admin(2).delete(KEYS).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
+    make_new_keys(scene).await?;
     let asks = format!("{} has asked to join", MEMBERS[2]);
     frozen(Some(&asks)).await?;
     with(json!([])).await?;
@@ -161,13 +159,7 @@ pub async fn left_and_joined(scene: &Scene) -> Result<()> {
     scene.output_is(2, CONFIG_MAPS, "conf", "follows", |o| o["data"]["greeting"] == "good day").await?;
 
     // The keys that were seen first come back, so that the league is as it was.
-    scene.world.members[2].operator.lock().await.kill();
-    let restored = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": keys["type"], "data": keys["data"],
-        "metadata": {"name": keys["metadata"]["name"], "namespace": keys["metadata"]["namespace"]},
-    });
-    scene.admin(2).apply(KEYS, &restored).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
+    put_back_keys(scene, &keys).await?;
     with(first).await?;
     frozen(None).await?;
     scene.world.edit_federation(|spec| *spec = federation_spec()).await?;

@@ -156,9 +156,7 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     opens(scene, 2, "the old password").await?;
     scene.settled(0, SECRETS, NAME).await?;
 
-    scene.world.members[2].operator.lock().await.kill();
-    scene.admin(2).delete(KEYS).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
+    make_new_keys(scene).await?;
     keep(scene, 0, "the new password").await?;
     opens(scene, 1, "the new password").await?;
     let field = format!("spec.members[{}].publicKeys", MEMBERS[2]);
@@ -175,13 +173,7 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     scene.record_is(0, SECRETS, NAME, "is gone", Value::is_null).await?;
 
     // The keys that were seen first come back, so that the league is as it was.
-    scene.world.members[2].operator.lock().await.kill();
-    let restored = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": keys["type"], "data": keys["data"],
-        "metadata": {"name": keys["metadata"]["name"], "namespace": keys["metadata"]["namespace"]},
-    });
-    scene.admin(2).apply(KEYS, &restored).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
+    put_back_keys(scene, &keys).await?;
     scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = first).await?;
     eventually("the member is taken back under its first key", async || {
         let health = scene.world.ask(2, "/read/health").await?.unwrap_or_default();
@@ -189,6 +181,26 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     })
     .await?;
     scene.world.edit_federation(|spec| *spec = federation_spec()).await
+}
+
+/// Starts the last member's operator without its keys: it makes new ones.
+pub(super) async fn make_new_keys(scene: &Scene) -> Result<()> {
+    scene.world.members[2].operator.lock().await.kill();
+    scene.admin(2).delete(KEYS).await?;
+    scene.world.members[2].operator.lock().await.start(&[])?;
+    Ok(())
+}
+
+/// Starts the last member's operator with the keys of this Secret.
+pub(super) async fn put_back_keys(scene: &Scene, keys: &Value) -> Result<()> {
+    scene.world.members[2].operator.lock().await.kill();
+    let restored = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": keys["type"], "data": keys["data"],
+        "metadata": {"name": keys["metadata"]["name"], "namespace": keys["metadata"]["namespace"]},
+    });
+    scene.admin(2).apply(KEYS, &restored).await?;
+    scene.world.members[2].operator.lock().await.start(&[])?;
+    Ok(())
 }
 
 /// The keys that the last member's operator shows.

@@ -2,7 +2,6 @@
 //! of its share meanwhile.
 
 use crate::events::{Regarding, Tiding};
-use crate::io::Level;
 use crate::machine::Operator;
 use hansa_ballot::decide::tally;
 use hansa_ballot::explain::{self, State};
@@ -42,32 +41,19 @@ impl Operator {
         }
     }
 
+    /// Why this member's share is frozen, as was found at the document that the picture holds.
+    pub(crate) fn frozen_share(&self) -> Option<String> {
+        self.league.as_ref()?.frozen.clone()
+    }
+
     /// The control document cannot follow the one that was known: nothing is believed, written or taken
     /// away until the store shows one that may, or a person raises the era.
     pub(super) fn distrust(&mut self, why: String) {
-        self.topology.down_since_ms.get_or_insert(self.now.wall_ms);
-        if self.topology.distrusted.as_ref() == Some(&why) {
-            return;
-        }
-        self.log(
-            Level::Error,
-            None,
-            format!("frozen: {why}; what was last agreed is kept up, nothing is written there or taken away"),
-        );
-        self.topology.distrusted = Some(why);
-        self.touch_all();
-        self.refresh_members();
+        self.freeze(|topology| &mut topology.distrusted, why);
     }
 
     pub(super) fn trust_again(&mut self) {
-        if self.topology.distrusted.take().is_none() {
-            return;
-        }
-        self.topology.down_since_ms = None;
-        self.log(Level::Info, None, "the control document may be followed again: everything is read anew");
-        self.read_all_anew();
-        self.touch_all();
-        self.refresh_members();
+        self.thaw(|topology| &mut topology.distrusted, "the control document may be followed again");
     }
 
     /// The league's ballots as this operator reads them, `null` before it has.
@@ -80,7 +66,7 @@ impl Operator {
         glance["member"] = json!(self.config.member);
         glance["generation"] = json!(league.control.generation);
         glance["home"] = json!(league.control.home.member);
-        glance["frozen"] = json!(self.frozen_by_topology().or_else(|| league.frozen.clone()));
+        glance["frozen"] = json!(self.frozen_by_topology().or_else(|| self.frozen_share()));
         let names = ballots.voters.set.keys();
         glance["silentMs"] = names.map(|name| (name.to_string(), json!(self.silence_ms(name)))).collect();
         glance

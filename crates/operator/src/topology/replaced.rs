@@ -5,7 +5,7 @@
 //! the topology server is away, and every place where people look says since when and why. It is asked
 //! again and again; when the league's own store is back, everything is read anew.
 
-use super::TopoCall;
+use super::{TopoCall, Topology};
 use crate::io::{Level, TopoRequest};
 use crate::machine::{Operator, Timer};
 use hansa_ledger::{Envelope, EnvelopeError, Page, Versioned, keys};
@@ -59,8 +59,13 @@ impl Operator {
     }
 
     pub(super) fn store_is_not_ours(&mut self, why: String) {
+        self.freeze(|topology| &mut topology.replaced, why);
+    }
+
+    /// What stands there is not believed, for this reason: what was last agreed is kept up.
+    pub(crate) fn freeze(&mut self, reason: fn(&mut Topology) -> &mut Option<String>, why: String) {
         self.topology.down_since_ms.get_or_insert(self.now.wall_ms);
-        if self.topology.replaced.as_ref() == Some(&why) {
+        if reason(&mut self.topology).as_ref() == Some(&why) {
             return;
         }
         self.log(
@@ -68,7 +73,20 @@ impl Operator {
             None,
             format!("frozen: {why}; what was last agreed is kept up, nothing is written there or taken away"),
         );
-        self.topology.replaced = Some(why);
+        *reason(&mut self.topology) = Some(why);
+        self.touch_all();
+        self.refresh_members();
+    }
+
+    /// This reason is no more: everything is read anew.
+    pub(crate) fn thaw(&mut self, reason: fn(&mut Topology) -> &mut Option<String>, since: &str) {
+        if reason(&mut self.topology).take().is_none() {
+            return;
+        }
+        self.topology.down_since_ms = None;
+        self.topology.failures = 0;
+        self.log(Level::Info, None, format!("{since}: everything is read anew"));
+        self.read_all_anew();
         self.touch_all();
         self.refresh_members();
     }
@@ -79,14 +97,7 @@ impl Operator {
         for number in std::mem::take(&mut self.topology.vanished) {
             self.turn_page(number, Page::empty());
         }
-        if self.topology.replaced.take().is_some() {
-            self.topology.down_since_ms = None;
-            self.topology.failures = 0;
-            self.log(Level::Info, None, "this league's topology server is back: everything is read anew");
-            self.read_all_anew();
-            self.touch_all();
-            self.refresh_members();
-        }
+        self.thaw(|topology| &mut topology.replaced, "this league's topology server is back");
         self.flush_cell();
     }
 }

@@ -69,7 +69,7 @@ impl Operator {
 
     /// Sends the next write of every page that has one to send.
     pub(crate) fn flush_pages(&mut self) {
-        if !self.topology.is_writable() || self.league.as_ref().is_some_and(|league| league.frozen.is_some()) {
+        if !self.topology.is_writable() || self.frozen_share().is_some() {
             return;
         }
         let ready: Vec<u32> = self
@@ -151,7 +151,7 @@ impl Operator {
         self.at(self.now.monotonic_ms + self.config.heartbeat_ms, Timer::Heartbeat);
         self.notice_pause();
         self.topology.cell.cell.sequence += 1;
-        self.topology.cell.cell.frozen = self.league.as_ref().and_then(|league| league.frozen.clone());
+        self.topology.cell.cell.frozen = self.frozen_share();
         self.topology.cell.cell.api_server_ready = self.api_server_ready();
         self.topology.cell.dirty = true;
         self.flush_cell();
@@ -162,7 +162,7 @@ impl Operator {
 
     /// Says at once whether its share is frozen: others tell their users why it does nothing.
     pub(crate) fn tell_standing(&mut self) {
-        let frozen = self.league.as_ref().and_then(|league| league.frozen.clone());
+        let frozen = self.frozen_share();
         if self.topology.heartbeats && self.topology.cell.cell.frozen != frozen {
             self.topology.cell.cell.frozen = frozen;
             self.topology.cell.dirty = true;
