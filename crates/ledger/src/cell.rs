@@ -53,6 +53,17 @@ pub struct MemberCell {
     pub removals: Vec<crate::breaker::Removal>,
 }
 
+impl MemberCell {
+    /// Remembers what another start of the same operator took away, too.
+    pub fn remember(&mut self, removals: Vec<crate::breaker::Removal>) {
+        for removal in removals {
+            if !self.removals.contains(&removal) {
+                self.removals.push(removal);
+            }
+        }
+    }
+}
+
 /// The propagation status of the records of one page in one member.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

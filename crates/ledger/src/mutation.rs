@@ -43,6 +43,9 @@ pub enum Change {
         object: HomeObject,
         /// Its namespace or CRD is being deleted: not by intent.
         accident: bool,
+        /// The life that may end with it. What was decided as the going of one home of several must not
+        /// end a life because the others have gone meanwhile: an end is asked of the breaker.
+        ends: Option<Incarnation>,
         /// What becomes of the outputs when it was the last home.
         policy: DeletionPolicy,
     },
@@ -111,6 +114,8 @@ pub enum Skipped {
         /// The term in the header.
         term: Term,
     },
+    /// It would end a life, and that was not decided.
+    Undecided,
     /// The sealed body is bound to another life than the one that it would stand in: it has to be
     /// sealed again.
     SealedForAnotherLife,
@@ -137,16 +142,18 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
     let mut record = Record::clone(&current);
     let changed = match change {
         Change::Ingest { .. } => unreachable!("handled above"),
-        Change::Depart { object, accident, policy } => match lives::departure(Some(&record), member, object, *accident)
-        {
-            Departure::Nothing | Departure::Done => false,
-            Departure::Leave => record.homes.remove(member).is_some(),
-            Departure::End => {
-                record.homes.remove(member);
-                record.tombstone = Some(Tombstone { author: member.clone(), policy: *policy, signature: None });
-                true
+        Change::Depart { object, accident, ends, policy } => {
+            match lives::departure(Some(&record), member, object, *accident) {
+                Departure::Nothing | Departure::Done => false,
+                Departure::Leave => record.homes.remove(member).is_some(),
+                Departure::End if *ends != Some(record.incarnation) => return Err(Skipped::Undecided),
+                Departure::End => {
+                    record.homes.remove(member);
+                    record.tombstone = Some(Tombstone { author: member.clone(), policy: *policy, signature: None });
+                    true
+                }
             }
-        },
+        }
         Change::Vanished { uid } => {
             let known = record.homes.get(member).is_some_and(|home| &home.uid == uid);
             known && record.homes.remove(member).is_some()

@@ -66,7 +66,8 @@ impl Book {
     }
 
     fn depart(&mut self, name: &str, object: HomeObject, accident: bool) -> Result<(), Skipped> {
-        self.write(name, Change::Depart { object, accident, policy: DeletionPolicy::Delete })
+        let ends = self.record().map(|record| record.incarnation);
+        self.write(name, Change::Depart { object, accident, ends, policy: DeletionPolicy::Delete })
     }
 
     fn acknowledge(&mut self, name: &str) -> Result<(), Skipped> {
@@ -244,6 +245,27 @@ fn deleting_in_one_of_several_homes_takes_that_home_away() {
     assert!(book.record().is_some(), "the tombstone stays until every placed member has said so");
     book.acknowledge("c").unwrap();
     assert!(book.record().is_none());
+}
+
+#[test]
+fn what_was_decided_as_the_going_of_one_home_ends_no_life() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "c"]).unwrap();
+    book.ingest("b", object("2", 1, "x"), "x", &["a", "c"]).unwrap();
+    let life = book.record().unwrap().incarnation;
+    let depart = |uid: &str, ends| Change::Depart {
+        object: object(uid, 1, "x"),
+        accident: false,
+        ends,
+        policy: DeletionPolicy::Delete,
+    };
+    // Both homes are deleted at once; each decides on a page in which the other still stands.
+    book.write("a", depart("1", None)).unwrap();
+    assert_eq!(book.write("b", depart("2", None)), Err(Skipped::Undecided));
+    assert_eq!(book.write("b", depart("2", Some(Incarnation(life.0 - 1)))), Err(Skipped::Undecided));
+    assert!(book.record().unwrap().tombstone.is_none());
+    book.write("b", depart("2", Some(life))).unwrap();
+    assert!(book.record().unwrap().tombstone.is_some());
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Operator {
                 let state = self.page_state(number);
                 let asked_ms = state.fencing.take().unwrap_or_default();
                 let fences = std::mem::take(&mut state.fences);
-                if found.is_none() {
+                if found.is_none() && state.writer.version().is_some() {
                     // The page was there: what is read where it is not allows no removal.
                     self.topology.vanished.insert(number);
                     self.check_store();

@@ -12,13 +12,19 @@ use hansa_model::{MemberName, NamespacePolicy, RecordKey};
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
+/// How long a linearizable read counts for what is done on it.
+const FENCE_MS: u64 = 2_000;
 /// How many values one read asks for.
 pub(super) const READ_BATCH: usize = 64;
 
 impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
-    /// [`crate::output::OutputWork::fenced`] set when the read succeeded.
+    /// `fenced` set in its work when the read succeeded.
     pub(crate) fn fence(&mut self, key: &RecordKey) {
+        if self.topology.replaced.is_some() || self.topology.distrusted.is_some() {
+            // What stands there is not believed. When it is again, everything is looked at anew.
+            return;
+        }
         let (number, now) = (key.page(self.pages()), self.now.monotonic_ms);
         let state = self.page_state(number);
         state.fences.insert(key.clone());
@@ -26,6 +32,23 @@ impl Operator {
             state.fencing = Some(now);
             self.topo(TopoCall::Fence(number), TopoRequest::Read { keys: vec![keys::page(number)] });
         }
+    }
+
+    /// The page of a key was read, linearizably.
+    pub(super) fn fenced(&mut self, key: &RecordKey, asked_ms: u64) {
+        let incarnation = self.record_in_page(key).map(|record| record.incarnation);
+        if let Some(object) = self.objects.get_mut(key) {
+            object.output_work.fenced = incarnation.map(|life| (life, asked_ms));
+            object.home_work.fenced_ms = Some(asked_ms);
+        }
+        self.touch(key);
+    }
+
+    /// Whether a linearizable read that was asked for then still counts: it was a moment ago, and the
+    /// topology server has answered ever since.
+    pub(crate) fn is_fresh(&self, asked_ms: Option<u64>) -> bool {
+        self.topology.down_since_ms.is_none()
+            && asked_ms.is_some_and(|asked| self.now.monotonic_ms.saturating_sub(asked) <= FENCE_MS)
     }
 
     /// A newer state was told of while a write was under way, and passed over: nobody tells of it
@@ -79,7 +102,7 @@ impl Operator {
         self.topo(TopoCall::Changes, TopoRequest::Changes { cursor });
     }
 
-    pub(super) fn is_news(&self, key: &str, version: &hansa_ledger::Version) -> bool {
+    pub(super) fn is_news(&mut self, key: &str, version: &hansa_ledger::Version) -> bool {
         let known = match keys::parse(key) {
             Key::Control if self.is_seated() => return false,
             Key::Control => self.topology.control.version(),
@@ -88,7 +111,14 @@ impl Operator {
             Key::Cell(member) => self.topology.cells.get(&member).and_then(|other| other.writer.version()),
             Key::Confirmations(member) if member == self.config.member => return false,
             Key::Confirmations(member) => self.confirming.version(&member),
-            Key::Status(member, _) if member == self.config.member => return false,
+            Key::Status(member, page) if member == self.config.member => match self.topology.statuses.get_mut(&page) {
+                Some(state) if state.writer.is_busy() => {
+                    // Its own answer tells, most likely.
+                    state.heard = Some(version.clone());
+                    return false;
+                }
+                known => known.and_then(|state| state.writer.version()),
+            },
             Key::Status(member, page) => {
                 self.topology.others.get(&(member, page)).and_then(|other| other.writer.version())
             }
@@ -228,11 +258,22 @@ impl Operator {
         };
         let now = self.now.monotonic_ms;
         if member == self.config.member {
-            // Only what was said before this start: since then, memory is newer than any read.
-            if let Entry::Vacant(vacant) = self.topology.statuses.entry(page) {
-                let mut writer = Writer::new(key.to_owned());
-                writer.saw(&value.version, envelope);
-                vacant.insert(StatusState { writer, cell, dirty: false, urgent: false });
+            match self.topology.statuses.entry(page) {
+                // What was said before this start.
+                Entry::Vacant(vacant) => {
+                    let mut writer = Writer::new(key.to_owned());
+                    writer.saw(&value.version, envelope);
+                    vacant.insert(StatusState::new(writer, cell));
+                }
+                // Another start of this operator, one that lost the Lease, has written meanwhile; what
+                // this one knows is to stand there.
+                Entry::Occupied(mut occupied) => {
+                    let state = occupied.get_mut();
+                    if state.writer.saw(&value.version, envelope) && state.cell != cell {
+                        (state.dirty, state.urgent) = (true, true);
+                        self.statuses_are_due();
+                    }
+                }
             }
             return;
         }

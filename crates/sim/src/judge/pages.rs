@@ -111,7 +111,11 @@ impl Judge {
         }
         self.judge_ballots(writer, &control, edited)?;
         let spec = control.spec().map_err(|error| Violation::new("what is agreed reads back", error.to_string()))?;
-        let told = format!(" | generation {}", control.generation);
+        let mut told = format!(" | generation {}", control.generation);
+        for run in control.ballots.iter().flat_map(|ballots| &ballots.appointments.pages) {
+            let holder = run.seat.member.as_ref().map_or("nobody", |member| member.as_str());
+            told += &format!(" {}x {holder}@{}", run.count, run.seat.term);
+        }
         if edited {
             self.specs.push(spec);
         }
