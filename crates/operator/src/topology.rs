@@ -11,7 +11,7 @@ use crate::writer::Writer;
 use hansa_ledger::cell::{CELL_FORMAT, MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
 use hansa_ledger::mutation::Mutation;
-use hansa_ledger::{Page, Record, Version};
+use hansa_ledger::{Page, Record};
 use hansa_model::{Hash, MemberName, RecordKey, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -102,13 +102,11 @@ pub(crate) struct StatusState {
     dirty: bool,
     /// What is to be written is a word that others wait for.
     urgent: bool,
-    /// The version that stood there, as was heard while a write was under way.
-    heard: Option<Version>,
 }
 
 impl StatusState {
     fn new(writer: Writer, cell: StatusCell) -> Self {
-        StatusState { writer, cell, dirty: false, urgent: false, heard: None }
+        StatusState { writer, cell, dirty: false, urgent: false }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Writer {
     flight: Option<Flight>,
     /// The newest state that was read and passed over while a write was under way.
     passed_over: Option<(Era, Revision)>,
+    /// The version that was last told of while a write was under way.
+    heard: Option<Version>,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub struct Pen<'a> {
 impl Writer {
     /// A key of which nothing is known: it does not exist.
     pub fn new(key: String) -> Self {
-        Writer { key, version: None, envelope: None, flight: None, passed_over: None }
+        Writer { key, version: None, envelope: None, flight: None, passed_over: None, heard: None }
     }
 
     /// Whether a write is under way.
@@ -96,10 +98,24 @@ impl Writer {
         newer
     }
 
-    /// Whether a newer state than the one known was passed over during the last write, and is to be
-    /// read again. Asked once the write is settled.
+    /// Takes note that this version stands there. Returns whether it is to be read: not while a write is
+    /// under way, for most likely it is that write, and otherwise its answer tells.
+    pub fn hears(&mut self, version: &Version) -> bool {
+        if self.is_busy() {
+            self.heard = Some(version.clone());
+            return false;
+        }
+        self.version.as_ref() != Some(version)
+    }
+
+    /// Whether another state than the one known was told of or passed over during the last write, and is
+    /// to be read again. Asked once the write is settled.
     pub fn missed_something(&mut self) -> bool {
-        !self.is_busy() && self.passed_over.take() > Some(self.known())
+        if self.is_busy() {
+            return false;
+        }
+        let heard = self.heard.take().is_some_and(|heard| self.version.as_ref() != Some(&heard));
+        self.passed_over.take() > Some(self.known()) || heard
     }
 
     /// Begins a write of `body` on what was last seen.
