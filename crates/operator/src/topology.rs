@@ -175,6 +175,11 @@ impl Topology {
             || self.control.is_busy()
     }
 
+    /// The records that this member says something of; some of them may be over by now.
+    pub fn own_statuses(&self) -> impl Iterator<Item = &RecordKey> {
+        self.statuses.values().flat_map(|state| state.cell.records.keys())
+    }
+
     /// Every record that this release understands.
     pub fn records(&self) -> impl Iterator<Item = (&RecordKey, &Arc<Record>)> {
         self.pages.values().flat_map(|state| {
