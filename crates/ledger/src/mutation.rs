@@ -5,7 +5,7 @@
 
 use crate::lives::{self, Departure, HomeObject, Standing};
 use crate::page::{Header, Page, Slot};
-use crate::record::{FORMAT, Intent, Members, Placed, PlacedState, Record, Tombstone};
+use crate::record::{FORMAT, Home, Intent, Members, Placed, PlacedState, Record, Tombstone};
 use crate::seal::{Sealed, Wrap};
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +48,13 @@ pub enum Change {
         ends: Option<Incarnation>,
         /// What becomes of the outputs when it was the last home.
         policy: DeletionPolicy,
+    },
+    /// A home in step says what is agreed in its own name: its author's signature does not count any more.
+    Vouch {
+        /// The revision that is meant.
+        revision: Revision,
+        /// The signature that does not count.
+        instead_of: Option<String>,
     },
     /// A home object is gone without a word (its finalizer was missing or removed by hand).
     Vanished {
@@ -153,6 +160,17 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
                     true
                 }
             }
+        }
+        Change::Vouch { revision, instead_of } => {
+            let says_so = |home: &Home| home.hash == record.intent.hash && home.revision == *revision;
+            let is_meant = record.revision == *revision
+                && record.intent.signature == *instead_of
+                && record.homes.get(member).is_some_and(says_so);
+            if is_meant {
+                record.intent.author = member.clone();
+                record.intent.signature = None;
+            }
+            is_meant && record.tombstone.is_none()
         }
         Change::Vanished { uid } => {
             let known = record.homes.get(member).is_some_and(|home| &home.uid == uid);

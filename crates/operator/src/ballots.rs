@@ -105,7 +105,12 @@ enum CatchingUp {
 }
 
 impl Council {
-    /// How often something did not count in the control document, by why.
+    /// Something does not count.
+    pub fn count_rejection(&mut self, why: &'static str) {
+        *self.rejections.entry(why).or_default() += 1;
+    }
+
+    /// How often something did not count, by why.
     pub fn rejections(&self) -> &BTreeMap<&'static str, u64> {
         &self.rejections
     }

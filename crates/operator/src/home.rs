@@ -182,6 +182,10 @@ impl Operator {
                 home.intent = None;
                 if let Some(record) = record {
                     self.remember_source(key, record);
+                    if !self.config.observe && self.wants_a_voucher(key, record) {
+                        let instead_of = record.intent.signature.clone();
+                        self.mutate(key, Change::Vouch { revision: record.revision, instead_of });
+                    }
                 }
             }
             Standing::Deleted => self.want_home_work(key, &object.home_work, Priority::Finalizers),

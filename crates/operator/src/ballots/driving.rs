@@ -134,7 +134,7 @@ impl Operator {
     fn rejected(&mut self, rejected: Vec<Rejected>) {
         let before = std::mem::replace(&mut self.ballots.rejected, rejected.clone());
         for rejected in rejected.into_iter().filter(|rejected| !before.contains(rejected)) {
-            *self.ballots.rejections.entry(rejected.why.label()).or_default() += 1;
+            self.ballots.count_rejection(rejected.why.label());
             let message = format!("in the control document, {rejected}: it does not count");
             self.log(Level::Warning, None, message.clone());
             self.tell_of_league("Rejected", &message);

@@ -56,6 +56,9 @@ impl Operator {
                 if record.homes.contains_key(&member) {
                     return look(HomeCall::Verify, path);
                 }
+                if self.words.rejected(key).is_some() {
+                    return None;
+                }
                 let spec = self.intent_text(record).ok()?;
                 (record.moving.as_ref() == Some(&member))
                     .then(|| (HomeCall::Create, create(key, &self.kind_of(key), &spec)))
@@ -94,6 +97,7 @@ impl Operator {
                 Some((HomeCall::Finalize { on: false }, finalize(&path, home, false)))
             }
             (Some(home), Priority::Finalizers) => match lives::standing(record, &member, &home.object) {
+                Standing::Deleted if self.words.rejected(key).is_some() => None,
                 Standing::Deleted => {
                     let preconditions = json!({"uid": home.object.uid, "resourceVersion": home.resource_version});
                     let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
