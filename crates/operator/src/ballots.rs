@@ -63,6 +63,8 @@ pub(crate) struct Council {
     proposed: BTreeMap<Key, u64>,
     /// The version of the document that the picture holds.
     turned: Option<Version>,
+    /// A newer generation of the spec stands than the one in the picture, and is not noted yet.
+    behind: bool,
     /// What does not count in the document.
     rejected: Vec<Rejected>,
     /// How often something did not count, by why.
@@ -105,6 +107,12 @@ enum CatchingUp {
 }
 
 impl Council {
+    /// Whether a newer generation of the spec stands than the one that this member acts on. It may be so
+    /// for long, while its API server does not take the notes.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
     /// How often something did not count in the control document, by why.
     pub fn rejections(&self) -> &BTreeMap<&'static str, u64> {
         &self.rejections
