@@ -33,7 +33,7 @@ pub enum Change {
         /// Its content.
         intent: Intent,
         /// The sealed body, for a Secret.
-        sealed: Option<Sealed>,
+        sealed: Option<Box<Sealed>>,
         /// The members that its placement computes to; recorded before any of them applies.
         placed: BTreeSet<MemberName>,
     },
@@ -237,7 +237,7 @@ fn ingest(
     member: &MemberName,
     object: &HomeObject,
     intent: &Intent,
-    sealed: &Option<Sealed>,
+    sealed: &Option<Box<Sealed>>,
     placed: &BTreeSet<MemberName>,
 ) -> Result<Record, Skipped> {
     let bound_to = |incarnation: Incarnation| match sealed {

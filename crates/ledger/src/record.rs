@@ -83,7 +83,7 @@ pub struct Record {
     pub tombstone: Option<Tombstone>,
     /// The sealed body of a Secret, whose intent holds only the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed: Option<crate::seal::Sealed>,
+    pub sealed: Option<Box<crate::seal::Sealed>>,
 }
 
 /// What users want, kept verbatim so that it can be signed and carried on.

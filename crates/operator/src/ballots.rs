@@ -63,6 +63,8 @@ pub(crate) struct Council {
     proposed: BTreeMap<Key, u64>,
     /// The version of the document that the picture holds.
     turned: Option<Version>,
+    /// A newer generation of the spec stands than the one in the picture, and is not noted yet.
+    behind: bool,
     /// What does not count in the document.
     rejected: Vec<Rejected>,
     /// How often something did not count, by why.
@@ -108,6 +110,12 @@ impl Council {
     /// Something does not count.
     pub fn count_rejection(&mut self, why: &'static str) {
         *self.rejections.entry(why).or_default() += 1;
+    }
+
+    /// Whether a newer generation of the spec stands than the one that this member acts on. It may be so
+    /// for long, while its API server does not take the notes.
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// How often something did not count, by why.

@@ -169,7 +169,7 @@ impl Operator {
             record.tombstone.is_none()
                 && record.homes.get(&self.config.member).is_some_and(|entry| entry.uid == home.object.uid)
         });
-        if named && !home.has_finalizer() {
+        if named && !home.has_finalizer {
             self.want_home_work(key, &object.home_work, Priority::Finalizers);
         }
         // A source that is not known yet leaves open what the object stands for.
@@ -244,7 +244,8 @@ impl Operator {
         if refusal(key, context).is_some() {
             return;
         }
-        let Some(mut intent) = home.intent.clone().or_else(|| record.map(|record| record.intent.clone())) else {
+        let Some(mut intent) = home.intent.as_deref().cloned().or_else(|| record.map(|record| record.intent.clone()))
+        else {
             return;
         };
         let spec = match (&intent.body, record) {
@@ -277,7 +278,7 @@ impl Operator {
         let object = home.object.clone();
         intent.hash = object.hash;
         intent.author = self.config.member.clone();
-        self.mutate(key, Change::Ingest { object, intent, sealed, placed });
+        self.mutate(key, Change::Ingest { object, intent, sealed: sealed.map(Box::new), placed });
     }
 
     /// The record names this member as a home, and no object is shown.
@@ -298,7 +299,7 @@ impl Operator {
 
     fn process_departure(&mut self, key: &RecordKey, object: &mut Object, record: Option<&Record>) {
         let home = object.home.as_ref().expect("a departure has an object");
-        if !home.has_finalizer() {
+        if !home.has_finalizer {
             return;
         }
         let Some(accident) = object.home_work.accident else {
@@ -363,6 +364,10 @@ impl Operator {
     /// Gives members the output that placement computes to them; asks the page's appointee's
     /// breaker for what is to be withdrawn.
     pub(crate) fn process_placement(&mut self, key: &RecordKey, context: &Context, agreed: Option<Agreed<'_>>) {
+        // Others place by the newer spec: what one gives by the old one, another would take away, for ever.
+        if self.ballots.is_behind() {
+            return;
+        }
         let placed = match agreed.filter(|(record, _)| record.tombstone.is_none() && !self.config.observe) {
             Some((record, Ok(spec))) => self.placement_of(&context.spec, key, spec).ok().map(|placed| (record, placed)),
             _ => None,

@@ -151,7 +151,8 @@ impl Operator {
         let (Some(document), Some(league)) = (proposer.document(), &self.league) else { return };
         let known = &league.control;
         let is_new_spec = known.generation != document.generation || known.home != document.home;
-        if is_new_spec && !proposer.has_noted() {
+        self.ballots.behind = is_new_spec && !proposer.has_noted();
+        if self.ballots.behind {
             let acts = proposer.note_now();
             return self.do_acts(acts);
         }
