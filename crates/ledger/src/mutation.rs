@@ -24,7 +24,6 @@ pub struct Mutation {
 
 /// What is to change in a record.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all changes are the largest one, an ingest")]
 pub enum Change {
     /// A home object was read: it may begin a life, edit, join, or converge.
     Ingest {
