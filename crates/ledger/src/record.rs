@@ -183,6 +183,8 @@ impl Record {
         self.incarnation == other.incarnation
             && self.revision == other.revision
             && self.intent.hash == other.intent.hash
+            && self.intent.author == other.intent.author
+            && self.intent.signature == other.intent.signature
             && self.homes == other.homes
             && self.moving == other.moving
             && self.former == other.former

@@ -277,7 +277,7 @@ impl Operator {
         };
         let object = home.object.clone();
         intent.hash = object.hash;
-        intent.author = self.config.member.clone();
+        (intent.author, intent.signature) = (self.config.member.clone(), None);
         self.mutate(key, Change::Ingest { object, intent, sealed: sealed.map(Box::new), placed });
     }
 
