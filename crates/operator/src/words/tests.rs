@@ -86,8 +86,7 @@ fn a_word_is_its_authors_and_nobody_elses() {
 fn an_end_is_signed_apart_from_the_intent() {
     let league = voters(&["a", "b"]);
     let mut ended = Record::clone(&signed("a"));
-    let tombstone = |author, policy| Some(Tombstone { author: name(author), policy, signature: None });
-    ended.tombstone = tombstone("b", DeletionPolicy::Delete);
+    ended.tombstone = Some(Tombstone { author: name("b"), policy: DeletionPolicy::Delete, signature: None });
     assert_eq!(judged(&ended, &league, said(1)), Err(Fault::Forged), "the intent's signature ends nothing");
     let mut ended = Arc::new(ended);
     sign(&key(), &mut ended, &signer("b"), said(1));
