@@ -112,10 +112,10 @@ impl Council {
         *self.rejections.entry(why).or_default() += 1;
     }
 
-    /// Whether a newer generation of the spec stands than the one that this member acts on. It may be so
-    /// for long, while its API server does not take the notes.
+    /// Whether a newer generation of the spec may stand than the one that this member acts on: while its API
+    /// server does not take the notes, it does not follow the control document, and that may take long.
     pub fn is_behind(&self) -> bool {
-        self.behind
+        self.behind || self.notes.is_stuck()
     }
 
     /// How often something did not count, by why.
