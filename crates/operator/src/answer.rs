@@ -19,6 +19,7 @@ impl Operator {
                     "topoWrites": metrics.topo_writes, "events": metrics.events, "eventsDropped": metrics.events_dropped, "failures": metrics.failures, "strays": self.strays().len(),
                     "topologyAway": u64::from(self.topology.down_since_ms.is_some()),
                     "topologyReplaced": u64::from(self.topology.replaced.is_some()),
+                    "topologyRolledBack": u64::from(self.topology.doubts.is_certain()),
                     "homeObjects": metrics.home_objects, "records": metrics.records, "outputs": metrics.outputs,
                 })
             }

@@ -130,6 +130,7 @@ mod tests {
                 },
                 sealed: None,
                 placed: Default::default(),
+                reached: Revision(0),
             },
         }
     }

@@ -271,7 +271,15 @@ impl Operator {
         let object = home.object.clone();
         intent.hash = object.hash;
         intent.author = self.config.member.clone();
-        self.mutate(key, Change::Ingest { object, intent, sealed, placed });
+        let reached = record.map_or(Revision(0), |record| self.reached(key, record));
+        self.mutate(key, Change::Ingest { object, intent, sealed, placed, reached });
+    }
+
+    /// The highest revision of the record's life that a member says it has.
+    fn reached(&self, key: &RecordKey, record: &Record) -> Revision {
+        let said = record.placed.keys().filter_map(|member| self.status_of(member, key));
+        let of_this_life = said.filter(|status| status.incarnation == record.incarnation);
+        of_this_life.map(|status| status.revision).max().unwrap_or_default()
     }
 
     /// The record names this member as a home, and no object is shown.

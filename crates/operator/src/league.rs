@@ -38,8 +38,9 @@ struct Seen {
     mirror: bool,
 }
 
-/// The reason of conditions that say so.
-pub(crate) const REPLACED: &str = "TopologyServerReplaced";
+/// The reasons of conditions that say so: it is not this league's store, or one of another history.
+const REPLACED: &str = "TopologyServerReplaced";
+const ROLLED_BACK: &str = "TopologyServerRolledBack";
 
 /// How many members that are not ready are named: what the CRD takes.
 const MAX_NOT_READY: usize = 256;
@@ -131,7 +132,7 @@ impl Operator {
             let spec = mirrored.map(|control| serde_json::from_str::<Value>(control.spec.get()).unwrap_or_default());
             let shown = self.federations.shown.as_ref().map(|(id, ..)| *id);
             let (agreed, reason, message) = if let Some(why) = &frozen {
-                ("False", REPLACED, why.clone())
+                ("False", self.frozen_reason(), why.clone())
             } else if let Some(control) = mirrored {
                 ("True", "Mirror", mirror_message(&control.home.member))
             } else if let Some(error) = seen.errors.first() {
@@ -186,7 +187,7 @@ impl Operator {
         {
             let spec = serde_json::from_str::<Value>(league.control.spec.get()).unwrap_or_default();
             let (agreed, reason, message) = match &frozen {
-                Some(why) => ("False", REPLACED, why.clone()),
+                Some(why) => ("False", self.frozen_reason(), why.clone()),
                 None => ("True", "Mirror", mirror_message(&league.control.home.member)),
             };
             let status = self.federation_status(1, None, agreed, reason, &message);
@@ -197,11 +198,21 @@ impl Operator {
         }
     }
 
+    /// The reason of conditions that say so.
+    pub(crate) fn frozen_reason(&self) -> &'static str {
+        if self.topology.doubts.is_certain() { ROLLED_BACK } else { REPLACED }
+    }
+
     /// Since when and why everything is frozen, when another store stands where the league's stood.
     pub(crate) fn frozen_by_topology(&self) -> Option<String> {
         let why = self.topology.replaced.as_ref()?;
         let since = crate::report::rfc3339(self.topology.down_since_ms.unwrap_or(self.now.wall_ms));
         Some(format!("frozen since {since}: {why}; what was last agreed is kept up, an edit waits"))
+    }
+
+    /// The write of the control document that is under way is given up.
+    pub(crate) fn forget_control_flight(&mut self) {
+        self.federations.flight = None;
     }
 
     fn federation_status(

@@ -78,6 +78,9 @@ pub fn report(input: &Input<'_>) -> Report {
             let fresh =
                 current.is_some_and(|status| status.revision == record.revision && status.state != State::Pending);
             let health = current.map_or(Health::Unknown, |status| status.health);
+            // The record was restored, and is behind what this member has.
+            let is_ahead =
+                current.is_some_and(|status| status.revision > record.revision && status.state == State::Held);
             let mut entry = json!({"name": member, "state": state, "health": health});
             if let Some(status) = current {
                 entry["revision"] = json!(status.revision);
@@ -92,12 +95,12 @@ pub fn report(input: &Input<'_>) -> Report {
                 continue;
             }
             placed += 1;
-            complete &= fresh || input.silent.contains(member);
+            complete &= fresh || is_ahead || input.silent.contains(member);
             let is_applied = fresh && state == State::Applied;
             applied += u32::from(is_applied);
             let is_ready = is_applied && matches!(health, Health::Healthy | Health::Unknown);
             ready += u32::from(is_ready);
-            if fresh && matches!(state, State::Refused | State::Conflicting | State::Waiting) {
+            if is_ahead || (fresh && matches!(state, State::Refused | State::Conflicting | State::Waiting)) {
                 failing.push(json!(member));
                 let message = current.map_or("", |status| status.message.as_str());
                 trouble.get_or_insert_with(|| format!("{member}: {message}"));

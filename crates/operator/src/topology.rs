@@ -1,8 +1,10 @@
 //! The picture's agreed half: loading it, following it, writing to it.
 
 mod answers;
+mod history;
 mod reading;
 mod replaced;
+mod rolled_back;
 mod writing;
 
 use crate::draft::is_crowded;
@@ -31,8 +33,18 @@ pub(crate) enum TopoCall {
     Control,
     /// Does the store still hold this league?
     Check,
+    /// A key once more, which showed what cannot follow what was seen there.
+    Confirm(String),
     Blob(Hash),
     ReadBlob(Hash),
+}
+
+impl TopoCall {
+    /// Whether it may change something.
+    fn writes(&self) -> bool {
+        use TopoCall::{Blob, Cell, Confirmations, Control, Page, Status};
+        matches!(self, Page(_) | Status(_) | Cell | Confirmations | Control | Blob(_))
+    }
 }
 
 /// What is known of the topology server.
@@ -47,6 +59,7 @@ pub(crate) struct Topology {
     pub replaced: Option<String>,
     /// It is being looked at whether it is.
     checking: bool,
+    pub doubts: rolled_back::Doubts,
     /// Pages that a write did not find where they had been.
     vanished: BTreeSet<u32>,
     /// Everything is read once more, and changes are waited for already.
@@ -130,6 +143,7 @@ impl Topology {
             down_since_ms: None,
             replaced: None,
             checking: false,
+            doubts: rolled_back::Doubts::default(),
             vanished: BTreeSet::new(),
             reloading: false,
             control: Writer::new(keys::CONTROL.to_owned()),
@@ -152,7 +166,7 @@ impl Topology {
     /// Whether it may be written to: the whole picture has been read, and it is this league's store as
     /// far as anybody knows.
     pub fn is_writable(&self) -> bool {
-        self.loaded && self.replaced.is_none() && !self.checking
+        self.loaded && self.replaced.is_none() && !self.checking && !self.doubts.suspects_something()
     }
 
     /// Whether something waits to be written, the heartbeat apart.

@@ -1,6 +1,6 @@
 //! Backups: everything that a league keeps in its topology server, in one file, and back again.
 //!
-//! **What a backup is.** Every value below `/v1/`, verbatim with its key ([`mod@file`]). Operators go on
+//! **What a backup is.** Every value below `/v1/`, verbatim with its key (see [`Manifest`]). Operators go on
 //! writing while it is read: each page and each cell is as it was at one instant, and all of them are
 //! as they were at one and the same instant on memory, SQLite and etcd, whose lists are
 //! ([`Topo::list`]); elsewhere two pages may be some seconds apart. The control document is read first
@@ -9,7 +9,7 @@
 //! between, there is no backup.
 //!
 //! **What restoring does.** A restored store is older than what the operators have seen, so it is
-//! written under a higher era ([`restore`]): a person said that this is what counts now. Nothing is
+//! written under a higher era ([`restore()`]): a person said that this is what counts now. Nothing is
 //! written into a store that holds anything else, and the control document comes last. Before it
 //! stands there, operators take the store for one without a league, and write nothing. The bytes
 //! follow from the file and the era alone, so that a restore that broke off is simply repeated.

@@ -23,7 +23,7 @@ impl Operator {
             _ => {}
         }
         if let (TopoCall::Check, TopoAnswer::Values(values)) = (&call, &answer) {
-            return self.store_checked(values.first().and_then(Option::as_ref));
+            return self.store_checked(values);
         }
         // Whatever another store says is no word of this league's; a write that has landed has landed.
         let committed = matches!(answer, TopoAnswer::Swapped(Swap::Committed(_)));
@@ -36,7 +36,13 @@ impl Operator {
             self.refresh_members();
         }
         self.topology.failures = 0;
+        if self.met_another_history(&call, &answer) {
+            return self.call_again(call);
+        }
         match (call, answer) {
+            (TopoCall::Confirm(key), TopoAnswer::Values(values)) => {
+                self.confirmed(&key, values.first().and_then(Option::as_ref));
+            }
             (TopoCall::Cursor, TopoAnswer::Changed { cursor, .. } | TopoAnswer::Reset { cursor }) => {
                 self.topology.cursor = Some(cursor);
                 self.load();
@@ -129,6 +135,10 @@ impl Operator {
     }
 
     pub(crate) fn repeat_topo(&mut self, call: TopoCall) {
+        // Where another history stands, a version may mean another value.
+        if self.topology.replaced.is_some() && call.writes() {
+            return self.call_again(call);
+        }
         let request = match &call {
             TopoCall::Cursor => TopoRequest::Changes { cursor: None },
             TopoCall::Load(rest) => match rest.first() {
@@ -137,6 +147,7 @@ impl Operator {
             },
             TopoCall::Changes => TopoRequest::Changes { cursor: self.topology.cursor.clone() },
             TopoCall::Read(keys) => TopoRequest::Read { keys: keys.clone() },
+            TopoCall::Confirm(key) => TopoRequest::Read { keys: vec![key.clone()] },
             TopoCall::Fence(number) => TopoRequest::Read { keys: vec![keys::page(*number)] },
             TopoCall::Page(number) => match self.topology.pages.get_mut(number) {
                 Some(state) if state.writer.is_busy() => state.writer.send(),

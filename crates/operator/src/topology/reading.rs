@@ -45,6 +45,10 @@ impl Operator {
         for (key, value) in entries {
             self.absorb(&key, &value);
         }
+        if self.topology.cursor.is_none() {
+            // The era was raised: everything is being asked for anew.
+            return;
+        }
         if control_is_gone {
             self.check_store();
         }
@@ -52,6 +56,8 @@ impl Operator {
         if let Some(prefix) = rest.first().cloned() {
             return self.topo(TopoCall::Load(rest), TopoRequest::List { prefix });
         }
+        // It has been loaded before, and the era was raised since.
+        let anew = self.topology.heartbeats && !self.topology.loaded;
         self.topology.loaded = true;
         if !std::mem::take(&mut self.topology.reloading) {
             self.wait_for_changes();
@@ -62,6 +68,9 @@ impl Operator {
             self.heartbeat();
         }
         self.touch_all();
+        if anew {
+            self.settle_in_era();
+        }
     }
 
     pub(super) fn wait_for_changes(&mut self) {
@@ -96,6 +105,9 @@ impl Operator {
             Ok(opened) => opened,
             Err(error) => return self.misfit(key, &error),
         };
+        if self.is_doubtful(key, &envelope) {
+            return;
+        }
         match keys::parse(key) {
             Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
             Key::Page(number) => {
@@ -106,6 +118,8 @@ impl Operator {
             }
             Key::Cell(member) if member == self.config.member => {
                 if self.topology.cell.writer.saw(&value.version, &envelope)
+                    // Since the first heartbeat, memory is newer than any read.
+                    && !self.topology.heartbeats
                     && let Ok(cell) = serde_json::from_slice::<MemberCell>(&body)
                 {
                     self.topology.cell.cell.removals = cell.removals;
@@ -213,10 +227,20 @@ impl Operator {
         let now = self.now.monotonic_ms;
         if member == self.config.member {
             // Only what was said before this start: since then, memory is newer than any read.
-            if let Entry::Vacant(vacant) = self.topology.statuses.entry(page) {
-                let mut writer = Writer::new(key.to_owned());
-                writer.saw(&value.version, envelope);
-                vacant.insert(StatusState { writer, cell, dirty: false, urgent: false });
+            match self.topology.statuses.entry(page) {
+                Entry::Vacant(vacant) => {
+                    let mut writer = Writer::new(key.to_owned());
+                    writer.saw(&value.version, envelope);
+                    vacant.insert(StatusState { writer, cell, dirty: false, urgent: false });
+                }
+                Entry::Occupied(mut known) => {
+                    let state = known.get_mut();
+                    let first = state.writer.version().is_none();
+                    // It need not be written again where it stands already.
+                    if state.writer.saw(&value.version, envelope) && first && state.cell == cell {
+                        (state.dirty, state.urgent) = (false, false);
+                    }
+                }
             }
             return;
         }

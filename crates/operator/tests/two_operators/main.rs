@@ -2,5 +2,6 @@
 
 mod notes;
 mod replaced;
+mod rolled_back;
 mod sealing;
 mod world;

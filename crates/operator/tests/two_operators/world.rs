@@ -35,6 +35,8 @@ pub struct World {
     pub topo_writes: Vec<String>,
     /// The API servers fail to write the objects at this path.
     pub failing: Option<&'static str>,
+    /// What the next read of this key alone is answered with, as by a read that overtook others.
+    pub late: Option<(String, (u64, Bytes))>,
     /// What the operators log.
     pub notes: Vec<Note>,
     revision: u64,
@@ -199,6 +201,10 @@ impl World {
             value: value.clone(),
         };
         let answer = match request {
+            TopoRequest::Read { keys } if self.late.as_ref().is_some_and(|(key, _)| keys == [key.clone()]) => {
+                let late = self.late.take().map(|(_, entry)| versioned(&entry));
+                TopoAnswer::Values(vec![late])
+            }
             TopoRequest::Read { keys } => {
                 TopoAnswer::Values(keys.iter().map(|key| self.topo.get(key).map(versioned)).collect())
             }
