@@ -14,6 +14,9 @@
 //! stands there, operators take the store for one without a league, and write nothing. The bytes
 //! follow from the file and the era alone, so that a restore that broke off is simply repeated.
 //!
+//! Pages go on from revisions that no write since the backup can have reached, so that no life that begins
+//! later has the number of one that is lost.
+//!
 //! **The ballots begin anew.** What voters said was signed in the era before, and about candidates whose
 //! end this history may not know: in a higher era the control document has the same voters, decisions
 //! and appointments, and no cells and no open candidates. A control document without ballots, or of a

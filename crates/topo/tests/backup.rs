@@ -73,7 +73,9 @@ async fn a_backup_holds_every_value_and_is_restored_under_the_next_era() {
         assert_eq!(key, restored_key);
         match Envelope::open(value) {
             Ok((envelope, body)) => {
-                let raised = Envelope { era: Era(2), ..envelope };
+                // What was written since the backup is lost, and its numbers are not used again.
+                let lost = if key == keys::CONTROL { 0 } else { 1 << 20 };
+                let raised = Envelope { era: Era(2), revision: Revision(envelope.revision.0 + lost), ..envelope };
                 assert_eq!(Envelope::open(restored).unwrap(), (raised, body), "{key}");
             }
             Err(_) => assert_eq!(value, restored, "{key}"),

@@ -7,12 +7,17 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hansa_ledger::{Envelope, Swap, keys};
-use hansa_model::{Era, Hash, LeagueId};
+use hansa_model::{Era, Hash, LeagueId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Seek, SeekFrom};
 
 /// How many writes are under way at once.
 const AT_ONCE: usize = 16;
+
+/// How far a restored page's revision is above the one in the file: more writes than one page has had
+/// since any backup that is still worth restoring. A life begins with its page's revision, and none of
+/// the new history may bear the number of one whose outputs still stand somewhere.
+const LOST_WRITES: u64 = 1 << 20;
 
 /// How often a write of unknown fate is repeated.
 const ATTEMPTS: u32 = 10;
@@ -122,11 +127,13 @@ impl Source {
     }
 }
 
-/// A value as it stands under another era. What has no envelope of the league (agreed schemas) stays.
+/// A value as it stands under another era, and in a page's case after the writes that were lost. What has no envelope of the league (agreed schemas) stays.
 fn raised(league: LeagueId, era: Era, key: &str, value: Vec<u8>) -> Bytes {
     match Envelope::open_header(&value) {
         Ok((envelope, packed)) if envelope.league == league => {
-            let envelope = Envelope { era, ..envelope };
+            let is_page = matches!(keys::parse(key), keys::Key::Page(_));
+            let revision = Revision(envelope.revision.0 + if is_page { LOST_WRITES } else { 0 });
+            let envelope = Envelope { era, revision, ..envelope };
             let control = (key == keys::CONTROL).then(|| control_in(&envelope, packed).ok()).flatten();
             control.unwrap_or_else(|| envelope.around(packed))
         }
