@@ -9,7 +9,7 @@ help:
 	@echo "make demo           build hansa and watch a league of three members live"
 	@echo "make test           everything that proves the project, set-up included"
 	@echo "make lint           formatting, clippy, documentation, without tests"
-	@echo "make control-plane  build a real kube-apiserver, controller manager, kubectl and etcd (once)"
+	@echo "make control-plane  build a real kube-apiserver, its controllers, kubectl, etcd and kwok (once)"
 	@echo "make store-servers  build real object stores for the tests (once)"
 	@echo "make bench          measure; NAMES='edit restart' chooses, SCALE=0.1 shrinks"
 	@echo "make soak           simulate leagues for SECONDS=$(SECONDS)"
@@ -27,7 +27,7 @@ demo: build
 	@./target/release/hansa demo
 
 # Real parts where they can run: the control plane is built from Go modules on the first run (about
-# 15 minutes on two cores), the object stores from Go modules and npm (about 5), and kept outside of
+# 20 minutes on two cores), the object stores from Go modules and npm (about 5), and kept outside of
 # the work tree.
 test: lint
 	@assets="$$(tools/control-plane)" && stores="$$(tools/store-servers)" && \

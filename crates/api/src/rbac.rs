@@ -132,7 +132,7 @@ pub fn operator_cluster_role(types: &[FederatedType]) -> Value {
     })
 }
 
-/// The operator's rights in its own namespace: its keys and the leader's Lease.
+/// The operator's rights in its own namespace: its keys, its notes on ballots, and the leader's Lease.
 pub fn operator_role(namespace: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -144,6 +144,7 @@ pub fn operator_role(namespace: &str) -> Value {
         },
         "rules": [
             rule(&[""], &["secrets"], &["create", "get", "list", "patch", "update", "watch"]),
+            rule(&[""], &["configmaps"], &["create", "get", "patch"]),
             rule(
                 &["coordination.k8s.io"],
                 &["leases"],

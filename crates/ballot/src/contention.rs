@@ -9,7 +9,7 @@ use crate::proposer::{Act, Config, Event, Notes, Proposer, Told};
 use crate::signing::{Signer, Verifier};
 use crate::voters::{Voter, Voters};
 use bytes::Bytes;
-use hansa_ledger::{Swap, Version, Versioned};
+use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::{Hash, Incarnation, LeagueId, MemberName};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -20,12 +20,18 @@ use std::sync::Arc;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
-    /// Calls of the topology server, by all voters together, until each of them knows the decision.
+    /// Calls of the topology server, by all voters together, until the decision is stored and every voter's own
+    /// attempt has ended. Who voted before it was stored has not heard of it by then.
     pub calls: u32,
     /// When the decision was stored, in milliseconds since all began.
     pub decided_ms: u64,
-    /// When the last voter knew it.
+    /// When the last of those attempts ended.
     pub completion_ms: u64,
+    /// Calls until every voter knows the decision, when the topology server tells all of them at each write
+    /// that the document changed, and they read it to see how.
+    pub calls_until_known: u32,
+    /// When the last voter knows it then.
+    pub known_ms: u64,
 }
 
 /// Lets `voters` voters, who all hold the newest document, decide one key at the same moment, over a
@@ -34,10 +40,52 @@ pub struct Cost {
 /// # Panics
 /// When `voters` is 0 or more than a document takes.
 pub fn calls_per_decision(voters: u32, round_trip_ms: u64, seed: u64) -> Cost {
+    let alone = decide(voters, round_trip_ms, seed, false);
+    let told = decide(voters, round_trip_ms, seed, true);
+    Cost {
+        calls: alone.calls,
+        decided_ms: alone.decided_ms,
+        completion_ms: alone.completion_ms,
+        calls_until_known: told.calls,
+        known_ms: told.completion_ms,
+    }
+}
+
+/// One decision, in a world in which changes are told, or not.
+struct Course {
+    calls: u32,
+    decided_ms: u64,
+    completion_ms: u64,
+}
+
+fn decide(voters: u32, round_trip_ms: u64, seed: u64, tells: bool) -> Course {
     let mut world = World::new(voters, round_trip_ms, seed);
     world.read();
-    world.calls = 0;
+    (world.calls, world.tells) = (0, tells);
     world.decide()
+}
+
+/// A document in which all of these voters have a cell and all but the last have voted on one open
+/// candidate, and the league that its signatures are of: what merge and decide are measured on.
+///
+/// # Panics
+/// When `voters` is 0 or more than a document takes.
+pub fn crowded(voters: u32) -> (LeagueId, Ballots) {
+    let mut world = World::new(voters, 50, 1);
+    world.read();
+    let last = world.proposers.len() - 1;
+    world.proposers[last].want(Motion::Speak { level: 1 });
+    world.step(last, Event::Wanted);
+    world.run(|_, _| false);
+    world.ask(last, Rule::All);
+    world.run(|_, _| false);
+    let (_, value) = world.stored.expect("a document was made");
+    let (_, body) = Envelope::open(&value).expect("a proposer writes what it reads");
+    (league(), Ballots::from_slice(&body).expect("a proposer writes what it reads"))
+}
+
+fn league() -> LeagueId {
+    LeagueId(Hash::of_bytes(b"contention"))
 }
 
 /// The name, the secret key and the identity of a simulated voter.
@@ -55,6 +103,10 @@ struct World {
     round_trip_ms: u64,
     state: u64,
     calls: u32,
+    /// Whether the topology server tells of changes.
+    tells: bool,
+    /// Whose call is under way, and which version they were told of since it began.
+    under_way: BTreeMap<usize, Option<Version>>,
     events: BTreeMap<(u64, u64), (usize, Item)>,
     sequence: u64,
     decided_ms: Option<u64>,
@@ -65,6 +117,8 @@ enum Item {
     Arrives(Act),
     /// An event reaches its proposer.
     Reaches(Event),
+    /// Its proposer is told that somebody wrote this version.
+    Told(Version),
 }
 
 impl World {
@@ -75,7 +129,7 @@ impl World {
         let verifier = Verifier::default();
         let proposers = identities.into_iter().map(|(signer, voter)| {
             let config = Config {
-                league: LeagueId(Hash::of_bytes(b"contention")),
+                league: league(),
                 signer,
                 uid: voter.uid,
                 incarnation: Incarnation(1),
@@ -92,6 +146,8 @@ impl World {
             round_trip_ms,
             state: seed,
             calls: 0,
+            tells: false,
+            under_way: BTreeMap::new(),
             events: BTreeMap::new(),
             sequence: 0,
             decided_ms: None,
@@ -125,10 +181,18 @@ impl World {
                 Act::Wake { at_ms } => self.at(at_ms, proposer, Item::Reaches(Event::Woke)),
                 call => {
                     self.calls += 1;
+                    self.under_way.insert(proposer, None);
                     let arrives = self.now_ms + self.one_way_ms();
                     self.at(arrives, proposer, Item::Arrives(call));
                 }
             }
+        }
+    }
+
+    /// As whoever drives a proposer does: what it knows already is no news.
+    fn tell(&mut self, proposer: usize, version: &Version) {
+        if self.proposers[proposer].version() != Some(version) {
+            self.step(proposer, Event::Changed);
         }
     }
 
@@ -156,11 +220,27 @@ impl World {
             match item {
                 Item::Arrives(call) => {
                     let answer = self.serve(call);
+                    if let (true, Event::Swapped(Swap::Committed(version))) = (self.tells, &answer) {
+                        for other in (0..self.proposers.len()).filter(|other| *other != proposer) {
+                            let reaches = at_ms + self.one_way_ms();
+                            self.at(reaches, other, Item::Told(version.clone()));
+                        }
+                    }
                     let reaches = at_ms + self.one_way_ms();
                     self.at(reaches, proposer, Item::Reaches(answer));
                 }
+                // Whether it is news is known when the call that is under way is answered.
+                Item::Told(version) => match self.under_way.get_mut(&proposer) {
+                    Some(told) => *told = Some(version),
+                    None => self.tell(proposer, &version),
+                },
                 Item::Reaches(event) => {
+                    let is_answer = matches!(event, Event::Read(_) | Event::Swapped(_));
+                    let told = if is_answer { self.under_way.remove(&proposer).flatten() } else { None };
                     self.step(proposer, event);
+                    if let Some(version) = told {
+                        self.tell(proposer, &version);
+                    }
                     if done(self, proposer) {
                         return;
                     }
@@ -180,31 +260,31 @@ impl World {
         self.run(|_, _| false);
     }
 
-    fn decide(&mut self) -> Cost {
+    /// The first `count` voters want one key decided, at the same moment.
+    fn ask(&mut self, count: usize, rule: Rule) {
         let value: Arc<RawValue> = RawValue::from_string(r#""yes""#.to_owned()).expect("JSON").into();
         let key: crate::Key = "decision".parse().expect("a key");
-        let begun_ms = self.now_ms;
-        for proposer in 0..self.proposers.len() {
+        for proposer in 0..count {
             let (key, value) = (key.clone(), Arc::clone(&value));
-            let motion = Motion::Decide { key, after: Epoch(0), value, rule: Rule::Quorum, accept: Accept::Any };
-            self.proposers[proposer].want(motion);
+            self.proposers[proposer].want(Motion::Decide { key, after: Epoch(0), value, rule, accept: Accept::Any });
             self.step(proposer, Event::Wanted);
         }
-        let mut waiting = self.proposers.len();
+    }
+
+    fn decide(&mut self) -> Course {
+        let begun_ms = self.now_ms;
+        self.ask(self.proposers.len(), Rule::Quorum);
         let mut completion_ms = begun_ms;
         self.run(|world, proposer| {
             for told in world.proposers[proposer].told() {
                 if let Told::Answer(_, Answer::Decided(_)) = told {
-                    waiting -= 1;
                     completion_ms = world.now_ms;
                     world.decided_ms.get_or_insert(world.now_ms);
                 }
             }
             false
         });
-        // Who voted early hears of the decision from the topology server's changes, which cost no call
-        // for each of them; who has not, by its own attempt.
-        Cost {
+        Course {
             calls: self.calls,
             decided_ms: self.decided_ms.unwrap_or(self.now_ms) - begun_ms,
             completion_ms: completion_ms - begun_ms,
@@ -218,18 +298,33 @@ mod tests {
 
     #[test]
     fn a_decision_costs_few_calls_however_many_vote_at_once() {
-        for (voters, most) in [(1, 1), (2, 3), (3, 5), (10, 23), (50, 130)] {
+        for (voters, most, most_until_known) in [(1, 1, 1), (2, 3, 4), (3, 5, 7), (10, 23, 30), (50, 130, 165)] {
             let costs: Vec<Cost> = (0..20).map(|seed| calls_per_decision(voters, 50, seed)).collect();
             let mean = |of: fn(&Cost) -> u64| costs.iter().map(of).sum::<u64>() as f64 / costs.len() as f64;
             let calls = mean(|cost| cost.calls.into());
+            let until_known = mean(|cost| cost.calls_until_known.into());
             println!(
-                "{voters} voters: {calls:.1} calls (at most {}), decided after {:.0} ms, known to all after {:.0} ms",
+                "{voters} voters: {calls:.1} calls (at most {}), decided after {:.0} ms, completed after {:.0} ms; \
+                 {until_known:.1} calls until all know, after {:.0} ms",
                 costs.iter().map(|cost| cost.calls).max().unwrap_or_default(),
                 mean(|cost| cost.decided_ms),
                 mean(|cost| cost.completion_ms),
+                mean(|cost| cost.known_ms),
             );
             assert!(calls <= f64::from(most), "{voters} voters: {calls} calls, {most} are allowed");
+            assert!(until_known <= f64::from(most_until_known), "{voters} voters: {until_known} calls until all know");
         }
         assert_eq!(calls_per_decision(10, 50, 7), calls_per_decision(10, 50, 7));
+    }
+
+    #[test]
+    fn a_crowded_document_lacks_one_vote() {
+        let (league, ballots) = crowded(20);
+        let verifier = Verifier::default();
+        let tally = crate::decide::tally(&ballots, league, &verifier);
+        assert!(tally.rejected.is_empty(), "{:?}", tally.rejected);
+        assert_eq!((tally.cells.len(), ballots.open.len()), (20, 1));
+        assert!(tally.counts.values().all(|count| count.yes.len() == 19));
+        assert!(crate::decide::decide(&ballots, &tally).is_empty());
     }
 }

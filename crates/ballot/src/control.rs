@@ -10,7 +10,7 @@ use crate::candidate::Candidate;
 use crate::document::{Ballots, Document, DocumentError};
 use crate::key::Key;
 use crate::voters::Voters;
-use hansa_model::{FederationSpec, Generation, Hash, LeagueId, MemberName};
+use hansa_model::{FederationSpec, Generation, Hash, LeagueId, MAX_COUNT, MemberName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -96,6 +96,9 @@ pub enum ControlError {
     /// A newer release wrote it.
     #[error("the control document has format {0}, this release reads format {FORMAT}: run a newer operator")]
     Format(u32),
+    /// A generation that no league counts to.
+    #[error("the control document has generation {0}: no league counts that far; restore it")]
+    Generation(Generation),
     /// A league without pages.
     #[error("the control document names {0} pages; a league has between 1 and 65536")]
     Pages(u32),
@@ -144,6 +147,9 @@ impl Control {
         }
         if !(1..=65_536).contains(&control.pages) {
             return Err(ControlError::Pages(control.pages));
+        }
+        if control.generation.0 > MAX_COUNT {
+            return Err(ControlError::Generation(control.generation));
         }
         Ok(control)
     }

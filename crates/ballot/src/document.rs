@@ -8,10 +8,11 @@ use crate::appointments::Appointments;
 use crate::barriers::{Barrier, MAX_BARRIERS};
 use crate::candidate::{Candidate, Decision, Outcome};
 use crate::cell::{Cells, Slot};
+use crate::era::Force;
 use crate::key::{Epoch, Key};
-use crate::membership::{Force, Join, MAX_JOINS};
+use crate::membership::{Join, MAX_JOINS};
 use crate::voters::{MAX_VOTERS, Voters};
-use hansa_model::{Era, MemberName};
+use hansa_model::{Era, MAX_COUNT, MemberName};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
@@ -223,6 +224,10 @@ impl Ballots {
             return Err(DocumentError::TooLarge { field, found, limit });
         }
         let wrong = |what: String| Err(DocumentError::Inconsistent(what));
+        let counters = [("epoch", self.epoch.0), ("era", self.era.0), ("appointments.term", self.appointments.term.0)];
+        if let Some((field, found)) = counters.into_iter().find(|(_, found)| *found > MAX_COUNT) {
+            return wrong(format!("{field} is {found}: no league counts that far"));
+        }
         if let Some(fault) = self.voters.fault() {
             return wrong(fault);
         }

@@ -15,7 +15,7 @@ impl Epoch {
     /// The number after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Epoch(self.0 + 1)
+        Epoch(self.0.saturating_add(1))
     }
 }
 

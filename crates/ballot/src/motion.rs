@@ -227,7 +227,7 @@ pub fn progress(
         }
         Motion::Join(join) => {
             let waits = ballots.joins.get(member) == Some(join);
-            said(waits || ballots.voters.set.contains_key(member))
+            said(waits || ballots.voters.set.get(member) == Some(&join.voter))
         }
     }
 }

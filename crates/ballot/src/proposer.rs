@@ -11,6 +11,8 @@
 //!   slots of it, ordered by a hash that all compute, so that few meet again. What wakes writes on what
 //!   it knows; a mismatch then costs no more than the read that it replaces, and is followed by one
 //!   immediate attempt.
+//! - **Hearing.** Who has voted is told of every vote of the others, and reads the document when enough of them may
+//!   have voted, in their slots, to close the candidate: with each vote, all would read it all the time.
 //! - **Notes.** What this voter has voted, and the newest document that it acted on, are made durable
 //!   before the vote is sent or the decision told ([`Act::Persist`]). With them a restarted voter
 //!   notices a store that was rolled back or forked, and gives no second vote on a (key, epoch).
@@ -84,6 +86,8 @@ pub struct Proposer<D> {
     flight: Option<Flight<D>>,
     /// The key was written since it was asked for.
     changed: bool,
+    /// What changed is read when it wakes, not before.
+    hearing: bool,
     /// It was read for the write that comes next: what changed since, that write will show.
     fresh: bool,
     /// How many reads in a row were answered from before.
@@ -107,6 +111,7 @@ impl<D: Document> Proposer<D> {
             stage: Stage::Idle,
             flight: None,
             changed: false,
+            hearing: false,
             fresh: false,
             stale_reads: 0,
             frozen: None,
@@ -182,7 +187,7 @@ impl<D: Document> Proposer<D> {
         let flight =
             self.flight.as_ref().map(|flight| (&flight.expected, Hash::of_bytes(&flight.value), flight.ambiguous));
         let own = (&self.notes, self.sequence, &self.motions, self.stage, self.changed, self.fresh, self.stale_reads);
-        let own = (own, &self.frozen);
+        let own = (own, &self.frozen, self.hearing);
         Hash::of_bytes(
             format!("{:?}{known:?}{flight:?}{own:?}{:?}", self.config.incarnation, self.pace.turns()).as_bytes(),
         )
@@ -202,6 +207,7 @@ impl<D: Document> Proposer<D> {
             Event::Woke => match self.stage {
                 Stage::Sleeping | Stage::Pausing => (self.stage, self.fresh) = (Stage::Idle, false),
                 Stage::Repeating => return self.send(now_ms),
+                Stage::Idle if std::mem::take(&mut self.hearing) && self.changed => return self.ask(now_ms),
                 _ => return Vec::new(),
             },
             Event::Failed => match self.stage {
@@ -227,6 +233,7 @@ impl<D: Document> Proposer<D> {
                 if let Some(acts) = self.read(found, now_ms, entropy) {
                     return acts;
                 }
+                self.pace.well();
             }
             Event::Swapped(swap) => {
                 if self.stage != Stage::Writing {
@@ -237,6 +244,7 @@ impl<D: Document> Proposer<D> {
                 if let Some(acts) = self.swapped(swap, now_ms, entropy) {
                     return acts;
                 }
+                self.pace.well();
             }
         }
         self.advance(now_ms, entropy)
@@ -332,8 +340,9 @@ impl<D: Document> Proposer<D> {
         }
         if unsaid.is_empty() {
             self.fresh = false;
-            return if std::mem::take(&mut self.changed) { self.ask(now_ms) } else { Vec::new() };
+            return if self.changed { self.hear(now_ms) } else { Vec::new() };
         }
+        self.hearing = false;
         // A write on what is known to be old would only show what a read shows.
         if self.changed && !self.fresh {
             return self.ask(now_ms);
@@ -345,8 +354,22 @@ impl<D: Document> Proposer<D> {
         self.propose(&unsaid, now_ms, entropy)
     }
 
+    /// Reads what changed: at once, or, while others have yet to vote one after the other, when they may have.
+    fn hear(&mut self, now_ms: u64) -> Vec<Act> {
+        if self.hearing {
+            return Vec::new();
+        }
+        match self.pace.hearing_ms(self.missing()) {
+            0 => self.ask(now_ms),
+            wait_ms => {
+                self.hearing = true;
+                vec![Act::Wake { at_ms: now_ms + wait_ms }]
+            }
+        }
+    }
+
     fn ask(&mut self, now_ms: u64) -> Vec<Act> {
-        self.changed = false;
+        (self.changed, self.hearing) = (false, false);
         self.stage = Stage::Reading;
         self.pace.asked(now_ms);
         vec![Act::Read]
@@ -439,6 +462,10 @@ impl<D: Document> Proposer<D> {
     /// A vote that the notes remember is given again as it was, whatever this start would have voted; and
     /// where it was given to another candidate of the same key and epoch, this one gets none.
     fn keep_word(&self, cell: &mut Cell, document: &D) {
+        if self.notes.era != document.ballots().era {
+            // Votes of another era count for nothing in this one, whose numbers begin where its document stood.
+            return;
+        }
         for (key, candidate) in &document.ballots().open {
             let (Some(vote), Some(noted)) = (cell.votes.get_mut(key), self.notes.open.get(key)) else { continue };
             let promised = match noted.verdict {

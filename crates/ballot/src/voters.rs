@@ -117,8 +117,8 @@ impl Voters {
             (Some(voter), _) if voter.uid != uid => Place::Clone { uid: voter.uid.clone() },
             (Some(voter), _) if voter.key != *key => Place::OtherKey { key: voter.key },
             (Some(_), _) => Place::Voter,
-            (None, Some(removed)) => Place::Removed { epoch: removed.epoch },
-            (None, None) => match self.removed.values().find(|removed| removed.key == *key) {
+            (None, Some(removed)) if removed.key == *key => Place::Removed { epoch: removed.epoch },
+            (None, _) => match self.removed.values().find(|removed| removed.key == *key) {
                 Some(removed) => Place::Removed { epoch: removed.epoch },
                 None => Place::Stranger,
             },

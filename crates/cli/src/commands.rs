@@ -1,5 +1,6 @@
 //! The commands, one module each: what they take, what they do, what they print.
 
+pub mod ballot;
 pub mod completion;
 pub mod confirm;
 pub mod delete;
@@ -25,7 +26,7 @@ pub enum Outcome {
     Done,
     /// It found something wrong, and has said so.
     Wrong,
-    /// `plan`: something would change.
+    /// `plan`, `ballot force`: something would change, and was only shown.
     WouldChange,
 }
 

@@ -19,6 +19,7 @@ mod kinds;
 mod league;
 mod lookout;
 mod member;
+mod person;
 mod plan;
 mod print;
 mod progress;
@@ -31,8 +32,8 @@ mod yaml;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use commands::{
-    Outcome, completion, confirm, delete, explain, get, home, kubesim, manifests, operator, output, pause, status,
-    topo, types, wait,
+    Outcome, ballot, completion, confirm, delete, explain, get, home, kubesim, manifests, operator, output, pause,
+    status, topo, types, wait,
 };
 use hansa_runner::api_server::one_line;
 use print::Tone;
@@ -75,6 +76,8 @@ enum Command {
     Output(output::Arguments),
     /// Show the homes of objects, and move them.
     Home(home::Arguments),
+    /// Show what the members vote on: who voted what, who is missing, what it would take.
+    Ballot(ballot::Arguments),
     /// Delete a federated object for all, whichever members are its homes.
     Delete(delete::Arguments),
     /// Let exactly the removals go that were shown.
@@ -147,6 +150,7 @@ async fn run(command: Command, described: clap::Command, name: &str) -> anyhow::
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::Output(arguments) => output::run(arguments).await,
         Command::Home(arguments) => home::run(arguments).await,
+        Command::Ballot(arguments) => ballot::run(arguments).await,
         Command::Delete(arguments) => delete::run(arguments).await,
         Command::Confirm(arguments) => confirm::run(arguments).await,
         Command::Pause(arguments) => pause::run(arguments, true).await,

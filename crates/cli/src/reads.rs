@@ -128,6 +128,14 @@ impl Reads {
         self.ask("held", "").await.map(items)
     }
 
+    /// The league's ballots at a glance; null before the operator has read them.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn ballots(&self) -> anyhow::Result<Value> {
+        self.ask("ballots", "").await
+    }
+
     /// The federated objects, by namespace, type and name.
     ///
     /// # Errors

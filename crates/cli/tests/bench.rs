@@ -18,7 +18,21 @@ fn every_bench_answers_with_its_figures_and_a_restart_writes_nothing() {
     let row = |name: &str| {
         rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("there is no row {name}: {told}"))
     };
-    for name in ["edit (median)", "edit (p99)", "propagate-outputs", "propagate-closed"] {
+    for name in [
+        "edit (median)",
+        "edit (p99)",
+        "propagate-outputs",
+        "propagate-closed",
+        "ballot-calls-3",
+        "ballot-calls-10: completion",
+        "ballot-calls-50: until all know",
+        "merge (100 operators)",
+        "decide (100 operators)",
+        "decide (median)",
+        "decide (p99)",
+        "load (etcd)",
+        "load (S3)",
+    ] {
         let row = row(name);
         let is_figure = |field: &str| row[field].as_f64().is_some_and(|figure| figure > 0.0);
         assert!(is_figure("value") && is_figure("floor") && is_figure("ratio"), "{row}");
@@ -28,6 +42,16 @@ fn every_bench_answers_with_its_figures_and_a_restart_writes_nothing() {
         assert!(row(name)["value"].as_f64().is_some_and(f64::is_finite), "{told}");
     }
     assert_eq!(row("restart: writes")["value"], 0.0, "{told}");
+    // These are counted, not timed.
+    for (name, most) in [
+        ("ballot-calls-3", 5.0),
+        ("ballot-calls-10", 23.0),
+        ("ballot-calls-50", 130.0),
+        ("load (etcd): requests", 300.0),
+        ("load (S3): requests", 300.0),
+    ] {
+        assert!(row(name)["value"].as_f64().is_some_and(|figure| figure > 0.0 && figure <= most), "{}", row(name));
+    }
     let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder can be read").collect();
     assert!(left.is_empty(), "{left:?}");
 }

@@ -1,9 +1,13 @@
-//! Real etcd, kube-apiserver and kube-controller-manager as processes, for benches and tests.
+//! Real etcd, kube-apiserver and kube-controller-manager as processes, for benches and tests; with a
+//! node that runs pods, too ([`Cluster::start_nodes`]); and an object store ([`S3`]).
 //!
 //! The binaries come from `KUBEBUILDER_ASSETS`, else from the cache that `make control-plane` fills.
 //! Everything listens on free ports of the loopback, lives in one temporary folder, and ends with
 //! its handle: also when the test panics, and, by the kernel's word (`PR_SET_PDEATHSIG`), when the
 //! process is killed.
+
+mod nodes;
+mod objects;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -19,6 +23,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::time::Instant;
+
+pub use nodes::Nodes;
+pub use objects::S3;
 
 /// The versions that `make control-plane` builds, as they stand in the cache folder's name.
 pub const CACHED: &str = "kube-1.37.2-etcd-3.7.3";
@@ -95,25 +102,46 @@ pub fn binaries() -> Result<PathBuf> {
     let complete = |folder: &Path| {
         ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"].iter().all(|name| folder.join(name).is_file())
     };
-    if let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
+    if let Some(folder) = given()
         && complete(&folder)
     {
         return Ok(folder);
     }
-    let cache = match (std::env::var_os("HANSA_CACHE"), std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
-        (Some(cache), _, _) => PathBuf::from(cache),
-        (None, Some(cache), _) => PathBuf::from(cache).join("hansa"),
-        (None, None, Some(home)) => PathBuf::from(home).join(".cache/hansa"),
-        (None, None, None) => bail!("neither KUBEBUILDER_ASSETS nor HOME says where the control plane is"),
-    };
-    let folder = cache.join("control-plane").join(CACHED);
+    let folder = built()?;
     if complete(&folder) {
         return Ok(folder);
     }
     bail!(
-        "there is no control plane in {}: run `make control-plane` (once, about 15 minutes), or set KUBEBUILDER_ASSETS",
+        "there is no control plane in {}: run `make control-plane` (once, about 20 minutes), or set KUBEBUILDER_ASSETS",
         folder.display()
     )
+}
+
+/// A program that few folders of a control plane hold: where it is lacking, it is the project's own build.
+fn program(name: &str) -> Result<PathBuf> {
+    let built = built()?;
+    let found = given().into_iter().chain([built.clone()]).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("there is no {name} in {}: run `make control-plane`", built.display()))
+}
+
+fn given() -> Option<PathBuf> {
+    std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
+}
+
+/// Where `make control-plane` builds.
+fn built() -> Result<PathBuf> {
+    let cache = cache().context("neither KUBEBUILDER_ASSETS nor HOME says where the control plane is")?;
+    Ok(cache.join("control-plane").join(CACHED))
+}
+
+/// Where the project's own builds of other people's programs are kept.
+fn cache() -> Option<PathBuf> {
+    match (std::env::var_os("HANSA_CACHE"), std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _, _) => Some(PathBuf::from(cache)),
+        (None, Some(cache), _) => Some(PathBuf::from(cache).join("hansa")),
+        (None, None, Some(home)) => Some(PathBuf::from(home).join(".cache/hansa")),
+        (None, None, None) => None,
+    }
 }
 
 /// Ports that nobody listens on at the moment.
@@ -128,6 +156,18 @@ pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
         *port = listener.local_addr()?.port();
     }
     Ok(ports)
+}
+
+/// Waits until a process takes connections at an address.
+async fn connects(process: &mut Process, address: &str) -> Result<()> {
+    let deadline = Instant::now() + READY;
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        if !process.is_running() || Instant::now() > deadline {
+            bail!("it does not start: {}", process.tail());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// A real etcd of one node.
@@ -187,14 +227,7 @@ impl Etcd {
     /// # Errors
     /// When it ended, or takes too long.
     pub async fn ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + READY;
-        while tokio::net::TcpStream::connect(&self.address).await.is_err() {
-            if !self.process.is_running() || Instant::now() > deadline {
-                bail!("etcd does not start: {}", self.process.tail());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        connects(&mut self.process, &self.address).await
     }
 }
 
@@ -243,6 +276,8 @@ pub struct Cluster {
     /// The kubeconfig of an administrator.
     pub kubeconfig: PathBuf,
     // The processes in the order in which they end, so that none complains about those it needs.
+    /// What runs pods, when it was asked for.
+    pub nodes: Option<Nodes>,
     /// The controllers, when they were asked for.
     pub controllers: Option<Process>,
     /// The API server.
@@ -275,7 +310,17 @@ impl Cluster {
         let etcd = Etcd::start(&folder, "etcd", false)?;
         let api_server = start_api_server(&folder, port, &etcd, &options)?;
         let kubeconfig = kubeconfig_of(&folder, ADMIN);
-        Ok(Cluster { name: name.to_owned(), kubeconfig, controllers: None, api_server, etcd, folder, port, options })
+        Ok(Cluster {
+            name: name.to_owned(),
+            kubeconfig,
+            nodes: None,
+            controllers: None,
+            api_server,
+            etcd,
+            folder,
+            port,
+            options,
+        })
     }
 
     /// Where its files are: logs (`NAME.log`), keys, etcd's data (`etcd`).
@@ -355,8 +400,9 @@ impl Cluster {
                 }
             }
             let late = Instant::now() > deadline;
-            let processes = [Some(&mut self.etcd.process), Some(&mut self.api_server), self.controllers.as_mut()];
-            for process in processes.into_iter().flatten() {
+            let others = self.nodes.iter_mut().flat_map(|nodes| [&mut nodes.scheduler, &mut nodes.kwok]);
+            let processes = [&mut self.etcd.process, &mut self.api_server].into_iter();
+            for process in processes.chain(&mut self.controllers).chain(others) {
                 if late || !process.is_running() {
                     let why = if late { "in time" } else { "and a process ended" };
                     bail!("the API server of {} does not serve {path} {why}: {}", self.name, process.tail());
@@ -384,6 +430,16 @@ impl Cluster {
         arguments.extend_from_slice(&self.options.controllers);
         let program = binaries()?.join("kube-controller-manager");
         self.controllers = Some(Process::start(&program, "kube-controller-manager", &arguments, &self.folder)?);
+        Ok(())
+    }
+
+    /// Makes a node and starts what runs pods on it: kube-scheduler and kwok. The API server must be
+    /// ready.
+    ///
+    /// # Errors
+    /// When the node is refused, or a process cannot be started.
+    pub async fn start_nodes(&mut self) -> Result<()> {
+        self.nodes = Some(Nodes::start(&self.folder, &self.kubeconfig, self.client().await?).await?);
         Ok(())
     }
 }

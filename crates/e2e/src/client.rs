@@ -1,7 +1,7 @@
 //! Requests to an API server, as a user of a kubeconfig.
 
 use crate::wait::{LOOK, PATIENCE};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use http::Method;
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -224,13 +224,14 @@ impl Api {
         self.send(Method::PATCH, &path, "application/merge-patch+json", Some(patch)).await?.ok()
     }
 
-    /// Replaces an object as a whole.
+    /// Replaces the spec of an object as a whole, whatever else writes to it meanwhile (RFC 6902).
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn replace(&self, path: &str, object: &Value) -> Result<Value> {
+    pub async fn replace_spec(&self, path: &str, spec: &Value) -> Result<Value> {
         let path = with_parameters(path, "fieldManager=user");
-        self.send(Method::PUT, &path, "application/json", Some(object)).await?.ok()
+        let patch = json!([{"op": "replace", "path": "/spec", "value": spec}]);
+        self.send(Method::PATCH, &path, "application/json-patch+json", Some(&patch)).await?.ok()
     }
 
     /// Deletes an object in the background.
@@ -242,31 +243,6 @@ impl Api {
         let answer = self.send(Method::DELETE, path, "application/json", Some(&options)).await?;
         if answer.status != 404 {
             answer.ok()?;
-        }
-        Ok(())
-    }
-
-    /// Opens a watch and hands each event to `take` until it says no, or the watch ends.
-    ///
-    /// # Errors
-    /// When the watch is refused or breaks.
-    pub async fn watch(&self, path: &str, mut take: impl AsyncFnMut(Value) -> bool) -> Result<()> {
-        use futures::StreamExt;
-        let request = http::Request::get(path).header("accept", "application/json").body(Body::empty())?;
-        let response = self.client.send(request).await?;
-        if !response.status().is_success() {
-            bail!("{path} answers {}", response.status());
-        }
-        let mut stream = response.into_body().into_data_stream();
-        let mut buffer = Vec::new();
-        while let Some(frame) = stream.next().await {
-            buffer.extend_from_slice(&frame?);
-            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
-                if !take(serde_json::from_slice(&line)?).await {
-                    return Ok(());
-                }
-            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! and judged from outside.
 //!
 //! Every scenario is one function, run on two kinds of league: on three real kube-apiservers with
-//! their controllers and a real etcd as the topology server, and on three kubesims with a SQLite
+//! their controllers, a scheduler and a node that kwok plays, and a real etcd as the topology server, and on three kubesims with a SQLite
 //! file. What is claimed is read from the API servers: their objects, and their own audit records.
 //!
 //! | Module | Holds |
@@ -11,7 +11,6 @@
 //! | [`world`] | a league: three members, their operators, the topology server |
 //! | [`cluster`] | an API server of either kind |
 //! | [`operator`] | an operator as a process |
-//! | [`kubelet`] | makes pods ready where no kubelet runs |
 //! | [`command`] | commands of users |
 //! | [`kubectl`] | the real kubectl |
 //! | [`client`] | requests to an API server |
@@ -30,7 +29,6 @@ pub mod cluster;
 pub mod command;
 pub mod files;
 pub mod kubectl;
-pub mod kubelet;
 pub mod objects;
 pub mod operator;
 pub mod runner;

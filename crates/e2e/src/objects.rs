@@ -35,6 +35,9 @@ pub const MEMBERS: Resource = Resource { group: "hansa.dev", version: "v1alpha1"
 pub const REQUESTS: Resource =
     Resource { group: "hansa.dev", version: "v1alpha1", plural: "requests", kind: "Request" };
 
+/// The annotation that keeps a pod from becoming ready: kubesim's, and a stage of kwok's looks at it.
+pub const READY: &str = "kubesim.hansa.dev/ready";
+
 /// The template of a ConfigMap with these entries.
 pub fn config(entries: &[(&str, &str)]) -> Value {
     let data: serde_json::Map<String, Value> =

@@ -27,7 +27,7 @@ pub const MEMBERS: [&str; 3] = ["aws-use1", "gcp-euw4", "azure-sea"];
 const FOUNDING: Duration = Duration::from_secs(150);
 
 /// The Federation object; its home is the first member.
-const FEDERATION: &str = "league";
+pub const FEDERATION: &str = "league";
 
 /// A cluster of the league.
 pub struct Member {
@@ -224,7 +224,7 @@ impl World {
             }
         }
         let path = FEDERATIONS.path("", FEDERATION);
-        self.members[0].admin.replace(&path, &federation).await?;
+        self.members[0].admin.replace_spec(&path, &federation["spec"]).await?;
         let generation = eventually("the edited Federation is agreed", async || {
             let now = self.federation().await?;
             let observed = &now["status"]["observedGeneration"];

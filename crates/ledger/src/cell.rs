@@ -4,17 +4,30 @@
 //! owned-fields hash), for without it a restarted operator could not be free of writes.
 
 use hansa_model::{Compact, Hash, Incarnation, MemberName, RecordKey, Revision};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// The format of both kinds of cell that this release reads and writes.
 pub const CELL_FORMAT: u32 = 1;
+
+/// Reads the format of a value that this release reads in format 1 alone: fields that it knows could mean something
+/// else in another.
+pub(crate) fn known_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        CELL_FORMAT => Ok(CELL_FORMAT),
+        other => Err(D::Error::custom(format_args!(
+            "it has format {other}, this release reads format {CELL_FORMAT}: run a newer operator"
+        ))),
+    }
+}
 
 /// A member's word about itself, renewed with every heartbeat.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberCell {
     /// The cell's format.
+    #[serde(deserialize_with = "known_format")]
     pub format: u32,
     /// The member.
     pub member: MemberName,
@@ -32,9 +45,23 @@ pub struct MemberCell {
     pub public_keys: Vec<String>,
     /// Whether the operator reaches its own API server.
     pub api_server_ready: bool,
+    /// Why its operator does nothing, when its share is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
     /// What was taken away lately, for the breaker.
     #[serde(default)]
     pub removals: Vec<crate::breaker::Removal>,
+}
+
+impl MemberCell {
+    /// Remembers what another start of the same operator took away, too.
+    pub fn remember(&mut self, removals: Vec<crate::breaker::Removal>) {
+        for removal in removals {
+            if !self.removals.contains(&removal) {
+                self.removals.push(removal);
+            }
+        }
+    }
 }
 
 /// The propagation status of the records of one page in one member.
@@ -42,6 +69,7 @@ pub struct MemberCell {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StatusCell {
     /// The cell's format.
+    #[serde(deserialize_with = "known_format")]
     pub format: u32,
     /// By record.
     #[serde(default)]
@@ -161,5 +189,19 @@ impl StatusCell {
     /// A cell without records.
     pub fn empty() -> Self {
         StatusCell { format: CELL_FORMAT, records: BTreeMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_of_a_newer_format_is_named_and_not_guessed_at() {
+        let mut cell = serde_json::to_value(StatusCell::empty()).unwrap();
+        assert!(serde_json::from_value::<StatusCell>(cell.clone()).is_ok());
+        cell["format"] = 2.into();
+        let error = serde_json::from_value::<StatusCell>(cell).unwrap_err();
+        assert!(error.to_string().contains("it has format 2"), "{error}");
     }
 }

@@ -10,6 +10,7 @@
 //! What is done is taken out again, so that the value stays as small as what is under way.
 
 use crate::breaker::{MAX_SET_BYTES, Scope, written_bytes};
+use crate::cell::known_format;
 use hansa_model::{Hash, RecordKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ const MAX_BYTES: usize = MAX_SET_BYTES + (256 << 10);
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Confirmations {
     /// The value's format.
+    #[serde(deserialize_with = "known_format")]
     pub format: u32,
     /// Sets that another member shows, and who said yes to them here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -7,7 +7,7 @@
 //! tell whether its write is in what stands there now.
 
 use bytes::Bytes;
-use hansa_model::{Era, Incarnation, LeagueId, MemberName, Revision};
+use hansa_model::{Era, Incarnation, LeagueId, MAX_COUNT, MemberName, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,6 +18,10 @@ pub const FORMAT: u32 = 1;
 /// A body is refused beyond this size when it is unpacked: a hostile or broken value must not
 /// exhaust an operator's memory. Pages stay under 1 MiB compressed.
 pub const MAX_BODY: u64 = 64 << 20;
+
+/// A frame that asks for a larger window is refused: a few bytes could claim all of [`MAX_BODY`] for it. 8 MiB is what
+/// RFC 8878 (3.1.1.1.2) asks every decoder to support; Hansa's own frames need half of one.
+const MAX_WINDOW_LOG: u32 = 23;
 
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -131,7 +135,11 @@ impl Envelope {
         if format.format != FORMAT {
             return Err(EnvelopeError::Format(format.format));
         }
-        let envelope = serde_json::from_slice(header).map_err(|e| EnvelopeError::Header(e.to_string()))?;
+        let envelope: Envelope = serde_json::from_slice(header).map_err(|e| EnvelopeError::Header(e.to_string()))?;
+        let counters = [("era", envelope.era.0), ("revision", envelope.revision.0)];
+        if let Some((field, found)) = counters.into_iter().find(|(_, found)| *found > MAX_COUNT) {
+            return Err(EnvelopeError::Header(format!("{field} is {found}: no league counts that far")));
+        }
         Ok((envelope, &value[end + 1..]))
     }
 
@@ -170,7 +178,8 @@ pub fn pack(body: &[u8]) -> Vec<u8> {
 /// When they are damaged, or unpack to more than [`MAX_BODY`].
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
     let damaged = |error: std::io::Error| EnvelopeError::Body(error.to_string());
-    let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?;
+    decoder.window_log_max(MAX_WINDOW_LOG).map_err(damaged)?;
     let mut body = Vec::new();
     decoder.take(MAX_BODY + 1).read_to_end(&mut body).map_err(damaged)?;
     if body.len() as u64 > MAX_BODY { Err(EnvelopeError::TooLarge) } else { Ok(body) }
@@ -204,6 +213,30 @@ mod tests {
             let cut = sealed.len() * cut / 100;
             prop_assert!(Envelope::open(&sealed[..cut]).is_err());
         }
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused_and_a_window_is_not_taken_at_its_word() {
+        let bomb = pack(&vec![0; MAX_BODY as usize + 1]);
+        assert!(bomb.len() < 10_000, "{}", bomb.len());
+        assert_eq!(unpack(&bomb).unwrap_err(), EnvelopeError::TooLarge);
+        let frame = |window_log| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window_log).unwrap();
+            std::io::Write::write_all(&mut encoder, b"small").unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(unpack(&frame(MAX_WINDOW_LOG)).unwrap(), b"small");
+        let error = unpack(&frame(27)).unwrap_err();
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
+
+    #[test]
+    fn a_count_that_nobody_counts_to_is_refused() {
+        let mut envelope = Envelope::first(league(), Era(1), 1);
+        envelope.revision = Revision(u64::MAX);
+        let error = Envelope::open(&envelope.seal(b"")).unwrap_err();
+        assert!(error.to_string().contains("revision is 18446744073709551615"), "{error}");
     }
 
     #[test]

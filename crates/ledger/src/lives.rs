@@ -88,6 +88,8 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
         return match home {
             Some(home) if home.uid == object.uid => Standing::Deleted,
             _ if object.stamp.is_some() && !take_home => Standing::Frozen(Freeze::Restored),
+            // It differed when the home was to move here, and its user was asked: the end was the answer.
+            _ if record.moving.as_ref() == Some(member) && !take_home => Standing::Former,
             _ => Standing::Reborn,
         };
     }

@@ -4,7 +4,7 @@
 //! was based on and not what it computed; [`apply`] does nothing when its ground is gone.
 
 use crate::lives::{self, Departure, HomeObject, Standing};
-use crate::page::{Page, Slot};
+use crate::page::{Header, Page, Slot};
 use crate::record::{FORMAT, Intent, Members, Placed, PlacedState, Record, Tombstone};
 use crate::seal::{Sealed, Wrap};
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
@@ -46,6 +46,9 @@ pub enum Change {
         object: HomeObject,
         /// Its namespace or CRD is being deleted: not by intent.
         accident: bool,
+        /// The life that may end with it. What was decided as the going of one home of several must not
+        /// end a life because the others have gone meanwhile: an end is asked of the breaker.
+        ends: Option<Incarnation>,
         /// What becomes of the outputs when it was the last home.
         policy: DeletionPolicy,
     },
@@ -81,8 +84,8 @@ pub enum Change {
         revision: Revision,
         /// The members.
         members: BTreeSet<MemberName>,
-        /// The term under which the appointee decides.
-        term: Term,
+        /// The term under which the appointee decides, and the start of its process.
+        under: (Term, Incarnation),
     },
     /// This member's output of this life, or an earlier one, is gone.
     Acknowledge {
@@ -114,6 +117,8 @@ pub enum Skipped {
         /// The term in the header.
         term: Term,
     },
+    /// It would end a life, and that was not decided.
+    Undecided,
     /// The sealed body is bound to another life than the one that it would stand in: it has to be
     /// sealed again.
     SealedForAnotherLife,
@@ -141,16 +146,18 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
     let mut record = Record::clone(&current);
     let changed = match change {
         Change::Ingest { .. } => unreachable!("handled above"),
-        Change::Depart { object, accident, policy } => match lives::departure(Some(&record), member, object, *accident)
-        {
-            Departure::Nothing | Departure::Done => false,
-            Departure::Leave => record.homes.remove(member).is_some(),
-            Departure::End => {
-                record.homes.remove(member);
-                record.tombstone = Some(Tombstone { author: member.clone(), policy: *policy, signature: None });
-                true
+        Change::Depart { object, accident, ends, policy } => {
+            match lives::departure(Some(&record), member, object, *accident) {
+                Departure::Nothing | Departure::Done => false,
+                Departure::Leave => record.homes.remove(member).is_some(),
+                Departure::End if *ends != Some(record.incarnation) => return Err(Skipped::Undecided),
+                Departure::End => {
+                    record.homes.remove(member);
+                    record.tombstone = Some(Tombstone { author: member.clone(), policy: *policy, signature: None });
+                    true
+                }
             }
-        },
+        }
         Change::Vanished { uid } => {
             let known = record.homes.get(member).is_some_and(|home| &home.uid == uid);
             known && record.homes.remove(member).is_some()
@@ -169,14 +176,14 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             let alive = record.tombstone.is_none();
             record.sealed.as_mut().is_some_and(|sealed| alive && sealed.digest == *digest && sealed.add_wraps(wraps))
         }
-        Change::Withdraw { revision, members, term } => {
-            if page.header.term > *term || (page.header.term == *term && page.header.member.as_ref() != Some(member)) {
+        Change::Withdraw { revision, members, under: (term, start) } => {
+            let header = Header { member: Some(member.clone()), start: Some(*start), term: *term };
+            if !header.may_follow(&page.header) {
                 return Err(Skipped::Fenced { term: page.header.term });
             }
             let changed = record.tombstone.is_none() && record.revision == *revision && withdraw(&mut record, members);
             if changed {
-                page.header.member = Some(member.clone());
-                page.header.term = *term;
+                page.header = header;
             }
             changed
         }
@@ -228,7 +235,7 @@ fn ingest(
     let begin = |debts: Option<&Record>| {
         // The page's revision rises with every write of the page for ever, so a life that begins
         // with it can never be taken for an earlier one, even when the earlier record is long gone.
-        let incarnation = Incarnation(page_revision.0.max(debts.map_or(0, |record| record.incarnation.0 + 1)));
+        let incarnation = Incarnation(page_revision.0.max(debts.map_or(0, |record| record.incarnation.next().0)));
         let mut record = Record {
             format: FORMAT,
             incarnation,

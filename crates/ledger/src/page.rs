@@ -5,7 +5,7 @@
 //! carries the header on unchanged.
 
 use crate::record::{FORMAT, Record};
-use hansa_model::{MemberName, RecordKey, Term};
+use hansa_model::{Incarnation, MAX_COUNT, MemberName, RecordKey, Term};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -35,8 +35,20 @@ pub struct Header {
     /// The appointee of the last decision; `None` before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberName>,
+    /// The start of its process that decided: an earlier one, which may still run, decides no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Incarnation>,
     /// Its term.
     pub term: Term,
+}
+
+impl Header {
+    /// Whether a decision under this header may follow one under `standing`: a higher term may, or the same
+    /// member in the same term, unless a later start of it has decided.
+    pub fn may_follow(&self, standing: &Header) -> bool {
+        let same = self.term == standing.term && self.member == standing.member && self.start >= standing.start;
+        self.term > standing.term || same
+    }
 }
 
 /// A record, or bytes that this release does not understand and carries on unchanged.
@@ -95,6 +107,10 @@ impl Page {
     /// When the body is no page of this format. A single record that is not understood is no error.
     pub fn from_slice(body: &[u8]) -> Result<Self, serde_json::Error> {
         let page: Page = serde_json::from_slice(body)?;
+        let term = page.header.term;
+        if term.0 > MAX_COUNT {
+            return Err(serde_json::Error::custom(format!("header.term is {term}: no league counts that far")));
+        }
         if page.format == PAGE_FORMAT {
             Ok(page)
         } else {
@@ -129,6 +145,24 @@ mod tests {
         assert!(page.record(&key).is_none());
         let again = String::from_utf8(page.to_vec()).unwrap();
         assert!(again.contains(strange), "{again}");
+    }
+
+    #[test]
+    fn a_record_with_more_members_than_any_league_has_is_carried_on_unread() {
+        let former: Vec<String> =
+            (0..=crate::record::MAX_MEMBERS).rev().map(|number| format!(r#""m{number:05}":"uid""#)).collect();
+        let hash = "0".repeat(64);
+        let intent = format!(r#"{{"hash":"{hash}","author":"a","body":{{"inline":{{}}}}}}"#);
+        let text = |former: &[String]| {
+            let former = former.join(",");
+            let record =
+                format!(r#"{{"format":1,"incarnation":1,"revision":1,"intent":{intent},"former":{{{former}}}}}"#);
+            format!(r#"{{"format":1,"header":{{"term":3}},"records":{{"configmaps/shop/a":{record}}}}}"#)
+        };
+        let key: RecordKey = "configmaps/shop/a".parse().unwrap();
+        let slot = |text: String| Page::from_slice(text.as_bytes()).unwrap().records[&key].clone();
+        assert!(slot(text(&former[1..])).record().is_some());
+        assert!(matches!(slot(text(&former)), Slot::Opaque { why, .. } if why.contains("at most 4096 members")));
     }
 
     #[test]

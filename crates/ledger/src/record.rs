@@ -1,8 +1,11 @@
 //! Records: a federated object's intent, decisions and lives.
 
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, Revision};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The record format this release reads and writes. A record of any other format, or with a field
@@ -12,6 +15,43 @@ pub const FORMAT: u32 = 1;
 /// A few members, in their order: a sorted list, for the node of a B-tree has room for eleven, and a league
 /// has thousands of records with one or two in each of these.
 pub type Members<T> = litemap::LiteMap<MemberName, T>;
+
+/// How many members a record may name in one place, many times what a league has: a sorted list is filled
+/// in quadratic time by whoever writes it in the wrong order.
+pub const MAX_MEMBERS: usize = 4_096;
+
+fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Members<T>, D::Error> {
+    struct Few<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Members<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_MEMBERS} members, by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<T>, A::Error> {
+            let mut members = Members::new();
+            while let Some((member, value)) = map.next_entry()? {
+                if members.len() == MAX_MEMBERS {
+                    return Err(A::Error::invalid_length(MAX_MEMBERS + 1, &self));
+                }
+                members.insert(member, value);
+            }
+            Ok(members)
+        }
+
+        /// How a map of this kind is written when it is empty.
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Members<T>, A::Error> {
+            match sequence.next_element::<IgnoredAny>()? {
+                None => Ok(Members::new()),
+                Some(_) => Err(A::Error::invalid_type(Unexpected::Seq, &self)),
+            }
+        }
+    }
+
+    deserializer.deserialize_any(Few(PhantomData))
+}
 
 /// Everything the league has agreed about one federated object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,17 +66,17 @@ pub struct Record {
     /// What users want.
     pub intent: Intent,
     /// The members in which users keep the object; empty: homeless, the intent stays.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     pub homes: Members<Home>,
     /// The member that is to become the only home, until it has the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<MemberName>,
     /// Homes that the object was moved away from, with the uid of the copy that stayed behind: it
     /// does not become a home again by itself.
-    #[serde(default, skip_serializing_if = "Members::is_empty")]
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "Members::is_empty")]
     pub former: Members<String>,
     /// Every member that was ever given the object in this life, or still owes the end of an earlier one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     pub placed: Members<Placed>,
     /// Present when the object is deleted; it stays until every member that was ever placed has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -69,7 +69,8 @@ impl Book {
     }
 
     fn depart(&mut self, name: &str, object: HomeObject, accident: bool) -> Result<(), Skipped> {
-        self.write(name, Change::Depart { object, accident, policy: DeletionPolicy::Delete })
+        let ends = self.record().map(|record| record.incarnation);
+        self.write(name, Change::Depart { object, accident, ends, policy: DeletionPolicy::Delete })
     }
 
     fn acknowledge(&mut self, name: &str) -> Result<(), Skipped> {
@@ -250,6 +251,27 @@ fn deleting_in_one_of_several_homes_takes_that_home_away() {
 }
 
 #[test]
+fn what_was_decided_as_the_going_of_one_home_ends_no_life() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "c"]).unwrap();
+    book.ingest("b", object("2", 1, "x"), "x", &["a", "c"]).unwrap();
+    let life = book.record().unwrap().incarnation;
+    let depart = |uid: &str, ends| Change::Depart {
+        object: object(uid, 1, "x"),
+        accident: false,
+        ends,
+        policy: DeletionPolicy::Delete,
+    };
+    // Both homes are deleted at once; each decides on a page in which the other still stands.
+    book.write("a", depart("1", None)).unwrap();
+    assert_eq!(book.write("b", depart("2", None)), Err(Skipped::Undecided));
+    assert_eq!(book.write("b", depart("2", Some(Incarnation(life.0 - 1)))), Err(Skipped::Undecided));
+    assert!(book.record().unwrap().tombstone.is_none());
+    book.write("b", depart("2", Some(life))).unwrap();
+    assert!(book.record().unwrap().tombstone.is_some());
+}
+
+#[test]
 fn a_namespace_that_goes_is_an_accident_not_an_intent() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
@@ -296,9 +318,16 @@ fn a_deletion_elsewhere_takes_the_copy_that_was_meant_and_no_other() {
 fn a_withdrawal_is_fenced_by_the_term_in_the_header() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b", "c"]).unwrap();
-    let withdraw =
-        |name: &str, term| Change::Withdraw { revision: Revision(1), members: [member(name)].into(), term: Term(term) };
+    let withdraw = |name: &str, term| Change::Withdraw {
+        revision: Revision(1),
+        members: [member(name)].into(),
+        under: (Term(term), Incarnation(2)),
+    };
     book.write("a", withdraw("c", 5)).unwrap();
+    // An earlier start of the appointee, which may still run.
+    let earlier =
+        Change::Withdraw { revision: Revision(1), members: [member("b")].into(), under: (Term(5), Incarnation(1)) };
+    assert_eq!(book.write("a", earlier), Err(Skipped::Fenced { term: Term(5) }));
     assert_eq!(book.write("b", withdraw("b", 4)), Err(Skipped::Fenced { term: Term(5) }));
     assert_eq!(book.write("b", withdraw("b", 5)), Err(Skipped::Fenced { term: Term(5) }));
     let record = book.record().unwrap();
@@ -384,7 +413,7 @@ proptest! {
                     removing.insert(member(NAMES[target]));
                     let revision = before.as_ref().map_or(Revision(1), |record| record.revision);
                     let members = removing.clone();
-                    let _ = book.write("a", Change::Withdraw { revision, members, term: Term(term) });
+                    let _ = book.write("a", Change::Withdraw { revision, members, under: (Term(term), Incarnation(1)) });
                 }
             }
             let (Some(before), Some(after)) = (&before, book.record()) else { continue };

@@ -108,8 +108,9 @@ impl FromStr for Hash {
     type Err = InvalidHash;
 
     fn from_str(text: &str) -> Result<Self, InvalidHash> {
-        let invalid = || InvalidHash(text.to_owned());
-        if text.len() != 64 || !text.is_ascii() {
+        let invalid = || InvalidHash(crate::names::shown(text));
+        // A digit: `from_str_radix` would take a sign, too.
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(invalid());
         }
         let mut bytes = [0; 32];
@@ -186,7 +187,7 @@ mod tests {
     fn a_hash_reads_back_and_refuses_what_is_not_one() {
         let hash = Hash::of_bytes(b"league");
         assert_eq!(hash.to_string().parse::<Hash>().unwrap(), hash);
-        for wrong in ["", "abc", &"g".repeat(64), &"é".repeat(32)] {
+        for wrong in ["", "abc", &"g".repeat(64), &"é".repeat(32), &"+f".repeat(32)] {
             assert!(wrong.parse::<Hash>().is_err(), "{wrong}");
         }
     }

@@ -7,6 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// How far anything is counted. What stands beyond was not counted to but written by a hostile hand, or is
+/// damaged; whoever reads values of others refuses it, so that there is always a next one.
+pub const MAX_COUNT: u64 = 1 << 62;
+
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -20,7 +24,7 @@ macro_rules! counter {
             /// The counter after this one.
             #[must_use]
             pub fn next(self) -> Self {
-                $name(self.0 + 1)
+                $name(self.0.saturating_add(1))
             }
         }
 

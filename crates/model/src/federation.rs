@@ -26,9 +26,23 @@ pub struct FederationSpec {
     /// What may be taken away without a person's word.
     #[serde(default)]
     pub safety: Safety,
+    /// People who may force the league on when a quorum of its operators is lost for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"], "maxItems" = 64))]
+    pub people: Vec<Person>,
     /// While true, no operator changes an output anywhere in the league.
     #[serde(default)]
     pub paused: bool,
+}
+
+/// A person whose word counts when no quorum can be had any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Person {
+    /// The person's name, a DNS label.
+    pub name: MemberName,
+    /// The public half of the person's key, `ed25519:…` (base64).
+    pub public_key: String,
 }
 
 /// A cluster of the league.
@@ -246,6 +260,21 @@ impl FederationSpec {
                         ),
                     );
                 }
+            }
+        }
+        let mut people = BTreeMap::new();
+        for (index, person) in self.people.iter().enumerate() {
+            if let Some(first) = people.insert(&person.name, index) {
+                error(
+                    format!("spec.people[{index}].name"),
+                    format!("`{}` is listed in spec.people[{first}] too: give each person one key", person.name),
+                );
+            }
+            if let Some(first) = keys.get(&person.public_key) {
+                error(
+                    format!("spec.people[{index}].publicKey"),
+                    format!("the key is that of spec.members[{first}] too: a person's key is not an operator's"),
+                );
             }
         }
         let mut types = BTreeMap::new();

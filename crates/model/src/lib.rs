@@ -15,12 +15,14 @@ pub mod selector;
 
 pub use canonical::Hash;
 pub use compact::Compact;
-pub use counters::{Era, Generation, Incarnation, Revision, Term};
+pub use counters::{Era, Generation, Incarnation, MAX_COUNT, Revision, Term};
 pub use federated::FINALIZER;
 pub use federated::{
     Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement, SecretReference,
     TemplateSource,
 };
-pub use federation::{DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Safety, Takeover};
+pub use federation::{
+    DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Person, Safety, Takeover,
+};
 pub use names::{InvalidName, LeagueId, MemberName, RecordKey, TypeName};
 pub use selector::LabelSelector;

@@ -19,6 +19,15 @@ pub struct InvalidName {
     pub rule: &'static str,
 }
 
+/// As much of a refused text as an error shows: what others wrote may be of any length.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn is_dns_label(text: &str) -> bool {
     let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     (1..=63).contains(&text.len())
@@ -69,7 +78,7 @@ impl FromStr for MemberName {
         } else {
             Err(InvalidName {
                 what: "member name",
-                name: text.to_owned(),
+                name: shown(text),
                 rule: "a DNS label is expected: at most 63 of a-z, 0-9 and -, with a letter or digit at both ends",
             })
         }
@@ -147,7 +156,7 @@ impl TypeName {
         } else {
             Err(InvalidName {
                 what: "type",
-                name: format!("{resource}.{group}"),
+                name: shown(&format!("{resource}.{group}")),
                 rule: "`plural.group` is expected, such as `deployments.apps`, or the plural alone for the core group",
             })
         }
@@ -253,7 +262,7 @@ impl FromStr for RecordKey {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let invalid = || InvalidName {
             what: "record key",
-            name: text.to_owned(),
+            name: shown(text),
             rule: "`resource.group/namespace/name` is expected (the namespace is empty for cluster-scoped kinds)",
         };
         let mut parts = text.splitn(3, '/');

@@ -12,7 +12,7 @@ const PURE: [&str; 6] =
     ["hansa-model", "hansa-ledger", "hansa-ballot", "hansa-render", "hansa-place", "hansa-operator"];
 
 /// What each room may use in the code that ships.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("hansa-model", &[]),
     ("hansa-ledger", &["model"]),
     ("hansa-ballot", &["model", "ledger"]),
@@ -26,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("hansa-controlplane", &[]),
     ("hansa-sim", &["model", "ledger", "ballot", "render", "place", "operator", "api", "kubesim"]),
     ("hansa-e2e", &["model", "ledger", "ballot", "render", "topo", "api", "kubesim", "controlplane"]),
+    ("hansa-fuzz", &["model", "ledger", "ballot", "operator", "topo", "kubesim"]),
     (
         "hansa",
         &[

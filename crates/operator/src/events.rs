@@ -47,9 +47,9 @@ pub(crate) struct Regarding {
 /// One thing to tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Tiding {
-    warning: bool,
-    reason: String,
-    message: String,
+    pub warning: bool,
+    pub reason: String,
+    pub message: String,
 }
 
 /// What is to be told when these conditions follow those: each that became false, or false for

@@ -16,8 +16,8 @@ use hansa_ledger::lives::{self, Departure, HomeObject, Standing};
 use hansa_ledger::mutation::{Change, Skipped};
 use hansa_ledger::record::Body;
 use hansa_model::{
-    Compact, DeletionPolicy, FederatedSpec, FederationSpec, Hash, MemberName, NamespacePolicy, RecordKey, Revision,
-    Takeover, TypeName,
+    Compact, DeletionPolicy, FederatedSpec, FederationSpec, Hash, Incarnation, MemberName, NamespacePolicy, RecordKey,
+    Revision, Takeover, TypeName,
 };
 use hansa_place::Placed;
 use serde_json::Value;
@@ -71,6 +71,8 @@ pub(crate) struct HomeWork {
     written_ms: u64,
     /// The object vanished without our finalizer, and a read said so.
     vanished: bool,
+    /// When the page was last read linearizably: before the finalizer goes, it has to be.
+    pub(crate) fenced_ms: Option<u64>,
 }
 
 impl HomeWork {
@@ -158,7 +160,10 @@ impl Operator {
         let stamped = self.status_of(&self.config.member, key).and_then(|status| status.stamped.clone());
         home.object.remembered_stamp =
             stamped.filter(|stamped| stamped.uid == home.object.uid).map(|stamped| stamped.revision);
-        home.object.takeover_allowed = context.spec.homes.takeover == Takeover::Allowed;
+        home.object.takeover_allowed = match record {
+            Some(record) => self.may_take_home(record),
+            None => context.spec.homes.takeover == Takeover::Allowed,
+        };
         if home.deleting {
             return self.process_departure(key, object, record);
         }
@@ -309,18 +314,24 @@ impl Operator {
         match lives::departure(record, &self.config.member, &home.object, accident) {
             Departure::Nothing | Departure::Done => {
                 self.end_is_not_wanted(key);
+                // The record may name this object by now, and have a later life: an operator that is cut
+                // off, or was stopped, would take the word of the user away with the finalizer.
+                let waits = object.home_work.busy || object.home_work.retry_ms > self.now.monotonic_ms;
+                if !waits && !self.config.observe && !self.is_fresh(object.home_work.fenced_ms) {
+                    return self.fence(key);
+                }
                 self.want_home_work(key, &object.home_work, Priority::Finalizers);
             }
             Departure::Leave => {
                 self.end_is_not_wanted(key);
-                self.depart(key, &home.object.clone(), accident, record);
+                self.depart(key, &home.object.clone(), accident, None, record);
             }
             Departure::End => {
                 let record = record.expect("an end has a record");
                 let weight = object.live.as_ref().map_or(1, |live| live.weight);
                 let pending = Pending { scope: Scope::end(record.incarnation), weight };
                 if self.removals.ask(Decision::End, key, pending) {
-                    self.depart(key, &home.object.clone(), accident, Some(record));
+                    self.depart(key, &home.object.clone(), accident, Some(record.incarnation), Some(record));
                 }
             }
         }
@@ -334,16 +345,23 @@ impl Operator {
         }
     }
 
-    fn depart(&mut self, key: &RecordKey, object: &HomeObject, accident: bool, record: Option<&Record>) {
+    fn depart(
+        &mut self,
+        key: &RecordKey,
+        object: &HomeObject,
+        accident: bool,
+        ends: Option<Incarnation>,
+        record: Option<&Record>,
+    ) {
         // What is agreed and cannot be read may have said so.
         let policy = record
             .and_then(|record| self.intent_spec(record).ok())
             .map_or(DeletionPolicy::Orphan, |spec| spec.deletion_policy);
-        self.mutate(key, Change::Depart { object: object.clone(), accident, policy });
+        self.mutate(key, Change::Depart { object: object.clone(), accident, ends, policy });
     }
 
     pub(crate) fn mutation_skipped(&mut self, key: &RecordKey, why: &Skipped) {
-        if matches!(why, Skipped::SealedForAnotherLife | Skipped::Fenced { .. }) {
+        if matches!(why, Skipped::SealedForAnotherLife | Skipped::Undecided | Skipped::Fenced { .. }) {
             return self.touch(key);
         }
         self.log(Level::Debug, Some(key), "nothing to write: the ground of the change is gone or it stands already");
@@ -374,7 +392,7 @@ impl Operator {
         if unfounded {
             self.removals.forget(Decision::Withdraw, key);
         } else {
-            self.process_withdrawal(key, context, record, &wanted);
+            self.process_withdrawal(key, record, &wanted);
         }
     }
 }

@@ -358,6 +358,8 @@ pub enum Question {
     },
     /// What waits for a person's confirmation.
     Held,
+    /// Who voted what, who is missing, and what it would take.
+    Ballots,
 }
 
 /// Which objects are asked for.

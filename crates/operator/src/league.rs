@@ -1,15 +1,17 @@
 //! The federation spec: founding a league, editing the spec, and following it.
 
+use crate::ballots::wanted::rejection;
 use crate::io::Level;
 use crate::machine::{FeedId, League, Operator, TypeState};
 use crate::topology::TopoCall;
 use crate::upkeep::OwnName;
 use crate::writer::Pen;
-use hansa_ballot::{Control, FederationHome, Standing};
+use hansa_ballot::control::SpecCandidate;
+use hansa_ballot::{Control, FederationHome, Key, Standing, Voter, Voters};
 use hansa_ledger::swap::Settled;
 use hansa_ledger::{Envelope, Swap, keys};
 use hansa_model::{Era, FederationSpec, Hash, LeagueId, Member, MemberName, TypeName};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +38,8 @@ struct Seen {
     pinned: Option<LeagueId>,
     /// Hansa made it, after the spec in its home.
     mirror: bool,
+    /// Its users want it to become the spec's home.
+    takes_home: bool,
 }
 
 /// The reasons of conditions that say so: it is not this league's store, or one of another history.
@@ -65,6 +69,7 @@ impl Operator {
             errors,
             pinned: serde_json::from_value(object["status"]["league"].clone()).ok(),
             mirror: object["metadata"]["labels"][MIRROR_LABEL].is_string(),
+            takes_home: object["metadata"]["annotations"][crate::observed::TAKE_HOME].is_string(),
         };
         self.federations.seen.insert(name, seen);
         self.own_seen("federations", object, listed);
@@ -89,6 +94,7 @@ impl Operator {
             return self.meet_control(league, era, control);
         }
         self.show_federations();
+        self.ballots.look = true;
     }
 
     /// Takes the control document that the topology server shows for this member's, unless its
@@ -128,7 +134,8 @@ impl Operator {
                 generation: seen.generation,
                 hash: seen.hash,
             };
-            let mirrored = control.filter(|control| seen.mirror && control.home.member != self.config.member);
+            let mirrored =
+                control.filter(|control| seen.mirror && !seen.takes_home && control.home.member != self.config.member);
             let spec = mirrored.map(|control| serde_json::from_str::<Value>(control.spec.get()).unwrap_or_default());
             let shown = self.federations.shown.as_ref().map(|(id, ..)| *id);
             let (agreed, reason, message) = if let Some(why) = &frozen {
@@ -147,14 +154,12 @@ impl Operator {
             } else {
                 match (standing, control) {
                     (Standing::Founds, _) if write.is_none() => {
-                        write = Some(Control::found(Arc::clone(&seen.raw), home(), self.config.pages));
+                        write = Some(self.founding(Arc::clone(&seen.raw), home()));
                         ("Unknown", "Founding", "the league is being founded".to_owned())
                     }
-                    (Standing::Edited, Some(control)) if write.is_none() => {
-                        let league =
-                            self.league.as_ref().map(|league| league.id).expect("a control document has a league");
-                        write = Some((league, control.edited(Arc::clone(&seen.raw), home())));
-                        ("Unknown", "Agreeing", "the edit is being agreed on".to_owned())
+                    (Standing::Edited, Some(control)) => self.agreeing(control, seen, home()),
+                    (Standing::Mirror | Standing::Foreign, Some(control)) if seen.takes_home => {
+                        self.agreeing(control, seen, home())
                     }
                     (Standing::InStep | Standing::Mirror, Some(control)) => {
                         ("True", "Agreed", format!("generation {} of the spec is agreed", control.generation))
@@ -193,19 +198,32 @@ impl Operator {
             let status = self.federation_status(1, None, agreed, reason, &message);
             self.keep_own(OwnName::new("federations", "league"), Some(spec), Some(status));
         }
-        if let Some((league, control)) = write.filter(|_| self.topology.is_writable()) {
+        // A league that was founded before leagues voted begins to, by the word of its spec's home.
+        if let Some(league) = self.league.as_ref().filter(|league| league.control.ballots.is_none())
+            && league.control.home.member == self.config.member
+        {
+            write = Some((league.id, league.control.voting(self.first_voters(&league.spec))));
+        }
+        if let Some((league, control)) = write.filter(|_| self.topology.is_writable() && !self.config.observe) {
             self.write_control(league, control);
         }
     }
 
     /// The reason of conditions that say so.
     pub(crate) fn frozen_reason(&self) -> &'static str {
-        if self.topology.doubts.is_certain() { ROLLED_BACK } else { REPLACED }
+        if self.is_of_another_history() { ROLLED_BACK } else { REPLACED }
+    }
+
+    /// Whether what stands in the topology server is of another history than what was seen there.
+    pub(crate) fn is_of_another_history(&self) -> bool {
+        self.topology.doubts.is_certain() || (self.topology.replaced.is_none() && self.ballots.see_another_history())
     }
 
     /// Since when and why everything is frozen, when another store stands where the league's stood.
     pub(crate) fn frozen_by_topology(&self) -> Option<String> {
-        let why = self.topology.replaced.as_ref()?;
+        let (replaced, distrusted) = (self.topology.replaced.as_ref(), self.topology.distrusted.as_ref());
+        // An era that stands there and is not followed comes after whatever it was to mend.
+        let why = if self.ballots.refuse_an_era() { distrusted.or(replaced) } else { replaced.or(distrusted) }?;
         let since = crate::report::rfc3339(self.topology.down_since_ms.unwrap_or(self.now.wall_ms));
         Some(format!("frozen since {since}: {why}; what was last agreed is kept up, an edit waits"))
     }
@@ -213,6 +231,77 @@ impl Operator {
     /// The write of the control document that is under way is given up.
     pub(crate) fn forget_control_flight(&mut self) {
         self.federations.flight = None;
+    }
+
+    /// The document that founds a league: its founder is its first voter, and the others join.
+    fn founding(&self, raw: Arc<RawValue>, home: FederationHome) -> (LeagueId, Control) {
+        let spec = serde_json::from_str::<FederationSpec>(raw.get()).unwrap_or_default();
+        let (league, control) = Control::found(raw, home, self.config.pages);
+        (league, control.voting(self.first_voters(&spec)))
+    }
+
+    fn first_voters(&self, spec: &FederationSpec) -> Voters {
+        let key = self.config.signer.public();
+        let voter = Voter { key, uid: self.config.cluster_uid.clone(), witness: false };
+        let people =
+            spec.people.iter().filter_map(|person| Some((person.name.to_string(), person.public_key.parse().ok()?)));
+        Voters::found(std::iter::once((self.config.member.clone(), voter)).collect(), people.collect())
+    }
+
+    /// The spec that this member's Federation object asks the league to agree on, as a candidate: an edit
+    /// in its home, or what its new home is to keep.
+    pub(crate) fn spec_to_propose(&self) -> Option<Arc<RawValue>> {
+        let league =
+            self.league.as_ref().filter(|league| self.is_synced(&FeedId::Federation) && league.frozen.is_none())?;
+        let control = &league.control;
+        let candidate = |seen: &Seen| {
+            let standing = Control::standing(Some(control), &self.config.member, &seen.uid, seen.generation, seen.hash);
+            let takes =
+                seen.takes_home && matches!(standing, Standing::Mirror | Standing::Foreign) && self.may_take_spec();
+            let fits = seen.errors.is_empty() && seen.pinned.is_none_or(|pinned| pinned == league.id);
+            let wanted = fits && (standing == Standing::Edited || takes);
+            wanted.then(|| spec_candidate(control, seen, &self.config.member))
+        };
+        self.federations.seen.values().find_map(candidate)
+    }
+
+    /// How far an edit of the spec is: who has yet to vote on it, or who refused it and why.
+    fn agreeing(&self, control: &Control, seen: &Seen, home: FederationHome) -> (&'static str, &'static str, String) {
+        if home.member != control.home.member && !self.may_take_spec() {
+            let message = format!(
+                "the league's spec has its home in member {}: edit it there, or take it from there once that member is voted lost or spec.homes.takeover is Allowed",
+                control.home.member
+            );
+            return ("False", "HomeElsewhere", message);
+        }
+        let (key, value) = (Key::spec(), spec_candidate(control, seen, &self.config.member));
+        let hash = Hash::of_bytes(value.get().as_bytes());
+        let Some(ballots) = &control.ballots else {
+            return ("Unknown", "Agreeing", "the league's first ballot is being prepared".to_owned());
+        };
+        if let Some(reasons) = rejection(ballots, &key, &hash) {
+            let reasons: Vec<String> = reasons.iter().map(|(member, why)| format!("{member}: {why}")).collect();
+            let message = format!(
+                "the league's members voted against it, and generation {} stands ({}): edit it again",
+                control.generation,
+                reasons.join("; ")
+            );
+            return ("False", "Rejected", message);
+        }
+        let mut message = "the edit is being agreed on".to_owned();
+        if let Some(missing) = self.missing_votes(&key) {
+            message = format!(
+                "the edit is being agreed on: {missing} of {} voters have yet to vote, {} make it",
+                ballots.voters.set.len(),
+                ballots.voters.quorum
+            );
+        }
+        ("Unknown", "Agreeing", message)
+    }
+
+    /// The name and uid of the Federation object here.
+    pub(crate) fn federation_here(&self) -> Option<(String, String)> {
+        self.federations.seen.iter().next().map(|(name, seen)| (name.to_string(), seen.uid.clone()))
     }
 
     fn federation_status(
@@ -290,18 +379,15 @@ impl Operator {
         }
     }
 
-    fn turn_control(&mut self, id: LeagueId, era: Era, control: Control) {
-        let (spec, frozen) = match control.spec() {
-            Ok(spec) => (spec, None),
-            Err(error) => {
-                let frozen = format!(
-                    "the agreed spec holds what this release does not know ({error}): this member's share is frozen until it runs a newer operator"
-                );
-                self.log(Level::Error, None, frozen.clone());
-                let spec = self.league.as_ref().map(|league| FederationSpec::clone(&league.spec)).unwrap_or_default();
-                (spec, Some(frozen))
-            }
-        };
+    pub(crate) fn turn_control(&mut self, id: LeagueId, era: Era, control: Control) {
+        let frozen = self.share_is_frozen(&control);
+        if let Some(why) = frozen.as_ref().filter(|_| self.league.as_ref().is_none_or(|league| league.frozen != frozen))
+        {
+            self.log(Level::Warning, None, why.clone());
+        }
+        let spec = control.spec().unwrap_or_else(|_| {
+            self.league.as_ref().map(|league| FederationSpec::clone(&league.spec)).unwrap_or_default()
+        });
         if self.league.as_ref().is_none_or(|league| league.control.generation != control.generation) {
             self.log(
                 Level::Info,
@@ -317,12 +403,14 @@ impl Operator {
             self.log(Level::Warning, None, message);
         }
         self.league = Some(League { id, era, control, spec: Arc::new(spec), frozen });
+        self.tell_standing();
         self.removals.judge_anew();
         self.turn_types();
         self.start_heartbeats();
         self.refresh_members();
         self.continue_requests(None);
         self.touch_all();
+        self.take_seat();
     }
 
     /// Follows the types of the spec, and no others. A type that is taken out of the spec is left as
@@ -353,6 +441,14 @@ impl Operator {
             }
         }
     }
+}
+
+/// A candidate of [`Key::spec`] out of a Federation object.
+fn spec_candidate(control: &Control, seen: &Seen, member: &MemberName) -> Arc<RawValue> {
+    let home =
+        FederationHome { member: member.clone(), uid: seen.uid.clone(), generation: seen.generation, hash: seen.hash };
+    let candidate = SpecCandidate { generation: control.generation.next(), home, spec: Arc::clone(&seen.raw) };
+    to_raw_value(&candidate).expect("a candidate always encodes into memory").into()
 }
 
 fn mirror_message(home: &MemberName) -> String {

@@ -17,6 +17,7 @@
 //! | [`machine`] | the operator, its queues and its dispatch |
 //! | `topology` | the picture's agreed half: loading, following, writing |
 //! | `league` | the federation spec and the league's founding |
+//! | `ballots` | what operators could see differently: the spec, who votes, who is lost, who decides where |
 //! | `home` | federated objects of this member: ingest, finalizers, statuses |
 //! | `output` | outputs of this member: apply, repair, yield, remove |
 //! | `upkeep` | the objects that Hansa keeps for people to read: `Member`s, the mirrored `Federation` |
@@ -31,6 +32,7 @@
 
 mod answer;
 pub mod backoff;
+mod ballots;
 mod blobs;
 pub mod classify;
 mod draft;

@@ -8,7 +8,7 @@ use crate::observed::{HomeState, Live};
 use crate::output::OutputCall;
 use crate::removal::Removals;
 use crate::topology::{TopoCall, Topology};
-use hansa_ballot::Control;
+use hansa_ballot::{Control, Signer};
 use hansa_ledger::cell::RecordStatus;
 use hansa_ledger::{OperationId, Record};
 use hansa_model::{
@@ -36,6 +36,10 @@ pub struct Config {
     pub incarnation: Incarnation,
     /// Its public keys.
     pub public_keys: Vec<String>,
+    /// The private half of the first of them: it signs what this member says in ballots.
+    pub signer: Signer,
+    /// The operator's own namespace in its cluster: for what it must not forget.
+    pub namespace: String,
     /// The private half of them that opens what is sealed to the member.
     pub keys: crate::sealing::cipher::PrivateKeys,
     /// Computes and reports, and writes nothing but its own status.
@@ -106,6 +110,7 @@ pub(crate) enum Purpose {
     Upkeep(crate::upkeep::OwnName, crate::upkeep::UpkeepCall),
     Request(ObjectName, crate::requests::RequestCall),
     Event,
+    Notes(crate::ballots::NotesCall),
 }
 
 /// Why to look at the clock.
@@ -117,6 +122,8 @@ pub(crate) enum Timer {
     Request(ObjectName),
     Heartbeat,
     Topo(TopoCall),
+    Ballots,
+    Notes,
     Statuses,
     Continue,
 }
@@ -128,7 +135,7 @@ pub(crate) struct League {
     pub era: Era,
     pub control: Control,
     pub spec: Arc<FederationSpec>,
-    /// Why this member's share is frozen, when the spec holds what this release does not know.
+    /// Why this member's share is frozen: it does not vote here, or does not know what was agreed.
     pub frozen: Option<String>,
 }
 
@@ -176,6 +183,7 @@ pub struct Operator {
     timers: BTreeSet<(u64, Timer)>,
     pub(crate) topology: Topology,
     pub(crate) league: Option<League>,
+    pub(crate) ballots: crate::ballots::Council,
     pub(crate) types: BTreeMap<TypeName, TypeState>,
     feeds: BTreeMap<FeedId, Feed>,
     watches: BTreeMap<FeedId, ActId>,
@@ -216,6 +224,7 @@ impl Operator {
             timers: BTreeSet::new(),
             topology,
             league: None,
+            ballots: crate::ballots::Council::default(),
             types: BTreeMap::new(),
             feeds: BTreeMap::new(),
             watches: BTreeMap::new(),
@@ -265,6 +274,7 @@ impl Operator {
             }
         }
         self.run_timers();
+        self.look_at_ballots();
         self.process_dirty();
         if self.dirty.is_empty() {
             self.judge_removals();
@@ -307,6 +317,7 @@ impl Operator {
             && self.pending.values().all(waits)
             && !self.topology.has_unwritten()
             && !self.confirming.is_busy()
+            && !self.ballots.is_busy()
             && !self.objects.values().any(|object| object.home_work.awaits_report())
             && self.sealing.is_idle()
             && self.blobs.is_idle()
@@ -366,9 +377,9 @@ impl Operator {
     }
 
     /// Lets go of every call of the topology server, answered or not: it was about what stood there in
-    /// an earlier era. What a hash names is the same in each.
+    /// an earlier era. What a hash names is the same in each, and the proposer follows the era itself.
     pub(crate) fn forget_topo_calls(&mut self) {
-        let stays = |call: &TopoCall| matches!(call, TopoCall::Blob(_) | TopoCall::ReadBlob(_));
+        let stays = |call: &TopoCall| matches!(call, TopoCall::Ballots | TopoCall::Blob(_) | TopoCall::ReadBlob(_));
         self.pending.retain(|_, purpose| !matches!(purpose, Purpose::Topo(call) if !stays(call)));
         self.timers.retain(|(_, timer)| !matches!(timer, Timer::Topo(call) if !stays(call)));
     }
@@ -399,6 +410,8 @@ impl Operator {
                 Timer::Request(name) => self.continue_request(&name),
                 Timer::Heartbeat => self.heartbeat(),
                 Timer::Topo(call) => self.repeat_topo(call),
+                Timer::Ballots => self.ballots_timer(),
+                Timer::Notes => self.notes_timer(),
                 Timer::Statuses | Timer::Continue => {}
             }
         }
@@ -458,6 +471,7 @@ impl Operator {
             Purpose::Namespace(namespace) => self.namespace_answered(&namespace, answer),
             Purpose::Upkeep(name, call) => self.upkeep_answered(&name, call, answer),
             Purpose::Event => self.event_answered(&answer),
+            Purpose::Notes(call) => self.notes_answered(call, answer),
             Purpose::FeedWatch(_) | Purpose::Topo(_) | Purpose::Type(_) => {}
         }
     }

@@ -145,7 +145,8 @@ impl DeserializeChecked for FederatedSpec {
 /// The hash of a status without the times in its conditions.
 pub fn status_hash(status: &Value) -> Hash {
     let mut status = status.clone();
-    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
         if let Some(fields) = condition.as_object_mut() {
             fields.remove("lastTransitionTime");
         }

@@ -67,7 +67,7 @@ pub(crate) struct OutputWork {
     yielded: Vec<String>,
     /// The life whose removal a linearizable read of the page has confirmed, and when. Each request
     /// to remove uses it up.
-    fenced: Option<(Incarnation, u64)>,
+    pub(crate) fenced: Option<(Incarnation, u64)>,
     /// Taking fields back from a rival, again and again: how often, and when last.
     fights: (u32, u64),
     /// The earlier tools' ownership is still to be taken over; what the apply taught is remembered

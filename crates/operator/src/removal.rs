@@ -4,7 +4,7 @@
 pub(crate) mod confirming;
 
 use crate::io::Level;
-use crate::machine::{Context, Operator, Timer};
+use crate::machine::{Operator, Timer};
 use hansa_ledger::Record;
 use hansa_ledger::breaker::{Pending, Pendings, Removal, Scope, Set, Verdict, judge};
 use hansa_ledger::cell::{Health, State};
@@ -44,6 +44,8 @@ struct Queue {
 /// What is to be taken away, by set.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
+    /// The start under which this process decides in each page.
+    claimed: BTreeMap<u32, Incarnation>,
     /// What this process ended for the league: its own output of it was judged with that, by the
     /// same budget, and is not counted once more.
     decided: BTreeMap<RecordKey, Incarnation>,
@@ -52,8 +54,6 @@ pub(crate) struct Removals {
     pub serial: u64,
     /// Approved, and waiting until the breaker's own entry is durable: which verdict it was.
     unpersisted: Vec<(u64, Decision, Pendings)>,
-    /// The pages that this process has claimed with a decision, and under which terms.
-    claimed: BTreeMap<u32, Term>,
 }
 
 impl Removals {
@@ -245,18 +245,12 @@ impl Operator {
     /// Withdraws an object from members that placement does not select any more: only as the page's
     /// appointee, and only when those that stay report this revision healthy. A withdrawal from
     /// everywhere has nobody to wait for; the breaker is its gate.
-    pub(crate) fn process_withdrawal(
-        &mut self,
-        key: &RecordKey,
-        context: &Context,
-        record: &Record,
-        wanted: &BTreeSet<MemberName>,
-    ) {
+    pub(crate) fn process_withdrawal(&mut self, key: &RecordKey, record: &Record, wanted: &BTreeSet<MemberName>) {
         let leaving: BTreeSet<MemberName> =
             record.placed_members().filter(|member| !wanted.contains(*member)).cloned().collect();
-        if leaving.is_empty() || self.appointee(context, key).as_ref() != Some(&self.config.member) {
+        let Some(under) = self.seat(key).filter(|_| !leaving.is_empty()) else {
             return self.removals.forget(Decision::Withdraw, key);
-        }
+        };
         let well = |member: &MemberName| {
             self.status_of(member, key).is_some_and(|status| {
                 crate::machine::is_current(status, record)
@@ -270,30 +264,25 @@ impl Operator {
         let weight = leaving.len() as u64;
         let scope = Scope::withdrawal(record.incarnation, leaving.clone());
         if self.removals.ask(Decision::Withdraw, key, Pending { scope, weight }) {
-            let term = self.term(key);
             self.removals.forget(Decision::Withdraw, key);
-            self.mutate(key, Change::Withdraw { revision: record.revision, members: leaving, term });
+            self.mutate(key, Change::Withdraw { revision: record.revision, members: leaving, under });
         }
     }
 
-    /// The term under which this process decides about a key's page. The header names a member, not a
-    /// process: a new start takes the next term with its first decision, and keeps it for those that
-    /// go with it in one write.
-    fn term(&mut self, key: &RecordKey) -> Term {
-        let header = self.header(key);
-        let mine = header.member.as_ref() == Some(&self.config.member);
-        let claimed = self.removals.claimed.entry(key.page(self.pages())).or_default();
-        if header.term > *claimed || header.term == *claimed && !mine {
-            *claimed = header.term.next();
-        }
-        *claimed
-    }
-
-    /// The member appointed to a key's page. Until appointments are voted, every operator computes
-    /// the same one: the highest random weight of (member, page) (Thaler and Ravishankar, 1998).
-    pub(crate) fn appointee(&self, context: &Context, key: &RecordKey) -> Option<MemberName> {
+    /// The seat of a key's page, when this member has it: the term under which it decides there, and
+    /// the start of this process, for an earlier one may still run. Where a start that stands there looks later,
+    /// the clock was set back in between: this one goes on from there.
+    fn seat(&mut self, key: &RecordKey) -> Option<(Term, Incarnation)> {
         let page = key.page(self.pages());
-        let weight = |name: &MemberName| Hash::of_bytes(format!("{name}/{page}").as_bytes());
-        context.spec.members.iter().map(|member| &member.name).max_by_key(|name| weight(name)).cloned()
+        let ballots = self.league.as_ref()?.control.ballots.as_ref()?;
+        let seat = ballots.appointments.page(page)?;
+        let term = (seat.member.as_ref() == Some(&self.config.member)).then_some(seat.term)?;
+        let header = self.header(key);
+        let own = self.config.incarnation;
+        let claimed = self.removals.claimed.entry(page).or_insert(own);
+        if header.term == term && header.start.is_some_and(|start| start > *claimed) {
+            *claimed = header.start.unwrap_or_default().next();
+        }
+        Some((term, *claimed))
     }
 }

@@ -42,6 +42,8 @@ pub struct Input<'a> {
     pub held: Option<&'a str>,
     /// Members whose heartbeat has stopped: nothing more is expected of them for now.
     pub silent: &'a BTreeSet<MemberName>,
+    /// Members whose share is frozen, and why.
+    pub frozen_members: &'a BTreeMap<MemberName, String>,
     /// What each member says.
     pub statuses: &'a BTreeMap<MemberName, RecordStatus>,
     /// `metadata.generation` of the object.
@@ -95,7 +97,13 @@ pub fn report(input: &Input<'_>) -> Report {
                 continue;
             }
             placed += 1;
-            complete &= fresh || is_ahead || input.silent.contains(member);
+            let frozen = input.frozen_members.get(member).filter(|_| !fresh);
+            complete &= fresh || is_ahead || frozen.is_some() || input.silent.contains(member);
+            if let Some(why) = frozen {
+                entry["message"] = json!(shortened(why));
+                failing.push(json!(member));
+                trouble.get_or_insert_with(|| format!("{member}: {why}"));
+            }
             let is_applied = fresh && state == State::Applied;
             applied += u32::from(is_applied);
             let is_ready = is_applied && matches!(health, Health::Healthy | Health::Unknown);

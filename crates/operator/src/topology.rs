@@ -13,7 +13,7 @@ use crate::writer::Writer;
 use hansa_ledger::cell::{CELL_FORMAT, MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
 use hansa_ledger::mutation::Mutation;
-use hansa_ledger::{Page, Record};
+use hansa_ledger::{Page, Record, Version};
 use hansa_model::{Hash, MemberName, RecordKey, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub(crate) enum TopoCall {
     Cell,
     Confirmations,
     Control,
+    /// The proposer's call.
+    Ballots,
     /// Does the store still hold this league?
     Check,
     /// A key once more, which showed what cannot follow what was seen there.
@@ -57,6 +59,8 @@ pub(crate) struct Topology {
     pub down_since_ms: Option<u64>,
     /// Why what stands there now is not used: it is not this league's store.
     pub replaced: Option<String>,
+    /// Why its control document is not followed: it cannot follow the one that was known.
+    pub distrusted: Option<String>,
     /// It is being looked at whether it is.
     checking: bool,
     pub doubts: rolled_back::Doubts,
@@ -89,7 +93,8 @@ struct PageState {
     flight: Option<(Page, Vec<Mutation>)>,
     /// Keys that wait for a linearizable read of the page.
     fences: BTreeSet<RecordKey>,
-    fencing: bool,
+    /// When that read was asked for: what it shows may be as old as that, however late it is heard.
+    fencing: Option<u64>,
 }
 
 /// This member's own cell.
@@ -110,6 +115,14 @@ pub(crate) struct StatusState {
     dirty: bool,
     /// What is to be written is a word that others wait for.
     urgent: bool,
+    /// The version that stood there, as was heard while a write was under way.
+    heard: Option<Version>,
+}
+
+impl StatusState {
+    fn new(writer: Writer, cell: StatusCell) -> Self {
+        StatusState { writer, cell, dirty: false, urgent: false, heard: None }
+    }
 }
 
 /// Another member's value, with the newest envelope revision seen.
@@ -133,6 +146,7 @@ impl Topology {
             kubernetes: config.kubernetes.clone(),
             public_keys: config.public_keys.clone(),
             api_server_ready: true,
+            frozen: None,
             removals: Vec::new(),
         };
         let writer = Writer::new(keys::cell(&config.member));
@@ -142,6 +156,7 @@ impl Topology {
             failures: 0,
             down_since_ms: None,
             replaced: None,
+            distrusted: None,
             checking: false,
             doubts: rolled_back::Doubts::default(),
             vanished: BTreeSet::new(),
@@ -166,7 +181,8 @@ impl Topology {
     /// Whether it may be written to: the whole picture has been read, and it is this league's store as
     /// far as anybody knows.
     pub fn is_writable(&self) -> bool {
-        self.loaded && self.replaced.is_none() && !self.checking && !self.doubts.suspects_something()
+        let is_believed = self.replaced.is_none() && self.distrusted.is_none();
+        self.loaded && is_believed && !self.checking && !self.doubts.suspects_something()
     }
 
     /// Whether something waits to be written, the heartbeat apart.
@@ -218,7 +234,7 @@ impl Operator {
             queue: Vec::new(),
             flight: None,
             fences: BTreeSet::new(),
-            fencing: false,
+            fencing: None,
         })
     }
 

@@ -247,7 +247,7 @@ impl Operator {
 
     /// Whether a member's heartbeat is heard.
     pub(crate) fn is_heard(&self, member: &MemberName) -> bool {
-        self.silent_ms(member) < 3 * self.config.heartbeat_ms + 2_000
+        self.silent_ms(member) < self.suspect_after_ms()
     }
 
     /// What a member says of itself.
@@ -264,6 +264,10 @@ impl Operator {
         let heard = self.is_heard(member);
         let frozen = self.frozen_by_topology();
         let reachable = own || self.topology.down_since_ms.is_none();
+        let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
+        let lost = ballots.and_then(|ballots| ballots.lost.get(member));
+        let votes = ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member));
+        let share = if own { self.frozen_share() } else { self.cell_of(member).and_then(|cell| cell.frozen.clone()) };
         match self.cell_of(member) {
             None => {
                 ("Unknown", "NeverSeen", "no operator of this member has written to the topology server yet".to_owned())
@@ -271,7 +275,15 @@ impl Operator {
             Some(_) if !reachable => {
                 ("Unknown", "TopologyServerAway", "the topology server cannot be used from here".to_owned())
             }
+            Some(_) if lost.is_some() => (
+                "False",
+                "Lost",
+                format!("voted lost by ballot #{}: its homes may be taken over", lost.copied().unwrap_or_default()),
+            ),
             Some(_) if !heard => ("False", "Silent", "its heartbeat has stopped".to_owned()),
+            Some(_) if !votes && share.is_none() => {
+                ("False", "NotJoined", "its operator lives, and has not been voted into the league".to_owned())
+            }
             Some(cell) if !cell.api_server_ready => {
                 ("False", "ApiServerAway", "its operator does not reach its API server".to_owned())
             }
@@ -281,6 +293,7 @@ impl Operator {
                 "TopologyServerAway",
                 "the topology server cannot be used: what was last agreed is kept up".to_owned(),
             ),
+            Some(_) if share.is_some() => ("False", "Frozen", share.unwrap_or_default()),
             Some(_) => match self.trusted_key(member) {
                 Err(Untrusted::Differs(why)) => ("False", "KeyDiffers", why),
                 _ => ("True", "Heartbeat", "its operator lives".to_owned()),
@@ -294,7 +307,7 @@ impl Operator {
             "ready": ready == "True",
             "state": reason,
             "reason": message,
-            "lag": lag(self.silent_ms(member), self.config.heartbeat_ms),
+            "lag": lag(self.silent_ms(member), self.suspect_after_ms()),
             "conditions": [self.condition("Ready", ready, reason, &message, 0)],
         });
         if let Some(cell) = self.cell_of(member) {
@@ -308,10 +321,10 @@ impl Operator {
 }
 
 /// The time since the last heartbeat by orders of magnitude: it is written when it changes.
-fn lag(silent_ms: u64, heartbeat_ms: u64) -> &'static str {
+fn lag(silent_ms: u64, suspect_after_ms: u64) -> &'static str {
     match silent_ms {
         u64::MAX => "",
-        ms if ms < 3 * heartbeat_ms + 2_000 => "0s",
+        ms if ms < suspect_after_ms => "0s",
         ms if ms < 60_000 => ">10s",
         ms if ms < 600_000 => ">1m",
         ms if ms < 3_600_000 => ">10m",

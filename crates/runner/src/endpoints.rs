@@ -65,6 +65,7 @@ async fn answer(endpoints: Endpoints, request: Request<Incoming>) -> Result<Resp
         "/metrics" | "/read/metrics" => Question::Metrics,
         "/read/members" => Question::Members,
         "/read/held" => Question::Held,
+        "/read/ballots" => Question::Ballots,
         "/read/objects" => Question::Objects {
             homeless: value("homeless") == "true",
             select: Selection { type_name: value("type"), namespace: value("namespace"), name: value("name") },
@@ -144,6 +145,13 @@ fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
     for (field, name, kind, help) in TEXTS {
         let value = metrics.map_or(&json!(0), |metrics| &metrics[field]).as_u64().unwrap_or(0);
         out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+    }
+    let rejected = "hansa_ballots_rejected_total";
+    out.push_str(&format!(
+        "# HELP {rejected} What did not count in the control document, by why.\n# TYPE {rejected} counter\n"
+    ));
+    for (why, count) in metrics.and_then(|metrics| metrics["ballotsRejected"].as_object()).into_iter().flatten() {
+        out.push_str(&format!("{rejected}{{why=\"{why}\"}} {count}\n"));
     }
     out.push_str(extra);
     out

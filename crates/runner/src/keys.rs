@@ -5,6 +5,8 @@ use crate::clock::random_bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
+use hansa_ballot::Signer;
+use hansa_model::MemberName;
 use hansa_operator::{ApiRequest, ContentType, Method, PrivateKeys};
 use kube::Client;
 use serde_json::{Value, json};
@@ -46,6 +48,11 @@ impl Keys {
     /// The private halves that the operator itself uses, with fresh randomness for what it seals.
     pub fn private(&self) -> PrivateKeys {
         PrivateKeys::new(self.sealing.to_bytes(), random_bytes())
+    }
+
+    /// What signs this member's word in ballots.
+    pub fn signer(&self, member: MemberName) -> Signer {
+        Signer::new(member, self.signing.to_bytes())
     }
 
     fn to_secret(&self, namespace: &str) -> Value {

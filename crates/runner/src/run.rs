@@ -215,6 +215,8 @@ async fn operate(
         // Unique to this start: the time, and enough randomness for two starts in one millisecond.
         incarnation: Incarnation((now.wall_ms << 12) | (now.entropy & 0xfff)),
         public_keys: keys.public(),
+        signer: keys.signer(options.member.clone()),
+        namespace: options.namespace.clone(),
         keys: keys.private(),
         observe: options.observe,
         max_in_flight: options.max_in_flight,

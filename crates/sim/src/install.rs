@@ -17,11 +17,19 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// Generated CRDs are the same in every world.
 static GENERATED: LazyLock<Mutex<BTreeMap<String, Arc<Value>>>> = LazyLock::new(Mutex::default);
 
-/// Installs Hansa's own kinds.
+/// Makes the operator's own namespace and installs Hansa's own kinds.
 ///
 /// # Errors
 /// The API server's words.
 pub fn own_kinds(member: &mut Member, now: u64) -> Result<(), String> {
+    let path = "/api/v1/namespaces/hansa-system";
+    if member.look(now, path).is_none() {
+        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "hansa-system"}});
+        let response = member.ask(now, &Request::apply(path, "hansa", true, &body));
+        if response.status >= 300 {
+            return Err(format!("namespace hansa-system: {}", response.value()["message"]));
+        }
+    }
     own_crds().iter().try_for_each(|crd| apply(member, now, crd))
 }
 

@@ -28,13 +28,13 @@ use crate::kinds::{About, Kind};
 use crate::member::Member;
 use crate::process::ProcessId;
 use budget::Account;
-use hansa_ballot::Control;
+use hansa_ballot::{Control, Verifier};
 use hansa_kubesim::core::http::Response;
 use hansa_ledger::breaker::Scope;
 use hansa_ledger::cell::{State, StatusCell};
 use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::{Page, Record, Versioned};
-use hansa_model::{FederatedSpec, FederationSpec, Hash, Incarnation, LeagueId, MemberName, RecordKey, Revision};
+use hansa_model::{FederatedSpec, FederationSpec, Hash, Incarnation, LeagueId, MemberName, RecordKey, Revision, Term};
 use hansa_operator::{ActId, ApiRequest, TopoAnswer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,6 +89,9 @@ pub struct Judge {
     count: u32,
     league: Option<LeagueId>,
     control: Option<Control>,
+    verifier: Verifier,
+    /// Who was appointed to each page in each term.
+    seats: BTreeMap<(u32, Term), MemberName>,
     /// Every spec that was agreed, in order.
     specs: Vec<FederationSpec>,
     pages: BTreeMap<u32, Page>,
@@ -126,6 +129,8 @@ impl Judge {
             count,
             league: None,
             control: None,
+            verifier: Verifier::default(),
+            seats: BTreeMap::new(),
             specs: Vec::new(),
             pages: BTreeMap::new(),
             agreed: BTreeMap::new(),

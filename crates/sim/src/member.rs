@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock, EPOCH_MS};
 use crate::process::ProcessId;
+use hansa_ballot::Signer;
 use hansa_kubesim::controllers::NodeConfig;
 use hansa_kubesim::core::http::{Reply, Request, Response, User};
 use hansa_kubesim::core::{Config, Core, Snapshot};
@@ -29,6 +30,8 @@ pub struct Member {
     pub clock: Clock,
     /// Its operator's keys, kept in a Secret of its own.
     pub keys: PrivateKeys,
+    /// Its operator's key for ballots.
+    pub signer: Signer,
     /// Its API server.
     pub core: Core,
     /// Whether its API server is down.

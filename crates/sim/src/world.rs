@@ -19,6 +19,7 @@ use crate::settings::Settings;
 use crate::store::Store;
 use crate::story::Story;
 use crate::users::Users;
+use hansa_ballot::Signer;
 use hansa_kubesim::core::Core;
 use hansa_ledger::Version;
 use hansa_model::{FederatedType, Incarnation, MemberName};
@@ -115,10 +116,12 @@ impl World {
                 wall_offset_ms: world.random.below(600_000) as i64 - 300_000,
             };
             let core = world.new_core();
+            let signer = Signer::new(name.clone(), world.random.bytes());
             world.members.push(Member {
                 name,
                 clock,
                 keys: PrivateKeys::new(world.random.bytes(), world.random.bytes()),
+                signer,
                 core,
                 down: false,
                 reach: Reach::Both,
@@ -237,7 +240,9 @@ impl World {
             kubernetes: "v1.37.2".to_owned(),
             release: "0.1.0".to_owned(),
             incarnation,
-            public_keys: vec![here.keys.public()],
+            public_keys: vec![here.signer.public().to_string(), here.keys.public()],
+            signer: here.signer.clone(),
+            namespace: "hansa-system".to_owned(),
             keys: here.keys.clone(),
             observe: false,
             max_in_flight,

@@ -5,6 +5,8 @@ use crate::error::{Category, TopoError};
 use crate::url::{Secret, TopoUrl};
 use crate::{memory, quorum, sqlite};
 use std::ffi::OsString;
+#[cfg(any(feature = "etcd", feature = "object-stores"))]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -88,13 +90,32 @@ pub async fn open_url(url: TopoUrl, options: &Options) -> Result<Arc<dyn Topo>, 
 
 /// The password in a file as it is now, without its line end. Such files are small, and seldom read.
 #[cfg(any(feature = "etcd", feature = "object-stores"))]
-pub(crate) fn read_password(backend: &'static str, file: &std::path::Path) -> Result<String, TopoError> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
+pub(crate) fn read_password(backend: &'static str, file: &Path) -> Result<String, TopoError> {
+    let failed = |error: std::io::Error| {
         let message =
             format!("file {}: the password cannot be read from it; mend the path or its permissions", file.display());
         TopoError::new(Category::Configuration, backend, message).caused_by(error)
-    })?;
+    };
+    check_private(backend, file, &std::fs::metadata(file).map_err(failed)?)?;
+    let text = std::fs::read_to_string(file).map_err(failed)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Refuses a file with a secret in it that others than its owner and group may read, or others than its owner write.
+/// The group may read: so it is with what a pod that is not root mounts.
+#[cfg(any(feature = "etcd", feature = "object-stores"))]
+pub(crate) fn check_private(backend: &'static str, file: &Path, metadata: &std::fs::Metadata) -> Result<(), TopoError> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o027 == 0 {
+        return Ok(());
+    }
+    let name = file.display();
+    let message = format!(
+        "file {name}: it holds a secret, and its permissions ({mode:o}) are open to others on this machine; \
+         chmod 600 it, or mount a Secret with defaultMode: 0440"
+    );
+    Err(TopoError::new(Category::Configuration, backend, message))
 }
 
 #[cfg(test)]

@@ -42,7 +42,8 @@
 //! In a `quorum:` each store has its own options. A comma begins the next store where a scheme follows it; any other
 //! belongs to the store before it, as between the hosts of an etcd.
 //!
-//! Certificates and keys are read when the server is opened. `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
+//! Certificates and keys are read when the server is opened. Keys and passwords are refused when others than the file's
+//! owner and group may read it. `%XX` stands for a byte anywhere, and must be used for `%`, `?`, `#`, `&` and `@` in names, paths
 //! and passwords, and for `/`, `:` and `,` in users and passwords. `USER:PASSWORD@` before the hosts
 //! works, but a URL is seen by everyone who can list processes; [`crate::Options`] takes credentials
 //! from the environment instead. Whatever is printed of a URL shows no password.

@@ -185,3 +185,77 @@ async fn a_barrier_says_on_whom_it_waits() {
         tokio::join!(waits, boston.barrier("rollout", 0, None), cape_town.barrier("rollout", 0, None));
     one.and(two).and(three).unwrap();
 }
+
+/// The bytes of the ballots in a store.
+async fn stored(topo: &Arc<dyn Topo>) -> bytes::Bytes {
+    topo.get("/v1/ballots").await.unwrap().expect("the ballots are there").value
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_left_as_it_is() {
+    use hansa_ledger::Envelope;
+    use hansa_model::{Era, Hash, LeagueId};
+    let topo = memory::unshared().unwrap();
+    join(&topo, "amsterdam", &["amsterdam"]).await.decide("primary", value("x"), Rule::Quorum).await.unwrap();
+    let good = stored(&topo).await;
+    let (envelope, body) = Envelope::open(&good).unwrap();
+    let text = String::from_utf8(body.clone()).unwrap();
+    let seal = |text: &str| envelope.seal(text.as_bytes());
+    let packed_away = &good[..good.len() - 5];
+    let foreign = Envelope::first(LeagueId(Hash::of_bytes(b"another")), Era(1), 1).seal(&body);
+    let cases: [(&str, bytes::Bytes, &str); 9] = [
+        ("no value of Hansa's", "hello".into(), "it was not written by Hansa"),
+        ("half of a value", bytes::Bytes::copy_from_slice(packed_away), "does not unpack"),
+        ("no JSON", seal("{\"format\":1,"), "the ballots do not read"),
+        ("nested without end", seal(&"[".repeat(100_000)), "the ballots do not read"),
+        (
+            "deep within",
+            seal(&text.replacen("\"voters\":{", &format!("\"voters\":{{\"x\":{}", "[".repeat(100_000)), 1)),
+            "the ballots do not read",
+        ),
+        ("a newer format", seal(&text.replace("\"format\":1,", "\"format\":7,")), "run a newer release"),
+        ("larger than any", seal(&format!("{}{text}", " ".repeat(9 << 20))), "Hansa writes no such document"),
+        (
+            "a count without end",
+            seal(&text.replace("\"epoch\":1,", "\"epoch\":18446744073709551615,")),
+            "no league counts that far",
+        ),
+        ("another league's", foreign, "a topology server or prefix of its own"),
+    ];
+    for (what, bytes, words) in cases {
+        let topo = memory::unshared().unwrap();
+        topo.create("/v1/ballots", bytes.clone()).await.unwrap();
+        let boston = join(&topo, "amsterdam", &["amsterdam"]).await;
+        let asked = boston.decide("primary", value("y"), Rule::Quorum);
+        tokio::pin!(asked);
+        tokio::select! {
+            decided = &mut asked => panic!("{what}: {decided:?}"),
+            () = waiting(&boston, "primary", words) => {}
+        }
+        assert!(stored(&topo).await == bytes, "{what} was written over");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_a_day_behind_does_no_harm() {
+    use hansa_ledger::{Envelope, OperationId};
+    use hansa_model::Incarnation;
+    let topo = memory::unshared().unwrap();
+    let names = ["amsterdam"];
+    let decided = {
+        let amsterdam = join(&topo, "amsterdam", &names).await;
+        amsterdam.decide("primary", value("x"), Rule::Quorum).await.unwrap()
+    };
+    // An earlier start of it had a clock that was a day ahead of today's.
+    let found = topo.get("/v1/ballots").await.unwrap().unwrap();
+    let (envelope, body) = Envelope::open(&found.value).unwrap();
+    let member = signer("amsterdam").member().clone();
+    let tomorrow = Incarnation(envelope.operations[&member].incarnation.0 + 24 * 3_600 * 1_000);
+    let next = envelope.next(1, &member, OperationId { incarnation: tomorrow, sequence: 3 });
+    topo.compare_and_swap("/v1/ballots", &found.version, next.seal(&body)).await.unwrap();
+    let amsterdam = join(&topo, "amsterdam", &names).await;
+    let again = amsterdam.decide("primary", value("y").after(&decided), Rule::Quorum).await.unwrap();
+    assert!(again.epoch > decided.epoch);
+    let (envelope, _) = Envelope::open(&stored(&topo).await).unwrap();
+    assert!(envelope.operations[&member].incarnation > tomorrow, "{envelope:?}");
+}

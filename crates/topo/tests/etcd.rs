@@ -19,7 +19,7 @@ use servers::{DeleteRangeRequest, Etcd, Nothing};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{Unreliable, assert_conforms, hammer, opened, put};
+use support::{Unreliable, assert_conforms, hammer, make_private, opened, put};
 
 /// A cluster in which each space is a prefix.
 struct Prefixes<'e> {
@@ -78,6 +78,7 @@ async fn etcd_with_tls_and_log_ins_conforms() {
     let directory = tempfile::tempdir().unwrap();
     let password_file: PathBuf = directory.path().join("password");
     std::fs::write(&password_file, format!("{PASSWORD}\n")).unwrap();
+    make_private(&password_file);
     let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| etcd.certificate(name));
     let tls = format!("?ca={ca}&cert={cert}&key={key}&timeout=3s");
     let base = format!("etcds://{}", etcd.hosts());
@@ -371,4 +372,32 @@ async fn the_check_tells_what_endangers_a_league() {
     etcd.members[0].kill().await;
     let error = topo.check().await.unwrap_err();
     assert_eq!(error.category(), Category::Unavailable, "{error}");
+}
+
+/// What others on the machine may read is no secret: it is refused when the server is opened, and named.
+#[tokio::test]
+async fn keys_and_passwords_that_are_open_to_others_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let certificates = Certificates::new();
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    std::fs::write(&password, "hunter2").unwrap();
+    let [cert, key] = ["client.pem", "client.key"].map(|name| certificates.path(name));
+    let with_key = format!("etcds://127.0.0.1:1/hansa?cert={cert}&key={key}");
+    let with_password = format!("etcd://127.0.0.1:1/hansa?user=league&password-file={}", password.display());
+    for (file, url) in [(PathBuf::from(&key), with_key), (password, with_password)] {
+        let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        for (open_to, taken) in [(0o600, true), (0o440, true), (0o644, false), (0o620, false), (0o606, false)] {
+            mode(open_to);
+            match opened(&url).await {
+                Ok(_) => assert!(taken, "{url} was taken with mode {open_to:o}"),
+                Err(error) => {
+                    assert!(!taken && error.category() == Category::Configuration, "{open_to:o}: {error}");
+                    let text = error.to_string();
+                    let named = text.contains(&file.display().to_string()) && text.contains(&format!("({open_to:o})"));
+                    assert!(named && text.contains("chmod 600") && !text.contains("hunter2"), "{text}");
+                }
+            }
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use super::Act;
 use super::{Noted, Notes, Proposer, Stage, Ticket, Told};
-use crate::audit::{Breach, audit};
-use crate::cell::{Cell, merge};
+use crate::audit::{Breach, audit, signed};
+use crate::candidate::{Rule, Verdict};
+use crate::cell::{Cell, Slot, merge};
 use crate::decide::{tally, verified};
 use crate::document::Document;
 use crate::key::Key;
@@ -48,6 +49,15 @@ pub enum Frozen {
 impl Frozen {
     pub(super) fn gone() -> Self {
         Frozen::Breached { breaches: vec![Breach::Gone] }
+    }
+
+    /// The era that stands there and is not followed.
+    pub fn refused_era(&self) -> Option<Era> {
+        let Frozen::Breached { breaches } = self else { return None };
+        breaches.iter().find_map(|breach| match breach {
+            Breach::Unforced { era, .. } => Some(*era),
+            _ => None,
+        })
     }
 }
 
@@ -157,7 +167,9 @@ impl<D: Document> Proposer<D> {
     fn recall(&self, document: &D) -> Result<(), Trouble> {
         let ballots = document.ballots();
         if ballots.era > self.notes.era {
-            return Ok(());
+            let era = ballots.era;
+            return signed(&self.notes.people, ballots, self.config.league, &self.verifier)
+                .map_err(|why| Trouble::Frozen(Frozen::Breached { breaches: vec![Breach::Unforced { era, why }] }));
         }
         let mut breaches = Vec::new();
         for (key, candidate) in ballots.open.iter().filter(|(_, candidate)| candidate.epoch <= self.notes.epoch) {
@@ -179,11 +191,17 @@ impl<D: Document> Proposer<D> {
     }
 
     /// Whether the notes are of the newest document.
-    pub(super) fn has_noted(&self) -> bool {
+    pub fn has_noted(&self) -> bool {
         self.known.as_ref().is_none_or(|known| {
             (self.notes.era, self.notes.revision, self.notes.nonce)
                 == (known.envelope.era, known.envelope.revision, known.envelope.nonce)
         })
+    }
+
+    /// Makes the newest document durable as what this voter acts on, when it is about to act on it without
+    /// having had a say in it. Nothing is to be done while something is under way: ask again afterwards.
+    pub fn note_now(&mut self) -> Vec<Act> {
+        if self.stage == Stage::Idle && !self.has_noted() { self.note() } else { Vec::new() }
     }
 
     /// Makes the newest document durable as what this voter acts on.
@@ -231,6 +249,26 @@ impl<D: Document> Proposer<D> {
         let before = ballots.voters.set.keys().filter(|member| place(member) < mine && !has_voted(member));
         Some(before.count() as u64)
     }
+
+    /// How many votes are missing, at least, until one of the candidates is adopted that all that is wanted waits
+    /// for; 0 when something else is waited for.
+    pub(super) fn missing(&self) -> u64 {
+        let Some(ballots) = self.known.as_ref().map(|known| known.document.ballots()) else { return 0 };
+        let missing = self.motions.values().map(|motion| {
+            let (Motion::Decide { key, .. } | Motion::Vote { key, .. }) = motion else { return 0 };
+            let Some(candidate) = ballots.open.get(key) else { return 0 };
+            let says_yes = |slot: &&Slot| {
+                let vote = slot.cell().ok().and_then(|cell| cell.votes.get(key));
+                vote.is_some_and(|vote| vote.epoch == candidate.epoch && vote.verdict == Verdict::Yes)
+            };
+            let needed = match candidate.rule {
+                Rule::Quorum => ballots.voters.quorum as usize,
+                Rule::All => ballots.voters.set.len().saturating_sub(ballots.lost.len()),
+            };
+            needed.saturating_sub(ballots.cells.values().filter(says_yes).count()) as u64
+        });
+        missing.min().unwrap_or(0)
+    }
 }
 
 /// An order of voters that all compute, another one for each ballot.
@@ -266,6 +304,7 @@ fn notes_of<D: Document>(envelope: &Envelope, document: &D, cell: &Cell) -> Note
         era: envelope.era,
         nonce: envelope.nonce,
         open: open.collect(),
+        people: ballots.voters.people.clone(),
         revision: envelope.revision,
         ..Notes::default()
     }

@@ -3,13 +3,16 @@
 /// The longest wait before a call that failed is made again.
 const MAX_BACK_OFF_MS: u64 = 10_000;
 
+/// The longest time for which a change is known of and not read: votes need not come in their slots.
+const MAX_HEARING_MS: u64 = 2_000;
+
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     /// A moving average of what a call takes.
     round_trip_ms: u64,
     asked_ms: Option<u64>,
     has_read: bool,
-    /// Calls in a row that failed.
+    /// Calls in a row that failed, or were answered with what cannot be used.
     failures: u32,
     /// Races in a row that were lost.
     losses: u32,
@@ -41,11 +44,15 @@ impl Pace {
 
     pub fn answered(&mut self, now_ms: u64) {
         self.has_read = true;
-        self.failures = 0;
         if let Some(asked) = self.asked_ms.take() {
             let took = now_ms.saturating_sub(asked).max(1);
             self.round_trip_ms = (self.round_trip_ms * 3 + took) / 4;
         }
+    }
+
+    /// What was answered can be gone on with.
+    pub fn well(&mut self) {
+        self.failures = 0;
     }
 
     pub fn has_read(&self) -> bool {
@@ -85,6 +92,12 @@ impl Pace {
             Some(rank) => rank * slot + entropy % (self.round_trip_ms / 2 + 1),
             None => entropy % (slot << self.losses.min(6)),
         })
+    }
+
+    /// How long to wait before reading what changed, when so many votes are missing: those who give them take
+    /// slots, so that all but the last of them take that long.
+    pub fn hearing_ms(&self, missing: u64) -> u64 {
+        missing.saturating_sub(1).saturating_mul(2 * self.round_trip_ms).min(MAX_HEARING_MS)
     }
 
     pub fn back_off_ms(&mut self, entropy: u64) -> u64 {

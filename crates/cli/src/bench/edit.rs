@@ -1,7 +1,7 @@
 //! `edit`: one edit, from the home's API server to the output in another member, on an idle system.
 
 use super::lab::{Lab, eventually, read, write};
-use super::{Row, tell};
+use super::{Row, quantile, tell};
 use anyhow::{Context, Result};
 use hansa_operator::{ActId, ApiRequest, ContentType, Event, Method};
 use serde_json::{Value, json};
@@ -140,10 +140,4 @@ async fn seen(lines: &mut UnboundedReceiver<Event>, name: &str, value: &str) -> 
             }
         }
     }
-}
-
-fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1);
-    values.get(((last as f64) * part).round() as usize).copied().unwrap_or(0.0)
 }

@@ -4,8 +4,15 @@
 //! topology server, and operators as processes of their own. Machines differ and are noisy: the
 //! ratio to the floor is what counts.
 
+mod ballots;
+#[cfg(all(feature = "etcd", feature = "object-stores"))]
+mod decide;
 mod edit;
 mod lab;
+#[cfg(all(feature = "etcd", feature = "object-stores"))]
+mod load;
+#[cfg(all(feature = "etcd", feature = "object-stores"))]
+mod plain;
 mod propagate;
 
 use clap::ValueEnum;
@@ -38,6 +45,19 @@ enum Name {
     Restart,
     /// Memory, topology-server bytes and calls with all of them.
     Footprint,
+    /// 10,000 objects read from etcd and from an S3 server: requests and time.
+    Load,
+    /// Topology-server calls for one decision of three voters, simulated.
+    #[value(name = "ballot-calls-3")]
+    BallotCalls3,
+    /// The same of ten.
+    #[value(name = "ballot-calls-10")]
+    BallotCalls10,
+    /// The same of fifty.
+    #[value(name = "ballot-calls-50")]
+    BallotCalls50,
+    /// One decision on etcd; merge and decide themselves at 100 operators.
+    Decide,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -85,6 +105,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     );
     let wants = |name| arguments.names.is_empty() || arguments.names.contains(&name);
     let mut rows = Vec::new();
+    for (name, voters, most) in
+        [(Name::BallotCalls3, 3, 5), (Name::BallotCalls10, 10, 23), (Name::BallotCalls50, 50, 130)]
+    {
+        if wants(name) {
+            rows.extend(ballots::calls(voters, most, arguments.scale));
+        }
+    }
+    if wants(Name::Decide) {
+        rows.extend(ballots::pure(arguments.scale)?);
+    }
+    rows.extend(on_stores(arguments.scale, wants(Name::Decide), wants(Name::Load)).await?);
     if wants(Name::Edit) {
         rows.extend(edit::run(arguments.scale).await?);
     }
@@ -126,4 +157,37 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The benches of topology servers, next to plain clients of them.
+#[cfg(all(feature = "etcd", feature = "object-stores"))]
+async fn on_stores(scale: f64, decide: bool, load: bool) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    if decide {
+        rows.extend(decide::run(scale).await?);
+    }
+    if load {
+        rows.extend(load::run(scale).await?);
+    }
+    Ok(rows)
+}
+
+#[cfg(not(all(feature = "etcd", feature = "object-stores")))]
+async fn on_stores(_scale: f64, decide: bool, load: bool) -> anyhow::Result<Vec<Row>> {
+    anyhow::ensure!(
+        !(decide || load),
+        "this program was built without etcd or object stores: build it with these features, or name other benches"
+    );
+    Ok(Vec::new())
+}
+
+/// The value below which this part of all are.
+fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    values.get(((last as f64) * part).round() as usize).copied().unwrap_or(0.0)
+}
+
+fn median(values: Vec<f64>) -> f64 {
+    quantile(values, 0.5)
 }

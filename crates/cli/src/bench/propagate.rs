@@ -10,7 +10,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const KINDS: [Kind; 2] = [
+pub const KINDS: [Kind; 2] = [
     Kind {
         plural: "configmaps",
         root: "/api/v1",
@@ -29,8 +29,10 @@ const KINDS: [Kind; 2] = [
     },
 ];
 
-struct Kind {
-    plural: &'static str,
+/// A kind of which there are many.
+pub struct Kind {
+    /// As in the API server's paths.
+    pub plural: &'static str,
     root: &'static str,
     federated_root: &'static str,
     federated_kind: &'static str,
@@ -39,7 +41,13 @@ struct Kind {
 }
 
 impl Kind {
-    fn template(&self, index: usize) -> Value {
+    /// The group of the target kind; empty for the core group.
+    pub fn group(&self) -> &'static str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// What the `index`th of them holds.
+    pub fn template(&self, index: usize) -> Value {
         let labels = json!({"app": format!("app-{index}"), "team": "bench"});
         match self.kind {
             "ConfigMap" => {

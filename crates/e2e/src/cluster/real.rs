@@ -1,11 +1,9 @@
-//! kube-apiserver with an etcd of its own and the controllers.
+//! kube-apiserver with an etcd of its own, the controllers, and a node that kwok plays.
 
 use super::User;
-use crate::client::Api;
 use crate::files::{copy, while_stopped};
-use crate::kubelet::Kubelet;
 use anyhow::{Context, Result};
-use hansa_controlplane::{Cluster, Options};
+use hansa_controlplane::{Cluster, Options, Process};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +18,6 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefuls
 
 /// A kube-apiserver.
 pub struct Real {
-    // It ends before the API server that it speaks to.
-    kubelet: Option<Kubelet>,
     cluster: Cluster,
 }
 
@@ -57,7 +53,7 @@ impl Real {
                 "--horizontal-pod-autoscaler-sync-period=1s".to_owned(),
             ],
         };
-        Ok(Real { kubelet: None, cluster: Cluster::start_with(folder, name, options)? })
+        Ok(Real { cluster: Cluster::start_with(folder, name, options)? })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -79,8 +75,8 @@ impl Real {
         if self.cluster.controllers.is_none() {
             self.cluster.start_controllers()?;
         }
-        if self.kubelet.is_none() {
-            self.kubelet = Some(Kubelet::start(Api::of(&self.cluster.kubeconfig).await?));
+        if self.cluster.nodes.is_none() {
+            self.cluster.start_nodes().await?;
         }
         Ok(())
     }
@@ -95,10 +91,10 @@ impl Real {
         while_stopped(self.cluster.etcd.process.id(), || copy(&folder.join("etcd"), &folder.join("backup")))
     }
 
-    /// Starts with the state of the last backup. The controllers start with it, as they would when a
-    /// whole machine is restored: what they had seen is not true any more.
+    /// Starts with the state of the last backup. The controllers and the node start with it, as they would
+    /// when a whole machine is restored: what they had seen is not true any more.
     pub(super) fn restore(&mut self) -> Result<()> {
-        self.kubelet = None;
+        self.cluster.nodes = None;
         self.cluster.controllers = None;
         self.cluster.kill_api_server();
         self.cluster.etcd.process.kill();
@@ -112,8 +108,9 @@ impl Real {
     }
 
     pub(super) fn last_words(&self) -> String {
-        let Cluster { api_server, etcd, controllers, .. } = &self.cluster;
-        let processes = [api_server, &etcd.process].into_iter().chain(controllers);
-        processes.map(hansa_controlplane::Process::tail).collect::<Vec<_>>().join("\n")
+        let Cluster { api_server, etcd, controllers, nodes, .. } = &self.cluster;
+        let nodes = nodes.iter().flat_map(|nodes| [&nodes.scheduler, &nodes.kwok]);
+        let processes = [api_server, &etcd.process].into_iter().chain(controllers).chain(nodes);
+        processes.map(Process::tail).collect::<Vec<_>>().join("\n")
     }
 }

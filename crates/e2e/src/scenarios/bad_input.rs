@@ -176,9 +176,7 @@ pub async fn clashing_federations(scene: &Scene) -> Result<()> {
     scene.warned(1, "default", ("Federation", "another"), "HomeElsewhere", &[MEMBERS[0]]).await?;
     others_go_on(scene, "better").await?;
     scene.admin(1).delete(&another_path).await?;
-    let mut federation = scene.world.federation().await?;
-    federation["spec"] = federation_spec();
-    scene.admin(0).replace(&path, &federation).await?;
+    scene.admin(0).replace_spec(&path, &federation_spec()).await?;
     eventually("the mended spec is agreed", async || {
         let now = scene.world.federation().await?;
         let agreed = now["status"]["observedGeneration"] == now["metadata"]["generation"]

@@ -1,7 +1,7 @@
 //! Create, edit, override, move, delete; and a restart that writes nothing.
 
 use super::scene::{Scene, uid};
-use crate::objects::{CONFIG_MAPS, DEPLOYMENTS, config, deployment, everywhere, placed};
+use crate::objects::{CONFIG_MAPS, DEPLOYMENTS, READY, config, deployment, everywhere, placed};
 use crate::wait::PATIENCE;
 use crate::world::MEMBERS;
 use anyhow::{Result, ensure};
@@ -68,7 +68,7 @@ pub async fn overrides(scene: &Scene) -> Result<()> {
 pub async fn placement_moves(scene: &Scene) -> Result<()> {
     let template = |ready: &str| {
         let mut template = deployment("web", "web:1", 1);
-        template["spec"]["template"]["metadata"]["annotations"] = json!({"kubesim.hansa.dev/ready": ready});
+        template["spec"]["template"]["metadata"]["annotations"] = json!({READY: ready});
         template
     };
     scene.federate(0, DEPLOYMENTS, "web", &placed(template("true"), &[MEMBERS[0]])).await?;

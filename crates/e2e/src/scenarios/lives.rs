@@ -2,8 +2,7 @@
 
 use super::scene::{Scene, uid};
 use crate::audit::told;
-use crate::kubelet::READY;
-use crate::objects::{CONFIG_MAPS, DEPLOYMENTS, JOBS, condition, config, deployment, everywhere};
+use crate::objects::{CONFIG_MAPS, DEPLOYMENTS, JOBS, READY, condition, config, deployment, everywhere};
 use crate::world::MEMBERS;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};

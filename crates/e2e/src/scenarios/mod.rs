@@ -4,11 +4,13 @@ pub mod accidents;
 pub mod admission;
 pub mod adoption;
 pub mod bad_input;
+pub mod ballots;
 pub mod basics;
 pub mod blobs;
 pub mod definitions;
 pub mod drift;
 pub mod failures;
+pub mod forced;
 pub mod homes;
 pub mod lives;
 pub mod requests;
@@ -69,6 +71,10 @@ pub fn all() -> Vec<Scenario> {
         scenario!("bad-federation", Alone, BOTH, bad_input::clashing_federations),
         scenario!("bad-league", Alone, BOTH, bad_input::second_league),
         scenario!("restart-writes-nothing", Alone, BOTH, basics::restart_writes_nothing),
+        scenario!("spec-by-vote", Alone, BOTH, ballots::spec_by_vote),
+        scenario!("silent-member", Alone, BOTH, ballots::silent_member),
+        scenario!("left-and-joined", Alone, BOTH, ballots::left_and_joined),
+        scenario!("forced", Alone, BOTH, forced::forced),
         scenario!("shop", Alone, BOTH, shop::shop),
         scenario!("restored-home", Alone, BOTH, homes::restored_home),
         scenario!("definition-deleted", Alone, BOTH, accidents::definition_deleted),

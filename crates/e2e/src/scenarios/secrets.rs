@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const NAME: &str = "db";
 
 /// Where an operator keeps its keys.
-const KEYS: &str = "/api/v1/namespaces/hansa-system/secrets/hansa-operator-keys";
+pub(super) const KEYS: &str = "/api/v1/namespaces/hansa-system/secrets/hansa-operator-keys";
 
 /// A federated Secret of this placement that names the native one of the same name.
 fn named(placement: Value) -> Value {
@@ -150,14 +150,13 @@ pub async fn joined_without_home(scene: &Scene) -> Result<()> {
 /// spec says that they are right; then the member opens what it could not.
 pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     let keys = scene.admin(2).get(KEYS).await?;
+    let first = public_keys(scene, 2).await?;
     keep(scene, 0, "the old password").await?;
     scene.federate(0, SECRETS, NAME, &named(json!({"memberSelector": {}}))).await?;
     opens(scene, 2, "the old password").await?;
     scene.settled(0, SECRETS, NAME).await?;
 
-    scene.world.members[2].operator.lock().await.kill();
-    scene.admin(2).delete(KEYS).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
+    make_new_keys(scene, 2).await?;
     keep(scene, 0, "the new password").await?;
     opens(scene, 1, "the new password").await?;
     let field = format!("spec.members[{}].publicKeys", MEMBERS[2]);
@@ -166,8 +165,7 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
         .await?;
     opens(scene, 2, "the old password").await?;
 
-    let members = scene.world.ask(0, "/read/members").await?.context("the operator answers")?;
-    let shown = members[2]["cell"]["publicKeys"].clone();
+    let shown = public_keys(scene, 2).await?;
     scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = shown).await?;
     opens(scene, 2, "the new password").await?;
     scene.settled(0, SECRETS, NAME).await?;
@@ -175,12 +173,38 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     scene.record_is(0, SECRETS, NAME, "is gone", Value::is_null).await?;
 
     // The keys that were seen first come back, so that the league is as it was.
-    scene.world.members[2].operator.lock().await.kill();
+    put_back_keys(scene, 2, &keys).await?;
+    scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = first).await?;
+    eventually("the member is taken back under its first key", async || {
+        let health = scene.world.ask(2, "/read/health").await?.unwrap_or_default();
+        Ok(if health["frozen"].is_null() { Seen::Yes(()) } else { Seen::No(health.to_string()) })
+    })
+    .await?;
+    scene.world.edit_federation(|spec| *spec = federation_spec()).await
+}
+
+/// Starts a member's operator without its keys: it makes new ones.
+pub(super) async fn make_new_keys(scene: &Scene, index: usize) -> Result<()> {
+    scene.world.members[index].operator.lock().await.kill();
+    scene.admin(index).delete(KEYS).await?;
+    scene.world.members[index].operator.lock().await.start(&[])?;
+    Ok(())
+}
+
+/// Starts a member's operator with the keys of this Secret.
+pub(super) async fn put_back_keys(scene: &Scene, index: usize, keys: &Value) -> Result<()> {
+    scene.world.members[index].operator.lock().await.kill();
     let restored = json!({
         "apiVersion": "v1", "kind": "Secret", "type": keys["type"], "data": keys["data"],
         "metadata": {"name": keys["metadata"]["name"], "namespace": keys["metadata"]["namespace"]},
     });
-    scene.admin(2).apply(KEYS, &restored).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
-    scene.world.edit_federation(|spec| *spec = federation_spec()).await
+    scene.admin(index).apply(KEYS, &restored).await?;
+    scene.world.members[index].operator.lock().await.start(&[])?;
+    Ok(())
+}
+
+/// The keys that a member's operator shows.
+pub(super) async fn public_keys(scene: &Scene, index: usize) -> Result<Value> {
+    let members = scene.world.ask(0, "/read/members").await?.context("the operator answers")?;
+    Ok(members[index]["cell"]["publicKeys"].clone())
 }

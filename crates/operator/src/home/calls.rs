@@ -41,23 +41,23 @@ impl Operator {
     }
 
     pub(super) fn next_home_call(
-        &self,
+        &mut self,
         key: &RecordKey,
         object: &mut Object,
         record: Option<&Record>,
         priority: Priority,
     ) -> Option<(HomeCall, ApiRequest)> {
-        let member = &self.config.member;
+        let member = self.config.member.clone();
         let path = home_path(key);
         let look = |call, path: String| Some((call, ApiRequest { metadata_only: true, ..ApiRequest::get(path) }));
         match (&object.home, priority) {
             (None, Priority::Finalizers) => {
                 let record = record?;
-                if record.homes.contains_key(member) {
+                if record.homes.contains_key(&member) {
                     return look(HomeCall::Verify, path);
                 }
                 let spec = self.intent_text(record).ok()?;
-                (record.moving.as_ref() == Some(member))
+                (record.moving.as_ref() == Some(&member))
                     .then(|| (HomeCall::Create, create(key, &self.kind_of(key), &spec)))
             }
             (Some(home), Priority::Statuses) => {
@@ -82,11 +82,18 @@ impl Operator {
                     }
                     return look(HomeCall::Namespace, format!("/api/v1/namespaces/{}", key.namespace));
                 };
-                let departure = lives::departure(record, member, &home.object, accident);
-                let done = matches!(departure, Departure::Nothing | Departure::Done) && home.has_finalizer();
-                done.then(|| (HomeCall::Finalize { on: false }, finalize(&path, home, false)))
+                let departure = lives::departure(record, &member, &home.object, accident);
+                if !matches!(departure, Departure::Nothing | Departure::Done) || !home.has_finalizer() {
+                    return None;
+                }
+                if !self.is_fresh(object.home_work.fenced_ms.take()) {
+                    // It waited in the queue for too long.
+                    self.fence(key);
+                    return None;
+                }
+                Some((HomeCall::Finalize { on: false }, finalize(&path, home, false)))
             }
-            (Some(home), Priority::Finalizers) => match lives::standing(record, member, &home.object) {
+            (Some(home), Priority::Finalizers) => match lives::standing(record, &member, &home.object) {
                 Standing::Deleted => {
                     let preconditions = json!({"uid": home.object.uid, "resourceVersion": home.resource_version});
                     let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});

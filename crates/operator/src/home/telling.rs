@@ -125,6 +125,11 @@ impl Operator {
             .filter(|member| !self.is_heard(member))
             .cloned()
             .collect();
+        let frozen_members: BTreeMap<MemberName, String> = record
+            .iter()
+            .flat_map(|record| record.placed.keys())
+            .filter_map(|member| Some((member.clone(), self.cell_of(member)?.frozen.clone()?)))
+            .collect();
         let refused = refusal(key, context);
         let placement = match (agreed.map(|(_, spec)| spec), &refused) {
             (_, Some(refused)) => Some(Err(refused.clone())),
@@ -158,6 +163,7 @@ impl Operator {
             placement,
             held: held.as_deref(),
             silent: &silent,
+            frozen_members: &frozen_members,
             statuses: &statuses,
             generation: home.object.generation,
             wall_ms: self.now.wall_ms,

@@ -229,10 +229,13 @@ impl Operator {
             }
             Refusal::NamespaceMissing(_) => {
                 work.retry_ms = now + 30_000;
-                if let Some(record) = record {
+                // What Hansa makes in the next moment is not worth a word.
+                if !self.want_namespace(key)
+                    && let Some(record) = record
+                {
                     self.say(key, record, State::Waiting, message);
                 }
-                return self.want_namespace(key);
+                return;
             }
             Refusal::Rivals(rivals) => return self.meet_rivals(key, rivals, object, record),
             // Another object has the name, or it changed: look again.

@@ -1,18 +1,23 @@
 //! Namespaces that outputs need.
 
+use crate::classify::classify;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Method};
 use crate::machine::{Operator, Purpose, Timer};
 use crate::observed::MANAGER;
+use hansa_ledger::cell::State;
+use hansa_ledger::lives::{Duty, duty};
 use hansa_model::{NamespacePolicy, RecordKey};
 use serde_json::json;
 use std::sync::Arc;
 
 impl Operator {
-    pub(crate) fn want_namespace(&mut self, key: &RecordKey) {
+    /// Makes the namespace of an object if the league wants that; false when somebody else has to.
+    pub(crate) fn want_namespace(&mut self, key: &RecordKey) -> bool {
         let create = self.league.as_ref().is_some_and(|league| league.spec.namespaces == NamespacePolicy::Create);
         if !create || key.namespace.is_empty() || key.namespace.starts_with("kube-") {
             let at = self.now.monotonic_ms + 30_000;
-            return self.at(at, Timer::Object(key.clone()));
+            self.at(at, Timer::Object(key.clone()));
+            return false;
         }
         let waiting = self.namespaces.entry(key.namespace.clone()).or_default();
         let first = waiting.is_empty();
@@ -24,6 +29,7 @@ impl Operator {
             let request = ApiRequest::write(Method::Post, path, ContentType::Json, &body);
             self.api(Purpose::Namespace(key.namespace.clone()), request);
         }
+        true
     }
 
     /// A federated namespace stands here: what waits for it need not wait any longer.
@@ -41,12 +47,25 @@ impl Operator {
 
     pub(crate) fn namespace_answered(&mut self, namespace: &Arc<str>, answer: Result<ApiAnswer, String>) {
         let waiting = self.namespaces.remove(namespace).unwrap_or_default();
-        // 409: somebody else made it meanwhile.
-        let there = answer.as_ref().is_ok_and(|answer| answer.status < 300 || answer.status == 409);
-        let until = if there { 0 } else { self.pause(3, 500, 10_000) };
+        let refusal = match answer {
+            // 409: somebody else made it meanwhile.
+            Ok(answer) if answer.status < 300 || answer.status == 409 => None,
+            Ok(answer) => Some(classify(answer.status, &answer.body).message()),
+            Err(reason) => Some(reason),
+        };
+        let until = if refusal.is_none() { 0 } else { self.pause(3, 500, 10_000) };
         for key in waiting {
             if let Some(object) = self.objects.get_mut(&key) {
                 object.output_work.retry_ms = until;
+            }
+            if let Some(refusal) = &refusal {
+                self.at(until, Timer::Object(key.clone()));
+                if let Some(record) = self.record_in_page(&key)
+                    && duty(&record, &self.config.member) == Duty::Keep
+                {
+                    let message = format!("its namespace {namespace} cannot be made here: {refusal}");
+                    self.say(&key, &record, State::Waiting, message);
+                }
             }
             self.touch(&key);
         }

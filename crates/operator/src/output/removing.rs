@@ -12,9 +12,6 @@ use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionPolicy, Incarnation, RecordKey};
 use serde_json::{Value, json};
 
-/// How long the read before a deletion counts.
-pub(super) const FENCE_MS: u64 = 2_000;
-
 impl Operator {
     /// What becomes of this member's output when it is to go.
     pub(super) fn removal_policy(&self, key: &RecordKey, record: &Record) -> DeletionPolicy {
@@ -112,19 +109,7 @@ impl Operator {
 
     /// Whether the page was read a moment ago, and the topology server has answered ever since.
     pub(super) fn is_fenced(&self, work: &OutputWork, record: &Record) -> bool {
-        self.topology.down_since_ms.is_none()
-            && work.fenced.is_some_and(|(life, at)| {
-                life == record.incarnation && self.now.monotonic_ms.saturating_sub(at) <= FENCE_MS
-            })
-    }
-
-    /// The page was read, linearizably.
-    pub(crate) fn fenced(&mut self, key: &RecordKey) {
-        let incarnation = self.record_in_page(key).map(|record| record.incarnation);
-        if let Some(object) = self.objects.get_mut(key) {
-            object.output_work.fenced = incarnation.map(|life| (life, self.now.monotonic_ms));
-        }
-        self.touch(key);
+        work.fenced.is_some_and(|(life, asked_ms)| life == record.incarnation && self.is_fresh(Some(asked_ms)))
     }
 }
 

@@ -4,8 +4,9 @@ use super::TopoCall;
 use super::reading::READ_BATCH;
 use crate::io::{Level, TopoAnswer, TopoRequest};
 use crate::machine::{Operator, Timer};
-use hansa_ledger::Swap;
+use hansa_ballot::proposer::Event as Heard;
 use hansa_ledger::keys::{self};
+use hansa_ledger::{Envelope, Swap};
 
 impl Operator {
     pub(crate) fn topo_answered(&mut self, call: TopoCall, answer: TopoAnswer) {
@@ -27,10 +28,12 @@ impl Operator {
         }
         // Whatever another store says is no word of this league's; a write that has landed has landed.
         let committed = matches!(answer, TopoAnswer::Swapped(Swap::Committed(_)));
-        if self.topology.replaced.is_some() && !committed {
+        if self.topology.replaced.is_some() && !committed && !self.tells_of_later_era(&call, &answer) {
             return self.call_again(call);
         }
-        if self.topology.replaced.is_none() && self.topology.down_since_ms.take().is_some() {
+        let trusted = self.topology.replaced.is_none() && self.topology.distrusted.is_none();
+        if trusted && self.topology.down_since_ms.take().is_some() {
+            self.ballots.heard_since_ms = self.now.monotonic_ms;
             self.log(Level::Info, None, "the topology server answers again");
             self.touch_all();
             self.refresh_members();
@@ -50,12 +53,16 @@ impl Operator {
             (TopoCall::Load(rest), TopoAnswer::Listed(entries)) => self.listed(rest, entries),
             (TopoCall::Changes, TopoAnswer::Changed { cursor, keys }) => {
                 self.topology.cursor = Some(cursor);
+                let control = keys.get(keys::CONTROL).filter(|_| self.is_seated()).cloned();
                 let wanted: Vec<String> =
                     keys.into_iter().filter(|(key, version)| self.is_news(key, version)).map(|(key, _)| key).collect();
                 for batch in wanted.chunks(READ_BATCH) {
                     self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
                 }
                 self.wait_for_changes();
+                if let Some(version) = control {
+                    self.control_changed(&version);
+                }
             }
             (TopoCall::Changes, TopoAnswer::Reset { cursor }) => {
                 self.topology.cursor = Some(cursor);
@@ -74,16 +81,16 @@ impl Operator {
                     self.absorb(&keys::page(number), value);
                 }
                 let state = self.page_state(number);
-                state.fencing = false;
+                let asked_ms = state.fencing.take().unwrap_or_default();
                 let fences = std::mem::take(&mut state.fences);
-                if found.is_none() {
+                if found.is_none() && state.writer.version().is_some() {
                     // The page was there: what is read where it is not allows no removal.
                     self.topology.vanished.insert(number);
                     self.check_store();
                 }
                 for key in fences {
                     if self.topology.is_writable() {
-                        self.fenced(&key);
+                        self.fenced(&key, asked_ms);
                     } else {
                         self.touch(&key);
                     }
@@ -104,6 +111,19 @@ impl Operator {
                     self.read_again(keys::CONTROL.to_owned());
                 }
             }
+            (TopoCall::Ballots, TopoAnswer::Values(mut values)) => {
+                let found = values.pop().flatten();
+                if found.is_none() {
+                    self.check_store();
+                }
+                self.drive(Heard::Read(found));
+            }
+            (TopoCall::Ballots, TopoAnswer::Swapped(swap)) => {
+                if matches!(swap, Swap::Mismatch { current: None }) {
+                    self.check_store();
+                }
+                self.drive(Heard::Swapped(swap));
+            }
             (TopoCall::Blob(hash), TopoAnswer::Swapped(swap)) => self.blob_swapped(hash, swap),
             (TopoCall::ReadBlob(hash), TopoAnswer::Values(mut values)) => self.blob_read(hash, values.pop().flatten()),
             (call, answer) => {
@@ -111,6 +131,20 @@ impl Operator {
                 self.log(Level::Error, None, message);
             }
         }
+    }
+
+    /// Whether the proposer is shown this league's control document under a later era: whether that is followed, it judges.
+    fn tells_of_later_era(&self, call: &TopoCall, answer: &TopoAnswer) -> bool {
+        let found = match answer {
+            TopoAnswer::Values(values) => values.last().and_then(Option::as_ref),
+            TopoAnswer::Swapped(Swap::Mismatch { current }) => current.as_ref(),
+            _ => None,
+        };
+        let Some((found, league)) = found.zip(self.league.as_ref()).filter(|_| *call == TopoCall::Ballots) else {
+            return false;
+        };
+        Envelope::open_header(&found.value)
+            .is_ok_and(|(envelope, _)| envelope.league == league.id && envelope.era > league.era)
     }
 
     pub(super) fn topo_failed(&mut self, call: TopoCall, reason: &str) {
@@ -130,6 +164,10 @@ impl Operator {
     }
 
     fn call_again(&mut self, call: TopoCall) {
+        if call == TopoCall::Ballots {
+            // The proposer has its own patience.
+            return self.drive(Heard::Failed);
+        }
         let at = self.pause(self.topology.failures.max(1), 50, 5_000);
         self.at(at, Timer::Topo(call));
     }
@@ -148,7 +186,11 @@ impl Operator {
             TopoCall::Changes => TopoRequest::Changes { cursor: self.topology.cursor.clone() },
             TopoCall::Read(keys) => TopoRequest::Read { keys: keys.clone() },
             TopoCall::Confirm(key) => TopoRequest::Read { keys: vec![key.clone()] },
-            TopoCall::Fence(number) => TopoRequest::Read { keys: vec![keys::page(*number)] },
+            TopoCall::Fence(number) => {
+                let now = self.now.monotonic_ms;
+                self.page_state(*number).fencing = Some(now);
+                TopoRequest::Read { keys: vec![keys::page(*number)] }
+            }
             TopoCall::Page(number) => match self.topology.pages.get_mut(number) {
                 Some(state) if state.writer.is_busy() => state.writer.send(),
                 _ => return,
@@ -169,7 +211,7 @@ impl Operator {
             },
             TopoCall::ReadBlob(hash) => crate::blobs::read_blob(hash),
             TopoCall::Check => return self.ask_for_control(),
-            TopoCall::Cell | TopoCall::Control => return,
+            TopoCall::Cell | TopoCall::Control | TopoCall::Ballots => return,
         };
         self.topo(call, request);
     }

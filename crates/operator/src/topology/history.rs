@@ -10,8 +10,9 @@
 //! with its process, so one that starts on a store that was rolled back while it was stopped takes
 //! what it finds for what is agreed, without freezing as a whole. What is ahead of it all the same shows
 //! object by object: the stamps of its homes (`status.agreed`), and the lives and revisions on its outputs,
-//! which ask. What is in neither (a page's header, a removal that was decided and taken back) does not
-//! show, until the notes that a voter keeps in its own cluster tell how far the control document was.
+//! which ask; and the notes that a voter keeps in its own cluster tell how far the control document was.
+//! What is in none of them (a page's header, a removal that was decided and taken back, since what the
+//! notes are of) does not show.
 
 use hansa_ledger::Envelope;
 use std::fmt;

@@ -12,20 +12,43 @@ use hansa_model::{MemberName, NamespacePolicy, RecordKey};
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
+/// How long a linearizable read counts for what is done on it.
+const FENCE_MS: u64 = 2_000;
 /// How many values one read asks for.
 pub(super) const READ_BATCH: usize = 64;
 
 impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
-    /// [`crate::output::OutputWork::fenced`] set when the read succeeded.
+    /// `fenced` set in its work when the read succeeded.
     pub(crate) fn fence(&mut self, key: &RecordKey) {
-        let number = key.page(self.pages());
+        if self.topology.replaced.is_some() || self.topology.distrusted.is_some() {
+            // What stands there is not believed. When it is again, everything is looked at anew.
+            return;
+        }
+        let (number, now) = (key.page(self.pages()), self.now.monotonic_ms);
         let state = self.page_state(number);
         state.fences.insert(key.clone());
-        if !state.fencing {
-            state.fencing = true;
+        if state.fencing.is_none() {
+            state.fencing = Some(now);
             self.topo(TopoCall::Fence(number), TopoRequest::Read { keys: vec![keys::page(number)] });
         }
+    }
+
+    /// The page of a key was read, linearizably.
+    pub(super) fn fenced(&mut self, key: &RecordKey, asked_ms: u64) {
+        let incarnation = self.record_in_page(key).map(|record| record.incarnation);
+        if let Some(object) = self.objects.get_mut(key) {
+            object.output_work.fenced = incarnation.map(|life| (life, asked_ms));
+            object.home_work.fenced_ms = Some(asked_ms);
+        }
+        self.touch(key);
+    }
+
+    /// Whether a linearizable read that was asked for then still counts: it was a moment ago, and the
+    /// topology server has answered ever since.
+    pub(crate) fn is_fresh(&self, asked_ms: Option<u64>) -> bool {
+        self.topology.down_since_ms.is_none()
+            && asked_ms.is_some_and(|asked| self.now.monotonic_ms.saturating_sub(asked) <= FENCE_MS)
     }
 
     /// A newer state was told of while a write was under way, and passed over: nobody tells of it
@@ -58,7 +81,10 @@ impl Operator {
         }
         // It has been loaded before, and the era was raised since.
         let anew = self.topology.heartbeats && !self.topology.loaded;
-        self.topology.loaded = true;
+        if !self.topology.loaded {
+            self.topology.loaded = true;
+            self.ballots.heard_since_ms = self.now.monotonic_ms;
+        }
         if !std::mem::take(&mut self.topology.reloading) {
             self.wait_for_changes();
         }
@@ -71,6 +97,13 @@ impl Operator {
         if anew {
             self.settle_in_era();
         }
+        self.caught_up();
+    }
+
+    /// Reads the whole picture once more, and the changes after it.
+    pub(crate) fn read_all_anew(&mut self) {
+        self.topology.reloading = true;
+        self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
     }
 
     pub(super) fn wait_for_changes(&mut self) {
@@ -78,15 +111,23 @@ impl Operator {
         self.topo(TopoCall::Changes, TopoRequest::Changes { cursor });
     }
 
-    pub(super) fn is_news(&self, key: &str, version: &hansa_ledger::Version) -> bool {
+    pub(super) fn is_news(&mut self, key: &str, version: &hansa_ledger::Version) -> bool {
         let known = match keys::parse(key) {
+            Key::Control if self.is_seated() => return false,
             Key::Control => self.topology.control.version(),
             Key::Page(number) => self.topology.pages.get(&number).and_then(|state| state.writer.version()),
             Key::Cell(member) if member == self.config.member => return false,
             Key::Cell(member) => self.topology.cells.get(&member).and_then(|other| other.writer.version()),
             Key::Confirmations(member) if member == self.config.member => return false,
             Key::Confirmations(member) => self.confirming.version(&member),
-            Key::Status(member, _) if member == self.config.member => return false,
+            Key::Status(member, page) if member == self.config.member => match self.topology.statuses.get_mut(&page) {
+                Some(state) if state.writer.is_busy() => {
+                    // Its own answer tells, most likely.
+                    state.heard = Some(version.clone());
+                    return false;
+                }
+                known => known.and_then(|state| state.writer.version()),
+            },
             Key::Status(member, page) => {
                 self.topology.others.get(&(member, page)).and_then(|other| other.writer.version())
             }
@@ -109,6 +150,7 @@ impl Operator {
             return;
         }
         match keys::parse(key) {
+            Key::Control if self.is_seated() => self.control_changed(&value.version),
             Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
             Key::Page(number) => {
                 let state = self.page_state(number);
@@ -203,10 +245,14 @@ impl Operator {
         });
         let first = known.writer.version().is_none();
         if known.writer.saw(&value.version, envelope) {
+            let thawed = known.value.frozen != cell.frozen;
             known.value = cell;
             known.changed_ms = now;
-            if first {
+            if first || thawed {
                 self.refresh_members();
+            }
+            if thawed {
+                self.touch_all();
             }
         }
     }
@@ -226,19 +272,23 @@ impl Operator {
         };
         let now = self.now.monotonic_ms;
         if member == self.config.member {
-            // Only what was said before this start: since then, memory is newer than any read.
             match self.topology.statuses.entry(page) {
+                // What was said before this start.
                 Entry::Vacant(vacant) => {
                     let mut writer = Writer::new(key.to_owned());
                     writer.saw(&value.version, envelope);
-                    vacant.insert(StatusState { writer, cell, dirty: false, urgent: false });
+                    vacant.insert(StatusState::new(writer, cell));
                 }
-                Entry::Occupied(mut known) => {
-                    let state = known.get_mut();
-                    let first = state.writer.version().is_none();
-                    // It need not be written again where it stands already.
-                    if state.writer.saw(&value.version, envelope) && first && state.cell == cell {
-                        (state.dirty, state.urgent) = (false, false);
+                // Another start of this operator, one that lost the Lease, has written meanwhile, or a
+                // restore has: what this one knows is to stand there, and need not be written where it does.
+                Entry::Occupied(mut occupied) => {
+                    let state = occupied.get_mut();
+                    if state.writer.saw(&value.version, envelope) {
+                        let differs = state.cell != cell;
+                        (state.dirty, state.urgent) = (differs, differs);
+                        if differs {
+                            self.statuses_are_due();
+                        }
                     }
                 }
             }

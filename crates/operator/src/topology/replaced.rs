@@ -7,10 +7,11 @@
 //!
 //! The league's own store may be of another history, too: see [`super::rolled_back`].
 
-use super::TopoCall;
+use super::{TopoCall, Topology};
 use crate::io::{Level, TopoRequest};
 use crate::machine::{Operator, Timer};
 use hansa_ledger::{Envelope, EnvelopeError, Page, Versioned, keys};
+use hansa_model::Era;
 
 impl Operator {
     /// Something was not as this league left it: looks whether its control document still stands.
@@ -51,7 +52,7 @@ impl Operator {
                 found.league.label(),
                 league.label()
             ),
-            Some(Ok(found)) if found.era > era => return self.era_raised(found.era),
+            Some(Ok(found)) if found.era > era => return self.later_era_stands(found.era, control),
             Some(Ok(found)) => match self.why_not_ours(&found, &values[1..]) {
                 Some(why) => why,
                 None => return self.store_is_ours(),
@@ -63,14 +64,30 @@ impl Operator {
         self.check_later();
     }
 
+    /// The control document is of a later era. Where the league votes, the proposer judges whether it is followed.
+    fn later_era_stands(&mut self, era: Era, control: Option<&Versioned>) {
+        match control.filter(|_| self.is_seated()) {
+            None => self.era_raised(era, ""),
+            Some(control) => {
+                self.control_changed(&control.version);
+                self.check_later();
+            }
+        }
+    }
+
     pub(super) fn check_later(&mut self) {
         let at = self.pause(self.topology.failures.max(4), 50, 5_000);
         self.at(at, Timer::Topo(TopoCall::Check));
     }
 
     pub(super) fn store_is_not_ours(&mut self, why: String) {
+        self.freeze(|topology| &mut topology.replaced, why);
+    }
+
+    /// What stands there is not believed, for this reason: what was last agreed is kept up.
+    pub(crate) fn freeze(&mut self, reason: fn(&mut Topology) -> &mut Option<String>, why: String) {
         self.topology.down_since_ms.get_or_insert(self.now.wall_ms);
-        if self.topology.replaced.as_ref() == Some(&why) {
+        if reason(&mut self.topology).as_ref() == Some(&why) {
             return;
         }
         self.log(
@@ -78,7 +95,20 @@ impl Operator {
             None,
             format!("frozen: {why}; what was last agreed is kept up, nothing is written there or taken away"),
         );
-        self.topology.replaced = Some(why);
+        *reason(&mut self.topology) = Some(why);
+        self.touch_all();
+        self.refresh_members();
+    }
+
+    /// This reason is no more: everything is read anew.
+    pub(crate) fn thaw(&mut self, reason: fn(&mut Topology) -> &mut Option<String>, since: &str) {
+        if reason(&mut self.topology).take().is_none() {
+            return;
+        }
+        self.topology.down_since_ms = None;
+        self.topology.failures = 0;
+        self.log(Level::Info, None, format!("{since}: everything is read anew"));
+        self.read_all_anew();
         self.touch_all();
         self.refresh_members();
     }
@@ -89,15 +119,7 @@ impl Operator {
         for number in std::mem::take(&mut self.topology.vanished) {
             self.turn_page(number, Page::empty());
         }
-        if self.topology.replaced.take().is_some() {
-            self.topology.down_since_ms = None;
-            self.topology.failures = 0;
-            self.log(Level::Info, None, "this league's topology server is back: everything is read anew");
-            self.topology.reloading = true;
-            self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
-            self.touch_all();
-            self.refresh_members();
-        }
+        self.thaw(|topology| &mut topology.replaced, "this league's topology server is back");
         self.flush_cell();
     }
 }

@@ -8,7 +8,8 @@
 //! Then everything freezes as it does on another league's store (see [`super::replaced`]), with the key,
 //! what was seen and what stands there in every place where people look. It goes on when what was seen
 //! stands there again, or when a person raised the era: the control document then stands under a higher
-//! one, and everything is read anew. What this member knows of itself (its cell, what came of its
+//! one, and everything is read anew. Where the league votes, the proposer judges whether that era was begun
+//! by who may ([`hansa_ballot::era`]), and the control document altogether. What this member knows of itself (its cell, what came of its
 //! outputs) is newer than anything that was restored, and is written again. What was agreed is taken as
 //! it stands, but nothing is removed because it is absent: outputs without a record are strays, and homes
 //! that are ahead of their record ask. Revisions go on from the highest that was seen, so that no life of
@@ -78,6 +79,9 @@ impl Operator {
     /// Whether a value that was read is not taken for now: it is of a later era than is known of, or may be of
     /// another history.
     pub(super) fn is_doubtful(&mut self, key: &str, found: &Envelope) -> bool {
+        if key == keys::CONTROL && self.is_seated() {
+            return false;
+        }
         if self.is_of_later_era(key, found) {
             return true;
         }
@@ -95,7 +99,7 @@ impl Operator {
             return false;
         }
         if key == keys::CONTROL {
-            self.era_raised(found.era);
+            self.era_raised(found.era, "");
         } else {
             self.topology.doubts.ahead.get_or_insert_with(|| (key.to_owned(), found.era));
             self.check_store();
@@ -183,20 +187,21 @@ impl Operator {
         doubts.went_back.values().next().map(|(_, words)| words.clone())
     }
 
-    /// A person raised the era: what stands there now counts, whatever was seen before.
-    pub(super) fn era_raised(&mut self, era: Era) {
+    /// A person raised the era, in this way: what stands there now counts, whatever was seen before.
+    pub(crate) fn era_raised(&mut self, era: Era, how: &str) {
         let Some(league) = &mut self.league else { return };
         let before = std::mem::replace(&mut league.era, era);
         self.log(
             Level::Warning,
             None,
-            format!("a person raised the era from {before} to {era}: everything is read anew, nothing is removed because it is absent"),
+            format!("a person raised the era from {before} to {era}{how}: everything is read anew, nothing is removed because it is absent"),
         );
         self.forget_topo_calls();
         let topology = &mut self.topology;
         topology.doubts = Doubts::default();
         topology.vanished.clear();
-        (topology.replaced, topology.checking, topology.down_since_ms, topology.failures) = (None, false, None, 0);
+        (topology.replaced, topology.distrusted, topology.checking) = (None, None, false);
+        (topology.down_since_ms, topology.failures) = (None, 0);
         (topology.loaded, topology.reloading) = (false, false);
         topology.cursor = None;
         topology.control.begin_anew();
@@ -206,13 +211,13 @@ impl Operator {
                 mutations.append(&mut state.queue);
                 state.queue = mutations;
             }
-            state.fencing = false;
+            state.fencing = None;
         }
         topology.cell.writer.begin_anew();
         topology.cell.dirty = true;
         for state in topology.statuses.values_mut() {
             state.writer.begin_anew();
-            (state.dirty, state.urgent) = (true, true);
+            (state.dirty, state.urgent, state.heard) = (true, true, None);
         }
         topology.others.values_mut().for_each(|other| other.writer.begin_anew());
         topology.cells.values_mut().for_each(|other| other.writer.begin_anew());

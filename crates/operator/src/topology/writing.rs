@@ -5,7 +5,7 @@ use crate::draft::Draft;
 use crate::io::Level;
 use crate::machine::{Operator, Timer};
 use crate::writer::{Pen, Writer};
-use hansa_ledger::cell::{RecordStatus, StatusCell};
+use hansa_ledger::cell::{MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
 use hansa_ledger::mutation::{self, Mutation};
 use hansa_ledger::swap::Settled;
@@ -20,12 +20,8 @@ impl Operator {
     pub(crate) fn set_status(&mut self, key: &RecordKey, status: Option<RecordStatus>) {
         let page = key.page(self.pages());
         let member = &self.config.member;
-        let state = self.topology.statuses.entry(page).or_insert_with(|| StatusState {
-            writer: Writer::new(keys::status(member, page)),
-            cell: StatusCell::empty(),
-            dirty: false,
-            urgent: false,
-        });
+        let unsaid = || StatusState::new(Writer::new(keys::status(member, page)), StatusCell::empty());
+        let state = self.topology.statuses.entry(page).or_insert_with(unsaid);
         let known = state.cell.records.get(key);
         let (changed, urgent) = match &status {
             Some(status) => (known != Some(status), !known.is_some_and(|known| says_the_same(known, status))),
@@ -38,11 +34,15 @@ impl Operator {
             };
             state.dirty = true;
             state.urgent |= urgent;
-            if self.topology.status_due_ms.is_none() {
-                let due = self.now.monotonic_ms + STATUS_DELAY_MS;
-                self.topology.status_due_ms = Some(due);
-                self.at(due, Timer::Statuses);
-            }
+            self.statuses_are_due();
+        }
+    }
+
+    pub(super) fn statuses_are_due(&mut self) {
+        if self.topology.status_due_ms.is_none() {
+            let due = self.now.monotonic_ms + STATUS_DELAY_MS;
+            self.topology.status_due_ms = Some(due);
+            self.at(due, Timer::Statuses);
         }
     }
 
@@ -69,7 +69,7 @@ impl Operator {
 
     /// Sends the next write of every page that has one to send.
     pub(crate) fn flush_pages(&mut self) {
-        if !self.topology.is_writable() {
+        if !self.topology.is_writable() || self.frozen_share().is_some() {
             return;
         }
         let ready: Vec<u32> = self
@@ -149,12 +149,25 @@ impl Operator {
     /// Says that this operator lives, and how it is.
     pub(crate) fn heartbeat(&mut self) {
         self.at(self.now.monotonic_ms + self.config.heartbeat_ms, Timer::Heartbeat);
+        self.notice_pause();
         self.topology.cell.cell.sequence += 1;
+        self.topology.cell.cell.frozen = self.frozen_share();
         self.topology.cell.cell.api_server_ready = self.api_server_ready();
         self.topology.cell.dirty = true;
         self.flush_cell();
         self.confirming.collect();
         self.refresh_members();
+        self.ballots.look = true;
+    }
+
+    /// Says at once whether its share is frozen: others tell their users why it does nothing.
+    pub(crate) fn tell_standing(&mut self) {
+        let frozen = self.frozen_share();
+        if self.topology.heartbeats && self.topology.cell.cell.frozen != frozen {
+            self.topology.cell.cell.frozen = frozen;
+            self.topology.cell.dirty = true;
+            self.flush_cell();
+        }
     }
 
     pub(crate) fn flush_cell(&mut self) {
@@ -227,8 +240,8 @@ impl Operator {
         match state.writer.settle(&member, swap) {
             Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Status(number), &reason),
             Ok(Settled::Committed(_)) => {}
-            // Only this member writes it: what stands there is an earlier start's word, or a copy of
-            // this one's. Either way what is known now is to stand there.
+            // Only this member writes it: what stands there is the word of another of its starts, or a
+            // copy of this one's. Either way what is known now is to stand there.
             Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
                 (state.dirty, state.urgent) = (true, true);
                 if let Err(error) = state.writer.adopt(&current, league) {
@@ -241,6 +254,13 @@ impl Operator {
                 self.check_store();
             }
             Err(error) => self.misfit(&keys::status(&member, number), &error),
+        }
+        let missed = |state: &mut StatusState| {
+            let known = state.writer.version();
+            state.heard.take_if(|_| !state.writer.is_busy()).filter(|heard| Some(heard) != known)
+        };
+        if self.topology.statuses.get_mut(&number).and_then(missed).is_some() {
+            self.read_again(keys::status(&member, number));
         }
     }
 
@@ -256,10 +276,17 @@ impl Operator {
             }
             Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
                 state.dirty = true;
-                if let Err(error) = state.writer.adopt(&current, league) {
-                    // The next heartbeat tries again.
-                    state.dirty = false;
-                    self.misfit(&keys::cell(&member), &error);
+                match state.writer.adopt(&current, league) {
+                    Ok(body) => {
+                        if let Ok(standing) = serde_json::from_slice::<MemberCell>(&body) {
+                            state.cell.remember(standing.removals);
+                        }
+                    }
+                    Err(error) => {
+                        // The next heartbeat tries again.
+                        state.dirty = false;
+                        self.misfit(&keys::cell(&member), &error);
+                    }
                 }
             }
             Ok(Settled::Lost(None)) => {

@@ -1,5 +1,6 @@
 //! A league of two operators, each behaviour in a module.
 
+mod deposed;
 mod notes;
 mod replaced;
 mod rolled_back;

@@ -34,8 +34,13 @@ pub fn agreed(world: &World, member: usize, path: &str) -> (String, String) {
 }
 
 pub fn settled() -> World {
+    settled_with(json!([]))
+}
+
+/// With these people in the spec.
+pub fn settled_with(people: Value) -> World {
     let mut world = World::new();
-    world.found(&["configmaps"]);
+    world.found_with(&["configmaps"], people);
     world.put(0, HOME, greets("hello"));
     world.run_until("it is everywhere", |world| says(world, 0, "hello") && says(world, 1, "hello"));
     world.run_to_rest();

@@ -1,11 +1,14 @@
 //! The league's own store, rolled back or forked; and what a person says about it.
 
-use super::replaced::{CONTROL, FEDERATION, HOME, agreed, everyone_freezes, everyone_goes_on, greets, says, settled};
+use super::replaced::{
+    CONTROL, FEDERATION, HOME, agreed, everyone_freezes, everyone_goes_on, greets, says, settled, settled_with,
+};
 use super::world::World;
 use bytes::Bytes;
+use hansa_ballot::{Ballots, Control, Document, Force, Signer};
 use hansa_ledger::cell::StatusCell;
 use hansa_ledger::{Envelope, Page};
-use hansa_model::{Era, Revision};
+use hansa_model::{Era, LeagueId, Revision};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -16,27 +19,45 @@ fn put_back(world: &mut World, kept: &BTreeMap<String, (u64, Bytes)>) {
     world.topo.clone_from(kept);
 }
 
-/// The control document under a higher era, as a person writes it.
+/// The control document under a higher era.
+fn in_next_era(value: &Bytes) -> (Envelope, Control) {
+    let (envelope, body) = Envelope::open(value).unwrap();
+    let mut control = Control::from_slice(&body).unwrap();
+    control.ballots = control.ballots.map(|ballots| ballots.in_era(envelope.era.next()));
+    (Envelope { era: envelope.era.next(), ..envelope }, control)
+}
+
+/// The control document under a higher era, with this change, as a person writes it.
+fn raise_era_with(world: &mut World, change: impl FnOnce(LeagueId, &mut Ballots)) {
+    let (envelope, mut control) = in_next_era(&world.topo[CONTROL].1);
+    change(envelope.league, control.ballots_mut());
+    let envelope = Envelope { revision: envelope.revision.next(), nonce: 77, ..envelope };
+    world.put_topo(CONTROL, envelope.seal(&control.to_vec()));
+}
+
 fn raise_era(world: &mut World) {
-    let (envelope, packed) = Envelope::open_header(&world.topo[CONTROL].1).unwrap();
-    let (era, revision) = (envelope.era.next(), envelope.revision.next());
-    let value = Envelope { era, revision, nonce: 77, ..envelope }.around(packed);
-    world.put_topo(CONTROL, value);
+    raise_era_with(world, |_, _| {});
 }
 
 /// Everything under a higher era, as a restore writes it: the control document comes last.
 fn restore(world: &mut World, kept: &BTreeMap<String, (u64, Bytes)>) {
     world.topo.clear();
-    let control = kept.iter().filter(|(key, _)| *key == CONTROL);
-    for (key, (_, value)) in kept.iter().filter(|(key, _)| *key != CONTROL).chain(control) {
+    for (key, (_, value)) in kept.iter().filter(|(key, _)| *key != CONTROL) {
         let (envelope, packed) = Envelope::open_header(value).unwrap();
         world.put_topo(key, Envelope { era: envelope.era.next(), ..envelope }.around(packed));
+    }
+    if let Some((_, control)) = kept.get(CONTROL) {
+        let (envelope, control) = in_next_era(control);
+        world.put_topo(CONTROL, envelope.seal(&control.to_vec()));
     }
 }
 
 /// What a store that is at "hello" was, and a world that is at `words` since.
 fn gone_on(words: &[&str]) -> (World, BTreeMap<String, (u64, Bytes)>) {
-    let mut world = settled();
+    go_on(settled(), words)
+}
+
+fn go_on(mut world: World, words: &[&str]) -> (World, BTreeMap<String, (u64, Bytes)>) {
     let kept = world.topo.clone();
     for word in words {
         world.put(0, HOME, greets(word));
@@ -215,7 +236,59 @@ fn while_a_restore_is_under_way_nothing_is_written() {
     let standing = world.topo.clone();
     world.run_for(60_000);
     assert_eq!(world.topo, standing, "nothing is written");
-    let (envelope, packed) = Envelope::open_header(&control.1).unwrap();
-    world.put_topo(CONTROL, Envelope { era: Era(2), ..envelope }.around(packed));
+    let (envelope, control) = in_next_era(&control.1);
+    world.put_topo(CONTROL, envelope.seal(&control.to_vec()));
     world.run_until("the home asks", |world| agreed(world, 0, HOME).1.contains("take over with"));
+}
+
+fn ada() -> Signer {
+    Signer::new("ada".parse().unwrap(), [7; 32])
+}
+
+/// Everyone is frozen, and names the era that is not followed, with these words; nothing is written.
+fn everyone_refuses(world: &mut World, word: &str) {
+    world.run_until("everyone refuses the era", |world| {
+        (0..2).all(|member| {
+            let (reason, message) = agreed(world, member, FEDERATION);
+            reason == ROLLED_BACK && message.contains("begun by nobody who may") && message.contains(word)
+        })
+    });
+    let standing = world.topo.clone();
+    world.run_for(60_000);
+    assert_eq!(world.topo, standing, "nothing is written");
+    assert!((0..2).all(|member| says(world, member, "welcome")), "what was agreed is kept up");
+}
+
+#[test]
+fn where_people_have_keys_an_unsigned_era_is_refused_and_a_signed_one_followed() {
+    let people = json!([{"name": "ada", "publicKey": ada().public()}]);
+    let (mut world, kept) = go_on(settled_with(people), &["hi", "welcome"]);
+    put_back(&mut world, &kept);
+    raise_era(&mut world);
+    everyone_refuses(&mut world, "this league knows the keys of people (ada)");
+    raise_era_with(&mut world, |league, ballots| {
+        let mut before = ballots.clone();
+        before.era = Era(2);
+        let force = Force::sign(&ada(), league, Era(3), &before, Default::default()).unwrap();
+        *ballots = force.apply(&before, league, &Default::default()).unwrap();
+    });
+    asks_and_goes_on(&mut world, 3);
+    let told = world.notes.iter().filter(|note| note.message.contains("from 1 to 3 (signed by ada)"));
+    assert_eq!(told.count(), 2);
+}
+
+#[test]
+fn an_unsigned_era_that_changes_the_voters_is_refused_and_named() {
+    let (mut world, kept) = gone_on(&["hi", "welcome"]);
+    put_back(&mut world, &kept);
+    raise_era_with(&mut world, |_, ballots| {
+        ballots.voters.set.remove(&"b".parse().unwrap());
+        ballots.voters.quorum = 1;
+    });
+    everyone_refuses(&mut world, "it changes the voters (without b)");
+    put_back(&mut world, &kept);
+    raise_era(&mut world);
+    asks_and_goes_on(&mut world, 2);
+    let told = world.notes.iter().filter(|note| note.message.contains("from 1 to 2 (unsigned, by whoever"));
+    assert_eq!(told.count(), 2);
 }

@@ -1,6 +1,7 @@
 //! Two operators, with just as much of an API server and a topology server as they ask for.
 
 use bytes::Bytes;
+use hansa_ballot::Signer;
 use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::{Hash, Incarnation};
 use hansa_operator::{
@@ -93,6 +94,8 @@ impl World {
             release: "0".to_owned(),
             incarnation: Incarnation(self.starts),
             public_keys: vec![keys.public()],
+            signer: Signer::new(name.parse().unwrap(), own(2)),
+            namespace: "hansa-system".to_owned(),
             keys,
             observe: false,
             max_in_flight: 8,
@@ -318,8 +321,13 @@ impl World {
     }
 
     pub fn found(&mut self, types: &[&str]) {
+        self.found_with(types, json!([]));
+    }
+
+    /// Founds a league with these people in its spec.
+    pub fn found_with(&mut self, types: &[&str], people: Value) {
         let types: Vec<Value> = types.iter().map(|name| json!({"resource": name, "version": "v1"})).collect();
-        let spec = json!({"members": [{"name": "a", "provider": "p", "region": "r"}, {"name": "b", "provider": "q", "region": "r"}], "types": types});
+        let spec = json!({"members": [{"name": "a", "provider": "p", "region": "r"}, {"name": "b", "provider": "q", "region": "r"}], "types": types, "people": people});
         let federation = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"}, "spec": spec});
         self.put(0, "/apis/hansa.dev/v1alpha1/federations/league", federation);
     }

@@ -245,8 +245,9 @@ impl Judge {
         withdrawn: &[MemberName],
     ) -> Result<(), Violation> {
         let (then, header) = (&old_page.header, &new_page.header);
-        let same = header == then && header.member.as_ref() == Some(name);
-        if header.member.as_ref() != Some(name) || !(same || header.term > then.term) {
+        // The same member goes on in its term, and no earlier start of it after a later one.
+        let goes_on = header.member == then.member && header.term == then.term && header.start >= then.start;
+        if header.member.as_ref() != Some(name) || !(goes_on || header.term > then.term) {
             let what = format!("{name} withdraws under {header:?} after {then:?}");
             return Err(Violation::at(WITHDRAWS, key, what));
         }

@@ -1,10 +1,11 @@
 //! Writes to the topology server.
 
-use super::rules::{RISES, SILENT, SPEAKS, WITHDRAWS};
+use super::rules::{BALLOTS, RISES, SEATS, SILENT, SPEAKS, WITHDRAWS};
 use super::{Agreed, Judge, Violation};
 use crate::member::Member;
 use crate::users::Users;
-use hansa_ballot::Control;
+use hansa_ballot::audit::audit;
+use hansa_ballot::{Control, Key as BallotKey, Outcome};
 use hansa_ledger::cell::{Health, MemberCell, State, StatusCell};
 use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::keys::{self, Key};
@@ -108,16 +109,61 @@ impl Judge {
                 return Err(Violation::new(RISES, "another spec under the same generation"));
             }
         }
-        if edited && &control.home.member != writer {
-            return Err(Violation::new(SPEAKS, format!("{writer} edits the spec of {}", control.home.member)));
-        }
+        self.judge_ballots(writer, &control, edited)?;
         let spec = control.spec().map_err(|error| Violation::new("what is agreed reads back", error.to_string()))?;
-        let told = format!(" | generation {}", control.generation);
+        let mut told = format!(" | generation {}", control.generation);
+        for run in control.ballots.iter().flat_map(|ballots| &ballots.appointments.pages) {
+            let holder = run.seat.member.as_ref().map_or("nobody", |member| member.as_str());
+            told += &format!(" {}x {holder}@{}", run.count, run.seat.term);
+        }
         if edited {
             self.specs.push(spec);
         }
         self.control = Some(control);
         Ok(told)
+    }
+
+    /// Judges the ballots by the audit, which shares no code with the deciding: and a new spec by the
+    /// certificate of its decision. The first spec has none: it is its founder's.
+    fn judge_ballots(&mut self, writer: &MemberName, control: &Control, edited: bool) -> Result<(), Violation> {
+        let ballots = control.ballots.as_ref().ok_or_else(|| Violation::new(BALLOTS, "the league has no ballots"))?;
+        let mut page = 0;
+        for run in &ballots.appointments.pages {
+            for number in page..page + run.count {
+                let Some(member) = &run.seat.member else { continue };
+                let appointee = self.seats.entry((number, run.seat.term)).or_insert_with(|| member.clone());
+                if appointee != member {
+                    let what = format!("page {number} in term {}: {member}, and {appointee} before", run.seat.term);
+                    return Err(Violation::new(SEATS, what));
+                }
+            }
+            page += run.count;
+        }
+        let Some(before) = &self.control else {
+            let founds = control.home.member == *writer;
+            return if founds {
+                Ok(())
+            } else {
+                Err(Violation::new(SPEAKS, format!("{writer} founds the league of {}", control.home.member)))
+            };
+        };
+        let (Some(known), Some(league)) = (&before.ballots, self.league) else { return Ok(()) };
+        let audit = audit(known, ballots, league, &self.verifier);
+        if let Some(breach) = audit.breaches.first() {
+            return Err(Violation::new(BALLOTS, breach.to_string()));
+        }
+        let mut others =
+            ballots.cells.iter().filter(|(name, slot)| *name != writer && known.cells.get(*name) != Some(*slot));
+        if let Some((name, _)) = others.find(|(name, _)| known.cells.contains_key(*name)) {
+            return Err(Violation::new(SPEAKS, format!("{writer} writes the cell of {name}")));
+        }
+        if edited {
+            let decision = ballots.decision(&BallotKey::spec(), known.decided(&BallotKey::spec()));
+            if decision.is_none_or(|decision| decision.outcome != Outcome::Adopted) {
+                return Err(Violation::new(BALLOTS, format!("{writer} changes the spec without a decision")));
+            }
+        }
+        Ok(())
     }
 
     fn turn_page(
@@ -170,6 +216,10 @@ impl Judge {
                 }
                 (None, None) => {}
             }
+        }
+        if page.header != before.header && self.seats.get(&(number, page.header.term)) != page.header.member.as_ref() {
+            let what = format!("page {number}: {:?} decides in term {}", page.header.member, page.header.term);
+            return Err(Violation::new(SEATS, what));
         }
         if page.header != before.header && !withdrawn {
             return Err(Violation::new(WITHDRAWS, format!("page {number}: its header changes without a withdrawal")));

@@ -29,6 +29,10 @@ impl Judge {
                 if Some(index) == dead {
                     continue;
                 }
+                // Without the dead one's vote it may be that a member never joins.
+                if dead.is_some() && !self.votes(&member.name) {
+                    continue;
+                }
                 if let Some(why) = self.misplaced(now, key, record, member) {
                     return Some(format!("{key} in {}: {why}", member.name));
                 }
@@ -44,6 +48,12 @@ impl Judge {
             }
         }
         None
+    }
+
+    /// Whether a member has a vote, and so takes part in the league.
+    fn votes(&self, member: &MemberName) -> bool {
+        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
+        ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member))
     }
 
     /// What is still to be decided or acknowledged about a record.

@@ -1,6 +1,8 @@
 //! The names of the invariants.
 
 pub(crate) const RISES: &str = "counters only rise";
+pub(crate) const BALLOTS: &str = "what is agreed follows from signed votes, and is never taken back";
+pub(crate) const SEATS: &str = "a page has one appointee in a term";
 pub(crate) const SPEAKS: &str = "a member speaks for itself alone";
 pub(crate) const EDITS: &str = "only a home changes an intent, and only by a user's word";
 pub(crate) const ENDS: &str = "an end has a user's word";

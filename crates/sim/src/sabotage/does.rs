@@ -2,9 +2,10 @@
 
 use super::{Sabotage, Sight, with_body, with_yes_to_all};
 use crate::kinds::{About, KINDS, home_path, output_path, type_name};
+use hansa_ballot::Control;
 use hansa_ledger::cell::MemberCell;
 use hansa_ledger::keys::{self, Key};
-use hansa_ledger::{Page, Slot, Version, Versioned};
+use hansa_ledger::{Envelope, Page, Slot, Version, Versioned};
 use hansa_model::{FINALIZER, RecordKey};
 use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoRequest};
 use serde_json::{Value, json};
@@ -26,6 +27,11 @@ impl Sabotage {
                     }
                     (Sabotage::ConfirmsMore, Key::Confirmations(_)) => {
                         *value = with_body(&body, |body| with_yes_to_all(body, sight))
+                            .map_or(body.value, |twisted| twisted.value);
+                    }
+                    // What it believes of the spec, it does not write.
+                    (Sabotage::EndlessBudget, Key::Control) => {
+                        *value = with_body(&body, |body| with_true_spec(body, sight))
                             .map_or(body.value, |twisted| twisted.value);
                     }
                     (Sabotage::UncountedRemovals, Key::Cell(_)) => {
@@ -141,4 +147,17 @@ fn without_removals(body: &[u8]) -> Option<Vec<u8>> {
     let mut cell: MemberCell = serde_json::from_slice(body).ok()?;
     cell.removals.clear();
     serde_json::to_vec(&cell).ok()
+}
+
+/// A control document with the spec that stands in the topology server, unless it brings a newer one.
+fn with_true_spec(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
+    let mut control = Control::from_slice(body).ok()?;
+    let found = sight.store.get(keys::CONTROL)?;
+    let (_, stands) = Envelope::open(&found.value).ok()?;
+    let stands = Control::from_slice(&stands).ok()?;
+    if stands.generation != control.generation {
+        return None;
+    }
+    control.spec = stands.spec;
+    Some(control.to_vec())
 }

@@ -210,6 +210,17 @@ impl World {
             }
             self.heal(Heal::Api(member))?;
         }
+        let mut lagging = Vec::new();
+        for (id, process) in &mut self.processes {
+            for (act, watching) in &mut process.watches {
+                if std::mem::take(&mut watching.stalled_until_ms) > self.now {
+                    lagging.push(Due::Poll(*id, *act));
+                }
+            }
+        }
+        for poll in lagging {
+            self.after(1, poll);
+        }
         let stopped: Vec<ProcessId> =
             self.processes.iter().filter(|(_, process)| process.stopped.is_some()).map(|(id, _)| *id).collect();
         for id in stopped {

@@ -31,7 +31,12 @@ pub(super) struct Driver {
     replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     /// The call that is under way, and what it ends with.
     call: Option<BoxFuture<'static, (Event, Option<String>)>>,
+    /// What was told while the call is under way: its answer shows whether that is news. A change is often
+    /// told before the write that made it is answered.
+    told: Changed,
     wake_ms: Option<u64>,
+    /// The version of the document in the view.
+    shown: Option<Version>,
 }
 
 impl Driver {
@@ -41,7 +46,17 @@ impl Driver {
         proposer: Proposer<Ballots>,
         view: watch::Sender<View>,
     ) -> Self {
-        Driver { topo, options, proposer, view, replies: BTreeMap::new(), call: None, wake_ms: None }
+        Driver {
+            topo,
+            options,
+            proposer,
+            view,
+            replies: BTreeMap::new(),
+            call: None,
+            told: Changed::Not,
+            wake_ms: None,
+            shown: None,
+        }
     }
 
     /// Drives the proposer until nobody can want anything any more.
@@ -72,6 +87,8 @@ impl Driver {
                     self.call = None;
                     self.view.send_if_modified(|view| std::mem::replace(&mut view.trouble, trouble.clone()) != trouble);
                     self.step(event);
+                    let told = std::mem::replace(&mut self.told, Changed::Not);
+                    self.hear(told);
                 }
                 () = wake => {
                     self.wake_ms = None;
@@ -79,17 +96,26 @@ impl Driver {
                 }
                 (cursor, changed) = &mut changes => {
                     changes = follow(self.topo.clone(), self.options.clone(), cursor);
-                    let news = match &changed {
-                        Changed::Not => false,
-                        // What it wrote itself it knows already.
-                        Changed::To(version) => self.proposer.version() != Some(version),
-                        Changed::Maybe => true,
-                    };
-                    if news {
-                        self.step(Event::Changed);
+                    match (&self.call, &self.told) {
+                        (None, _) => self.hear(changed),
+                        (Some(_), Changed::Maybe) => {}
+                        (Some(_), _) if matches!(changed, Changed::Not) => {}
+                        (Some(_), _) => self.told = changed,
                     }
                 }
             }
+        }
+    }
+
+    fn hear(&mut self, changed: Changed) {
+        let news = match &changed {
+            Changed::Not => false,
+            // What it wrote itself it knows already.
+            Changed::To(version) => self.proposer.version() != Some(version),
+            Changed::Maybe => true,
+        };
+        if news {
+            self.step(Event::Changed);
         }
     }
 
@@ -130,16 +156,11 @@ impl Driver {
         self.show();
     }
 
-    fn show(&self) {
-        let shown = self.view.borrow().ballots.clone();
-        let known = self.proposer.document();
-        let same = match (&shown, known) {
-            (Some(shown), Some(known)) => shown.to_vec() == known.to_vec(),
-            (None, None) => true,
-            _ => false,
-        };
-        if !same {
-            let known = known.cloned().map(Arc::new);
+    fn show(&mut self) {
+        // A version stands for the bytes, and costs less to compare.
+        if self.proposer.version() != self.shown.as_ref() {
+            self.shown = self.proposer.version().cloned();
+            let known = self.proposer.document().cloned().map(Arc::new);
             self.view.send_modify(|view| view.ballots = known);
         }
     }

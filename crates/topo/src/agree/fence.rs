@@ -83,7 +83,8 @@ impl Appointment {
                     (Some(envelope), fenced.body)
                 }
             };
-            let header = Header { member: Some(member.clone()), term: self.term() };
+            // The term is of one start: no later one shares it.
+            let header = Header { member: Some(member.clone()), start: None, term: self.term() };
             let body = serde_json::to_vec(&Fenced { header, body: change(body) })
                 .map_err(|error| unreadable(error.to_string()))?;
             let revision = envelope.as_ref().map_or(0, |envelope| envelope.revision.0);

@@ -66,6 +66,9 @@ fn tls(url: &EtcdUrl, options: &Options) -> Result<ClientTlsConfig, TopoError> {
     tls = match (cert, key) {
         (Some(cert), Some(key)) => {
             let cert = pem(cert, "CERTIFICATE")?;
+            if let Ok(metadata) = std::fs::metadata(key) {
+                crate::open::check_private(NAME, key, &metadata)?;
+            }
             tls.identity(Identity::from_pem(cert, pem(key, "PRIVATE KEY")?))
         }
         (None, None) => tls,

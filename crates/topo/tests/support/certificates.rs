@@ -24,6 +24,7 @@ impl Certificates {
             let signed = parameters.signed_by(&key, &authority).unwrap();
             write(&format!("{name}.pem"), signed.pem());
             write(&format!("{name}.key"), key.serialize_pem());
+            super::support::make_private(&directory.path().join(format!("{name}.key")));
         }
         Certificates { directory }
     }

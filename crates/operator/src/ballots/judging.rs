@@ -1,0 +1,177 @@
+//! How an operator votes on what is proposed: a pure function of the document and its own views.
+
+use hansa_ballot::control::SpecCandidate;
+use hansa_ballot::membership::Change;
+use hansa_ballot::signing::InvalidPublicKey;
+use hansa_ballot::{Ballots, Candidate, Control, Key, PublicKey, Verdict};
+use hansa_model::{FederationSpec, Member, MemberName, Takeover};
+
+use super::FEATURE_LEVEL;
+
+/// What one operator sees for itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Views<'a> {
+    /// The member.
+    pub member: &'a MemberName,
+    /// The key that it signs with.
+    pub key: PublicKey,
+    /// For how long a member has said nothing, in milliseconds on this operator's own clock; only
+    /// while the topology server answers.
+    pub silent_ms: &'a dyn Fn(&MemberName) -> u64,
+    /// Silence that makes it suspect a member, in milliseconds.
+    pub suspect_after_ms: u64,
+    /// Silence that makes it hold a member for lost, in milliseconds.
+    pub lost_after_ms: u64,
+}
+
+impl Views<'_> {
+    /// Whether it suspects a member.
+    pub fn suspects(&self, member: &MemberName) -> bool {
+        member != self.member && (self.silent_ms)(member) >= self.suspect_after_ms
+    }
+
+    /// Whether it holds a member for lost.
+    pub fn is_gone(&self, member: &MemberName) -> bool {
+        member != self.member && (self.silent_ms)(member) >= self.lost_after_ms
+    }
+}
+
+type Vote = (Verdict, Option<String>);
+
+/// The vote on an open candidate; `None` while it cannot tell yet.
+pub(crate) fn judge(control: &Control, key: &Key, candidate: &Candidate, views: &Views<'_>) -> Option<Vote> {
+    let ballots = control.ballots.as_ref()?;
+    let verdict = |judged: Result<(), String>| match judged {
+        Ok(()) => (Verdict::Yes, None),
+        Err(why) => (Verdict::No, Some(why)),
+    };
+    let text = candidate.value.get();
+    let wrong = |error: serde_json::Error| format!("the value does not read: {error}");
+    if *key == Key::spec() {
+        return Some(verdict(judge_spec(control, candidate, views)));
+    }
+    if *key == Key::members() {
+        let change = serde_json::from_str::<Change>(text).map_err(wrong);
+        return Some(verdict(change.and_then(|change| {
+            let spec =
+                control.spec().map_err(|error| format!("this release does not read the agreed spec: {error}"))?;
+            judge_change(&spec, ballots, &change)
+        })));
+    }
+    if *key == Key::feature() {
+        let level = serde_json::from_str::<u32>(text).map_err(wrong);
+        return Some(verdict(level.and_then(|level| {
+            let speaks = level <= FEATURE_LEVEL;
+            speaks.then_some(()).ok_or_else(|| format!("this release speaks feature level {FEATURE_LEVEL}"))
+        })));
+    }
+    if let Some(name) = ballots.voters.set.keys().find(|name| Key::lost(name) == *key) {
+        return judge_lost(name, serde_json::from_str(text).ok()?, views);
+    }
+    Some((Verdict::No, Some("this release knows no such ballot".to_owned())))
+}
+
+/// Whom one does not hear for long is lost, and whom one hears is not; in between, one waits.
+fn judge_lost(name: &MemberName, lost: bool, views: &Views<'_>) -> Option<Vote> {
+    let is_heard = name == views.member || !views.suspects(name);
+    match (lost, is_heard) {
+        (true, true) => Some((Verdict::No, Some(format!("{} hears it", views.member)))),
+        (true, false) => views.is_gone(name).then_some((Verdict::Yes, None)),
+        (false, true) => Some((Verdict::Yes, None)),
+        (false, false) => None,
+    }
+}
+
+fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Result<(), String> {
+    let ballots = control.ballots.as_ref().ok_or("the league does not vote")?;
+    let value: SpecCandidate =
+        serde_json::from_str(candidate.value.get()).map_err(|error| format!("the candidate does not read: {error}"))?;
+    let spec: FederationSpec = serde_json::from_str(value.spec.get()).map_err(|error| {
+        format!("it holds what this release does not know ({error}): let {} run a newer operator", views.member)
+    })?;
+    if let Some(error) = spec.validate().first() {
+        return Err(error.to_string());
+    }
+    let home = &value.home.member;
+    if *home != candidate.proposer {
+        return Err(format!("{} proposes it for {home}: a home speaks for itself", candidate.proposer));
+    }
+    if *home != control.home.member && !may_take_home(control, ballots) {
+        return Err(format!(
+            "the spec has its home in {}, which votes and is not lost, and spec.homes.takeover is Consent",
+            control.home.member
+        ));
+    }
+    if spec.member(views.member).is_some_and(|member| has_another_key(member, &views.key)) {
+        return Err(format!("spec.members[{}].publicKeys: it is not the key of this member's operator", views.member));
+    }
+    Ok(())
+}
+
+/// Whether another member may become the spec's home without the home's word.
+pub(crate) fn may_take_home(control: &Control, ballots: &Ballots) -> bool {
+    let allowed = control.spec().is_ok_and(|spec| spec.homes.takeover == Takeover::Allowed);
+    let home = &control.home.member;
+    allowed || ballots.lost.contains_key(home) || !ballots.voters.set.contains_key(home)
+}
+
+/// Whether a change of the voters follows from the agreed spec.
+pub(crate) fn judge_change(spec: &FederationSpec, ballots: &Ballots, change: &Change) -> Result<(), String> {
+    match change {
+        Change::Join { name, voter, .. } => {
+            let member = spec.member(name).ok_or_else(|| {
+                format!("spec.members does not list {name}: add it in the spec's home, with its publicKeys")
+            })?;
+            let known = &ballots.voters;
+            if known.set.contains_key(name) {
+                return Err(format!("{name} votes already"));
+            }
+            if let Some((other, _)) =
+                known.set.iter().find(|(_, other)| other.uid == voter.uid || other.key == voter.key)
+            {
+                return Err(format!(
+                    "{name} has the cluster or the key of {other}: it is a clone; give it keys of its own"
+                ));
+            }
+            if known.removed.values().any(|removed| removed.key == voter.key) {
+                return Err(format!(
+                    "{name} has the key of a removed member: delete its Secret of keys, and it makes new ones"
+                ));
+            }
+            if has_another_key(member, &voter.key) {
+                return Err(format!(
+                    "spec.members[{name}].publicKeys: the key that asks is {}: write it there if it is {name}'s",
+                    voter.key
+                ));
+            }
+            Ok(())
+        }
+        Change::Leave { name, .. } => {
+            let voter = ballots.voters.set.get(name).ok_or_else(|| format!("{name} does not vote"))?;
+            match spec.member(name).filter(|member| !has_another_key(member, &voter.key)) {
+                Some(_) => Err(format!("spec.members lists {name}, with its key: take it out there first")),
+                None => Ok(()),
+            }
+        }
+        // By the voter's own two keys, or by a person who is one of the league's; the document checks both.
+        Change::Rotate { .. } => Ok(()),
+        Change::Person { name, key } => {
+            let listed = spec.people.iter().find(|person| person.name.as_str() == name);
+            let listed =
+                listed.map(|person| person.public_key.parse().map_err(|error: InvalidPublicKey| error.to_string()));
+            if listed.transpose()? == *key {
+                return Ok(());
+            }
+            Err(format!("spec.people: {name} is not listed with this key: people are listed there"))
+        }
+    }
+}
+
+/// Whether the spec lists a member with another signing key than this one.
+pub(crate) fn has_another_key(member: &Member, key: &PublicKey) -> bool {
+    signing_key(&member.public_keys).is_some_and(|listed| listed.parse().ok() != Some(*key))
+}
+
+fn signing_key(keys: &[String]) -> Option<&str> {
+    keys.iter().map(String::as_str).find(|key| key.starts_with("ed25519:"))
+}

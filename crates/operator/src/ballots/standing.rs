@@ -1,0 +1,133 @@
+//! Whether this cluster votes here, waits to be let in, was taken out, or is a clone; and what becomes
+//! of its share meanwhile.
+
+use crate::events::{Regarding, Tiding};
+use crate::machine::Operator;
+use hansa_ballot::decide::tally;
+use hansa_ballot::explain::{self, State};
+use hansa_ballot::voters::Place;
+use hansa_ballot::{Ballots, Control, Key};
+use hansa_ledger::Record;
+use hansa_model::{MemberName, Takeover};
+use serde_json::{Value, json};
+
+impl Operator {
+    /// Why this member does nothing, if so: its share is frozen by name, and nobody else's.
+    pub(crate) fn share_is_frozen(&self, control: &Control) -> Option<String> {
+        if let Err(error) = control.spec() {
+            return Some(format!(
+                "the agreed spec holds what this release does not know ({error}): this member's share is frozen until it runs a newer operator"
+            ));
+        }
+        let ballots = control.ballots.as_ref()?;
+        let (member, home) = (&self.config.member, &control.home.member);
+        let key = self.config.signer.public();
+        match ballots.voters.place(member, &self.config.cluster_uid, &key) {
+            Place::Voter if ballots.lost.contains_key(member) => Some(format!(
+                "the others have voted {member} lost: it acts again when they hear it and have taken it back"
+            )),
+            Place::Voter => None,
+            Place::Stranger => Some(format!(
+                "{member} has asked to join with the key {key} and waits for the league's vote: list it under spec.members of the Federation in {home}"
+            )),
+            Place::Removed { .. } if ballots.forced.as_ref().is_some_and(|force| force.discarded.contains(member)) => {
+                let (by, era) = ballots.forced.as_ref().map(|force| (force.by.as_str(), force.era)).unwrap_or_default();
+                Some(format!(
+                    "{member} was discarded by {by}, who forced the league on in era {era} when a quorum was lost: what stands here is left as it is, and nothing is taken from others; to come back, delete its Secret of keys, restart its operator, and list it with its new key under spec.members in {home}"
+                ))
+            }
+            Place::Removed { epoch } => Some(format!(
+                "{member} was taken out of the league by ballot #{epoch}: what stands here is left as it is; to come back, delete its Secret of keys, restart its operator, and list it under spec.members in {home}"
+            )),
+            Place::Clone { uid } => Some(format!(
+                "{member} is the cluster whose kube-system has uid {uid}, and this is another one ({}): it is a clone or was restored elsewhere; give it a name and keys of its own",
+                self.config.cluster_uid
+            )),
+            Place::OtherKey { key: known } => Some(format!(
+                "{member} is known under the key {known}, and its operator has {key}: restore its Secret of keys, or write the new key into spec.members[{member}].publicKeys in {home}"
+            )),
+        }
+    }
+
+    /// Whether every home of a record is in a member that does not vote any more: nobody can speak for it
+    /// there until such a member is taken back.
+    pub(crate) fn homes_left(&self, record: &Record) -> bool {
+        self.no_home_is(record, |ballots, home| ballots.voters.set.contains_key(home))
+    }
+
+    /// Whether another member may become the home of a record without the word of its present ones: by the
+    /// spec's rule, or because each of those was voted lost, or votes no more.
+    pub(crate) fn may_take_home(&self, record: &Record) -> bool {
+        let allowed = self.league.as_ref().is_some_and(|league| league.spec.homes.takeover == Takeover::Allowed);
+        let votes = |ballots: &Ballots, home: &MemberName| {
+            ballots.voters.set.contains_key(home) && !ballots.lost.contains_key(home)
+        };
+        allowed || self.no_home_is(record, votes)
+    }
+
+    fn no_home_is(&self, record: &Record, is: impl Fn(&Ballots, &MemberName) -> bool) -> bool {
+        let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
+        let Some(ballots) = ballots.filter(|_| !record.is_homeless()) else { return false };
+        !record.homes.keys().any(|home| is(ballots, home))
+    }
+
+    /// Why this member's share is frozen, as was found at the document that the picture holds.
+    pub(crate) fn frozen_share(&self) -> Option<String> {
+        self.league.as_ref()?.frozen.clone()
+    }
+
+    /// The control document cannot follow the one that was known: nothing is believed, written or taken
+    /// away until the store shows one that may, or a person raises the era.
+    pub(super) fn distrust(&mut self, why: String) {
+        self.freeze(|topology| &mut topology.distrusted, why);
+    }
+
+    pub(super) fn trust_again(&mut self) {
+        self.thaw(|topology| &mut topology.distrusted, "the control document may be followed again");
+    }
+
+    /// The league's ballots as this operator reads them, `null` before it has.
+    pub(crate) fn ballots_at_a_glance(&self) -> Value {
+        let Some(league) = &self.league else { return Value::Null };
+        let Some((ballots, proposer)) = league.control.ballots.as_ref().zip(self.ballots.proposer.as_ref()) else {
+            return Value::Null;
+        };
+        let mut glance = json!(explain::overview(ballots, league.id, proposer.verifier()));
+        glance["member"] = json!(self.config.member);
+        glance["generation"] = json!(league.control.generation);
+        glance["home"] = json!(league.control.home.member);
+        glance["frozen"] = json!(self.frozen_by_topology().or_else(|| self.frozen_share()));
+        let names = ballots.voters.set.keys();
+        glance["silentMs"] = names.map(|name| (name.to_string(), json!(self.silence_ms(name)))).collect();
+        glance
+    }
+
+    /// Who has yet to vote on the open candidate of a key, for people.
+    pub(crate) fn missing_votes(&self, key: &Key) -> Option<String> {
+        let league = self.league.as_ref()?;
+        let ballots = league.control.ballots.as_ref()?;
+        let proposer = self.ballots.proposer.as_ref()?;
+        let ballot = explain::ballot(ballots, &tally(ballots, league.id, proposer.verifier()), key)?;
+        let missing = ballot.missing.iter().map(|(name, state)| match state {
+            State::Live => name.to_string(),
+            State::Suspected => format!("{name} (not heard)"),
+            State::Lost => format!("{name} (lost)"),
+            State::Unheard => format!("{name} (its cell does not count)"),
+        });
+        Some(missing.collect::<Vec<_>>().join(", "))
+    }
+
+    /// An Event on this member's Federation.
+    pub(super) fn tell_of_league(&mut self, reason: &str, message: &str) {
+        let Some((name, uid)) = self.federation_here() else { return };
+        let regarding = Regarding {
+            api_version: "hansa.dev/v1alpha1".to_owned(),
+            kind: "Federation".to_owned(),
+            namespace: String::new(),
+            name,
+            uid,
+        };
+        let tiding = Tiding { warning: true, reason: reason.to_owned(), message: message.to_owned() };
+        self.tell(&regarding, vec![tiding]);
+    }
+}

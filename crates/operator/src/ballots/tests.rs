@@ -1,0 +1,362 @@
+//! What a voter says, and how it votes, in leagues of three.
+
+use super::judging::{Views, judge};
+use super::wanted::{Sight, Topic, wanted};
+use hansa_ballot::control::SpecCandidate;
+use hansa_ballot::decide::{settle, tally};
+use hansa_ballot::membership::{Join, consent};
+use hansa_ballot::motion::{Motion, Pen, apply};
+use hansa_ballot::voters::Place;
+use hansa_ballot::{Cell, Control, Document, FederationHome, Key, Signer, Verdict, Verifier, Voter, Voters};
+use hansa_model::{Era, Hash, Incarnation, LeagueId, MemberName};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const SUSPECT_MS: u64 = 5_000;
+const LOST_MS: u64 = 60_000;
+
+fn name(text: &str) -> MemberName {
+    text.parse().unwrap()
+}
+
+fn signer(of: &str) -> Signer {
+    Signer::new(name(of), *Hash::of_bytes(of.as_bytes()).as_bytes())
+}
+
+fn voter(of: &str) -> Voter {
+    Voter { key: signer(of).public(), uid: format!("uid-{of}"), witness: false }
+}
+
+/// A league of `a`, `b` and `c`, whose spec has its home in `a`.
+struct League {
+    id: LeagueId,
+    control: Control,
+    verifier: Verifier,
+    /// For how long each has been silent.
+    silent: BTreeMap<MemberName, u64>,
+    edit: Option<Value>,
+    caught_up: bool,
+    rests: bool,
+}
+
+fn spec_of(members: &[&str]) -> Value {
+    let members: Vec<Value> = members.iter().map(|name| json!({"name": name})).collect();
+    json!({"members": members})
+}
+
+fn home(of: &str, spec: &Value) -> FederationHome {
+    FederationHome { member: name(of), uid: "1".into(), generation: 1, hash: Hash::of(spec) }
+}
+
+fn raw(value: &Value) -> Arc<RawValue> {
+    to_raw_value(value).unwrap().into()
+}
+
+impl League {
+    fn new(spec: &Value) -> Self {
+        let (id, control) = Control::found(raw(spec), home("a", spec), 8);
+        let set = ["a", "b", "c"].into_iter().map(|each| (name(each), voter(each))).collect();
+        let control = control.voting(Voters::found(set, BTreeMap::new()));
+        let (silent, edit) = (BTreeMap::new(), None);
+        League { id, control, verifier: Verifier::default(), silent, edit, caught_up: false, rests: false }
+    }
+
+    fn candidate(&self, of: &str, spec: &Value) -> Value {
+        let generation = self.control.generation.next();
+        json!(SpecCandidate { generation, home: home(of, spec), spec: raw(spec) })
+    }
+
+    fn views<'a>(&'a self, member: &'a MemberName, silent_ms: &'a dyn Fn(&MemberName) -> u64) -> Views<'a> {
+        Views {
+            member,
+            key: signer(member.as_str()).public(),
+            silent_ms,
+            suspect_after_ms: SUSPECT_MS,
+            lost_after_ms: LOST_MS,
+        }
+    }
+
+    fn with<T>(&self, who: &str, look: impl FnOnce(Views<'_>) -> T) -> T {
+        let silent_ms = |member: &MemberName| self.silent.get(member).copied().unwrap_or_default();
+        look(self.views(&name(who), &silent_ms))
+    }
+
+    fn wants(&self, who: &str) -> BTreeMap<Topic, Motion> {
+        let ballots = self.control.ballots();
+        let (signer, uid) = (signer(who), format!("uid-{who}"));
+        let place = ballots.voters.place(&name(who), &uid, &signer.public());
+        let join = Join { consent: consent(&signer, self.id, &uid, false), voter: voter(who) };
+        let (tally, spec) = (tally(ballots, self.id, &self.verifier), self.control.spec().unwrap_or_default());
+        self.with(who, |views| {
+            wanted(&Sight {
+                control: &self.control,
+                spec: &spec,
+                tally: &tally,
+                place: &place,
+                join: &join,
+                views,
+                edit: self.edit.as_ref().map(raw),
+                caught_up: self.caught_up,
+                rests: &|_| self.rests,
+            })
+        })
+    }
+
+    fn topics(&self, who: &str) -> Vec<String> {
+        let told = |topic: &Topic| match topic {
+            Topic::Join => "join".to_owned(),
+            Topic::Speak(level) => format!("speaks {level}"),
+            Topic::Suspect(members) => format!("suspects {members:?}"),
+            Topic::Vote(key, epoch, verdict) => format!("{verdict:?} on {key} #{epoch}"),
+            Topic::Decide(key, _) => format!("proposes {key}"),
+        };
+        self.wants(who).keys().map(told).collect()
+    }
+
+    /// `who` says everything that it wants to say, as the proposer does.
+    fn says(&mut self, who: &str) {
+        let wanted = self.wants(who);
+        let signer = signer(who);
+        let known = self.control.ballots().slot(&name(who)).and_then(|slot| slot.cell().ok().cloned());
+        let mut cell = known.unwrap_or_else(|| Cell::new(name(who), Incarnation(1)));
+        let pen = Pen { signer: &signer, verifier: &self.verifier, league: self.id, incarnation: Incarnation(1) };
+        for motion in wanted.values() {
+            apply(motion, &mut self.control, &mut cell, &pen).unwrap();
+        }
+        cell.sequence += 1;
+        if self.control.ballots().voters.set.contains_key(&name(who)) {
+            let slot = cell.sign(&signer, self.id, Era(1));
+            self.control.ballots_mut().cells.insert(name(who), slot);
+        }
+        settle(&mut self.control, self.id, &self.verifier);
+    }
+
+    fn all_say(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            ["a", "b", "c"].into_iter().for_each(|who| self.says(who));
+        }
+    }
+
+    fn silence(&mut self, who: &str, ms: u64) {
+        self.silent.insert(name(who), ms);
+    }
+
+    fn votes(&self) -> Vec<&str> {
+        self.control.ballots().voters.set.keys().map(MemberName::as_str).collect()
+    }
+
+    fn vote(&self, who: &str, key: &Key) -> Option<(Verdict, Option<String>)> {
+        let candidate = &self.control.ballots().open[key];
+        self.with(who, |views| judge(&self.control, key, candidate, &views))
+    }
+}
+
+#[test]
+fn all_speak_and_the_level_that_all_speak_is_decided() {
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    assert_eq!(league.topics("a"), ["speaks 1"]);
+    league.says("a");
+    league.says("b");
+    assert_eq!(league.topics("a"), Vec::<String>::new(), "nothing is said twice");
+    league.says("c");
+    assert_eq!(league.topics("a"), ["proposes feature"]);
+    league.all_say(1);
+    assert_eq!(league.control.ballots().feature, 1);
+    let pages: Vec<_> =
+        (0..8).map(|page| league.control.ballots().appointments.page(page).unwrap().member.clone()).collect();
+    for who in ["a", "b", "c"] {
+        assert!(pages.iter().filter(|member| **member == Some(name(who))).count() >= 2, "{pages:?}");
+    }
+    assert_eq!(league.topics("b"), Vec::<String>::new());
+}
+
+#[test]
+fn the_silent_are_suspected_lost_and_taken_back() {
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    league.all_say(2);
+    league.silence("c", SUSPECT_MS);
+    assert_eq!(league.topics("a"), ["suspects {c}"]);
+    league.says("a");
+    league.says("b");
+    let of_c = |league: &League| {
+        (0..8)
+            .filter(|page| league.control.ballots().appointments.page(*page).unwrap().member == Some(name("c")))
+            .count()
+    };
+    assert_eq!(of_c(&league), 0, "its pages are with others");
+    league.silence("c", LOST_MS);
+    assert_eq!(league.topics("a"), ["proposes lost/c"]);
+    league.says("a");
+    // Who has heard it a moment ago says no, who has not for a while waits, who has not for long says yes.
+    let lost = Key::lost(&name("c"));
+    for (silent, expected) in [(0, Some(Verdict::No)), (SUSPECT_MS, None), (LOST_MS, Some(Verdict::Yes))] {
+        league.silence("c", silent);
+        assert_eq!(league.vote("b", &lost).map(|(verdict, _)| verdict), expected, "after {silent} ms");
+    }
+    league.says("b");
+    assert!(league.control.ballots().lost.contains_key(&name("c")));
+    // It is back; until it has caught up it asks for nothing, and those that hear it say yes.
+    league.silence("c", 0);
+    assert!(!league.topics("c").contains(&"proposes lost/c".to_owned()));
+    league.caught_up = true;
+    assert!(league.topics("c").contains(&"proposes lost/c".to_owned()));
+    league.says("c");
+    league.says("a");
+    assert!(league.control.ballots().lost.is_empty());
+}
+
+#[test]
+fn what_was_not_adopted_rests() {
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    league.all_say(2);
+    league.silence("c", LOST_MS);
+    league.says("a");
+    league.silence("c", 0);
+    league.says("b");
+    league.says("c");
+    assert!(league.control.ballots().lost.is_empty(), "two heard it");
+    league.silence("c", LOST_MS);
+    (league.rests, league.edit) = (true, None);
+    assert!(!league.topics("b").contains(&"proposes lost/c".to_owned()));
+    league.rests = false;
+    assert!(league.topics("b").contains(&"proposes lost/c".to_owned()));
+}
+
+#[test]
+fn who_takes_part_follows_the_spec() {
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    league.all_say(2);
+    assert_eq!(league.topics("d"), ["join"]);
+    league.says("d");
+    assert_eq!(league.topics("d"), Vec::<String>::new(), "it asks once");
+    assert_eq!(league.topics("a"), Vec::<String>::new(), "and is not listed");
+    league.edit = Some(league.candidate("a", &spec_of(&["a", "b", "c", "d"])));
+    league.says("a");
+    league.edit = None;
+    league.says("b");
+    assert_eq!(league.control.generation.0, 2);
+    // The home speaks for its users; another one only while the home is not heard.
+    assert_eq!((league.topics("a"), league.topics("b")), (vec!["proposes members".to_owned()], Vec::new()));
+    league.silence("a", SUSPECT_MS);
+    assert!(league.topics("b").contains(&"proposes members".to_owned()));
+    league.silence("a", 0);
+    league.says("a");
+    league.says("b");
+    assert_eq!(league.votes(), ["a", "b", "c", "d"]);
+    // Taken out of the spec, it is taken out of the voters.
+    league.edit = Some(league.candidate("a", &spec_of(&["a", "b", "c"])));
+    league.says("a");
+    league.edit = None;
+    league.says("b");
+    league.says("c");
+    league.says("a");
+    league.says("b");
+    league.says("c");
+    assert_eq!(league.votes(), ["a", "b", "c"]);
+    assert!(league.topics("d").is_empty(), "its key joins no more");
+}
+
+#[test]
+fn another_key_in_the_spec_is_another_voter() {
+    let mut spec = spec_of(&["a", "b", "c"]);
+    let mut league = League::new(&spec);
+    league.all_say(2);
+    spec["members"][2]["publicKeys"] = json!([signer("other").public()]);
+    league.edit = Some(league.candidate("a", &spec));
+    league.says("a");
+    league.edit = None;
+    league.says("b");
+    league.says("a");
+    league.says("b");
+    assert_eq!(league.votes(), ["a", "b"], "its key was replaced");
+}
+
+#[test]
+fn an_edit_is_proposed_once_and_withdrawn_when_it_is_overtaken() {
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    league.all_say(2);
+    let edit = |league: &League, label: &str| {
+        let mut spec = spec_of(&["a", "b", "c"]);
+        spec["members"][0]["labels"] = json!({"edit": label});
+        league.candidate("a", &spec)
+    };
+    league.edit = Some(edit(&league, "one"));
+    assert_eq!(league.topics("a"), ["proposes spec"]);
+    league.says("a");
+    assert_eq!(league.topics("a"), Vec::<String>::new(), "it waits for the others");
+    league.edit = Some(edit(&league, "two"));
+    assert_eq!(league.topics("a"), ["Withdrawn on spec #2"]);
+    league.says("a");
+    assert_eq!(league.topics("a"), ["proposes spec"]);
+    league.says("a");
+    league.says("b");
+    assert!(league.control.spec.get().contains("two"));
+    // Taken back before anybody has voted: nothing is to be agreed on any more.
+    league.edit = Some(edit(&league, "three"));
+    league.says("a");
+    league.edit = None;
+    assert_eq!(league.topics("a"), ["Withdrawn on spec #4"]);
+}
+
+#[test]
+fn a_spec_is_refused_with_its_reason_and_not_proposed_again() {
+    let spec = spec_of(&["a", "b", "c"]);
+    let mut league = League::new(&spec);
+    league.all_say(2);
+    let open = |spec: Value, by: &str| {
+        let mut league = League::new(&spec_of(&["a", "b", "c"]));
+        league.edit = Some(league.candidate(by, &spec));
+        league.says(by);
+        league
+    };
+    let mut unknown = spec.clone();
+    unknown["colour"] = json!("red");
+    let mut twice = spec.clone();
+    twice["members"][1]["name"] = json!("a");
+    let mut key = spec.clone();
+    key["members"][1]["publicKeys"] = json!([signer("other").public()]);
+    for (spec, by, why) in [
+        (unknown, "a", "what this release does not know"),
+        (twice, "a", "spec.members[1].name"),
+        (key, "a", "spec.members[b].publicKeys"),
+        (spec.clone(), "c", "the spec has its home in a"),
+    ] {
+        let league = open(spec, by);
+        let (verdict, reason) = league.vote("b", &Key::spec()).unwrap();
+        assert!(
+            verdict == Verdict::No && reason.as_ref().is_some_and(|reason| reason.contains(why)),
+            "{why}: {reason:?}"
+        );
+    }
+    // Its own key, however its base64 ends.
+    let mut own = spec.clone();
+    own["members"][1]["publicKeys"] = json!([format!("{}=", signer("b").public())]);
+    assert_eq!(open(own, "a").vote("b", &Key::spec()), Some((Verdict::Yes, None)));
+    // A home that is lost, or a rule that allows it: then another member may be the home.
+    let mut league = open(spec.clone(), "c");
+    league.control.ballots_mut().lost.insert(name("a"), hansa_ballot::Epoch(1));
+    assert_eq!(league.vote("b", &Key::spec()), Some((Verdict::Yes, None)));
+    // So may it when the home does not vote any more.
+    league.control.ballots_mut().lost.clear();
+    league.control.ballots_mut().voters.set.remove(&name("a"));
+    assert_eq!(league.vote("b", &Key::spec()), Some((Verdict::Yes, None)));
+
+    let mut unknown = spec;
+    unknown["colour"] = json!("red");
+    let mut league = open(unknown, "a");
+    league.says("b");
+    league.says("c");
+    assert_eq!(league.control.generation.0, 1, "it was voted down");
+    assert!(!league.topics("a").contains(&"proposes spec".to_owned()), "and is not proposed again as it is");
+}
+
+#[test]
+fn who_has_no_place_says_nothing() {
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    league.control.ballots_mut().voters.set.get_mut(&name("c")).unwrap().uid = "another".into();
+    let place = league.control.ballots().voters.place(&name("c"), "uid-c", &signer("c").public());
+    assert!(matches!(place, Place::Clone { .. }));
+    assert_eq!(league.topics("c"), Vec::<String>::new());
+}

@@ -1,0 +1,69 @@
+//! A process that was stopped for long, lost the Lease, and goes on for a moment: what it may not do,
+//! and what the one that leads makes good.
+
+use super::world::{World, federated};
+use hansa_ledger::{Envelope, Page};
+use hansa_model::{RecordKey, Revision};
+use serde_json::json;
+
+const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
+const PAGE: &str = "/v1/pages/";
+
+fn written_later(envelope: &Envelope, by: u64, body: &[u8]) -> bytes::Bytes {
+    Envelope { revision: Revision(envelope.revision.0 + by), ..envelope.clone() }.seal(body)
+}
+
+#[test]
+fn an_operator_that_missed_a_record_reads_it_before_it_lets_the_home_go() {
+    let mut world = World::new();
+    world.found(&["configmaps"]);
+    let spec = json!({"template": {"data": {"greeting": "hello"}}, "placement": {"members": ["b"]}});
+    world.put(0, HOME, federated("ConfigMap", "conf", spec));
+    let key = RecordKey { type_name: "configmaps".parse().unwrap(), namespace: "shop".into(), name: "conf".into() };
+    let page = |world: &World| {
+        let pages = world.topo.iter().filter(|(key, _)| key.starts_with(PAGE));
+        let opened = pages.map(|(name, (_, value))| (name.clone(), Envelope::open(value).unwrap()));
+        opened.map(|(name, (envelope, body))| (name, envelope, Page::from_slice(&body).unwrap())).next()
+    };
+    world.run_until("it has a record", |world| page(world).is_some_and(|(_, _, page)| page.record(&key).is_some()));
+    world.run_to_rest();
+    let (name, envelope, with_record) = page(&world).unwrap();
+
+    // What the operators know of: a page without the record. What stands there: the record again.
+    world.put_topo(&name, written_later(&envelope, 1, &Page::empty().to_vec()));
+    world.run_to_rest();
+    let unheard_of = written_later(&envelope, 2, &with_record.to_vec());
+    world.topo.insert(name, (u64::MAX, unheard_of));
+
+    let mut home = world.members[0].objects[HOME].clone();
+    assert_eq!(home["metadata"]["finalizers"], json!(["hansa.dev/federated"]));
+    home["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    world.put(0, HOME, home);
+    world.run_until("the finalizer is off", |world| {
+        world.members[0].objects[HOME]["metadata"]["finalizers"] == json!([])
+    });
+    let (_, _, page) = page(&world).unwrap();
+    assert!(page.record(&key).unwrap().homes.is_empty(), "the record says first that it is no home any more");
+}
+
+#[test]
+fn what_an_earlier_process_says_of_outputs_is_said_anew() {
+    let mut world = World::new();
+    world.found(&["configmaps"]);
+    let spec = json!({"template": {"data": {"greeting": "hello"}}, "placement": {"members": ["b"]}});
+    world.put(0, HOME, federated("ConfigMap", "conf", spec));
+    let statuses = |world: &World| -> Vec<(String, Envelope, Vec<u8>)> {
+        let cells = world.topo.iter().filter(|(key, _)| key.starts_with("/v1/members/b/status/"));
+        let opened = cells.map(|(name, (_, value))| (name.clone(), Envelope::open(value).unwrap()));
+        opened.map(|(name, (envelope, body))| (name, envelope, body)).collect()
+    };
+    world.run_until("b has applied it", |world| {
+        statuses(world).iter().any(|(.., body)| String::from_utf8_lossy(body).contains("Applied"))
+    });
+    world.run_to_rest();
+    let (name, envelope, said) = statuses(&world).pop().unwrap();
+
+    let earlier = String::from_utf8(said.clone()).unwrap().replace("Applied", "Conflicting");
+    world.put_topo(&name, written_later(&envelope, 1, earlier.as_bytes()));
+    world.run_until("it is said anew", |world| statuses(world).pop().unwrap().2 == said);
+}
