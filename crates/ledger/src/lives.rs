@@ -23,6 +23,9 @@ pub struct HomeObject {
     /// The agreed revision that the object takes the home over from, by the annotation
     /// `hansa.dev/take-home`: it counts while that revision stands, and not for later ones.
     pub take_home: Option<Revision>,
+    /// Whether Hansa made it, for a move of the home to its member, and no user has written its content
+    /// since.
+    pub unwritten: bool,
     /// Whether a takeover is allowed: by the spec's rule, or by the old homes' consent.
     pub takeover_allowed: bool,
 }
@@ -34,6 +37,9 @@ pub enum Freeze {
     Recreated,
     /// The object's generation or stamp is behind what was ingested: restored from a backup.
     Restored,
+    /// The object was made for a move of the home, and the life that was to move has ended: it is no
+    /// user's word.
+    Unwritten,
     /// The object was agreed on before, at a revision that the topology server does not know.
     LedgerBehind {
         /// The revision on the stamp.
@@ -80,6 +86,7 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
     let Some(record) = record else {
         return match object.stamp.max(object.remembered_stamp) {
             Some(stamp) if !take_home => Standing::Frozen(Freeze::LedgerBehind { stamp }),
+            None if object.unwritten && !take_home => Standing::Frozen(Freeze::Unwritten),
             _ => Standing::Born,
         };
     };
@@ -90,6 +97,7 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
             _ if object.stamp.is_some() && !take_home => Standing::Frozen(Freeze::Restored),
             // It differed when the home was to move here, and its user was asked: the end was the answer.
             _ if record.moving.as_ref() == Some(member) && !take_home => Standing::Former,
+            _ if object.unwritten && !take_home => Standing::Frozen(Freeze::Unwritten),
             _ => Standing::Reborn,
         };
     }

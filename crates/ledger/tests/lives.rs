@@ -26,6 +26,7 @@ fn object(uid: &str, generation: u64, content: &str) -> HomeObject {
         stamp: None,
         remembered_stamp: None,
         take_home: None,
+        unwritten: false,
         takeover_allowed: false,
     }
 }
@@ -230,6 +231,25 @@ fn a_move_needs_consent_or_the_rule_and_ends_with_one_home() {
     book.write("c", moves("c", true)).unwrap();
     book.ingest("c", object("3", 1, "x"), "x", &["a"]).unwrap();
     assert_eq!(book.record().unwrap().homes.len(), 1);
+}
+
+#[test]
+fn what_was_made_for_a_move_begins_no_life_without_a_users_word() {
+    let mut book = Book::new();
+    let made = HomeObject { unwritten: true, ..object("2", 1, "x") };
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
+    book.write("a", Change::Move { to: member("b"), takeover_allowed: false }).unwrap();
+    assert_eq!(book.standing("b", &made), Standing::Converged);
+    // It is deleted while the object for the new home is on its way.
+    book.depart("a", object("1", 1, "x"), false).unwrap();
+    assert_eq!(book.standing("b", &made), Standing::Former);
+    book.acknowledge("a").unwrap();
+    book.acknowledge("b").unwrap();
+    assert!(book.record().is_none());
+    assert_eq!(book.standing("b", &made), Standing::Frozen(Freeze::Unwritten));
+    let asks = HomeObject { take_home: Some(Revision(0)), ..made };
+    assert_eq!(book.standing("b", &asks), Standing::Born);
+    assert_eq!(book.standing("b", &HomeObject { unwritten: false, take_home: None, ..asks }), Standing::Born);
 }
 
 #[test]

@@ -120,6 +120,7 @@ mod tests {
                     stamp: None,
                     remembered_stamp: None,
                     take_home: None,
+                    unwritten: false,
                     takeover_allowed: false,
                 },
                 intent: Intent {

@@ -489,7 +489,8 @@ impl Operator {
     /// Marks every object to be looked at: the spec, a type or a feed changed for all of them.
     pub(crate) fn touch_all(&mut self) {
         let pages = self.pages();
-        let keys = self.objects.keys().chain(self.topology.records().map(|(key, _)| key));
+        let agreed = self.topology.records().map(|(key, _)| key);
+        let keys = self.objects.keys().chain(agreed).chain(self.topology.own_statuses());
         self.dirty.extend(keys.map(|key| (key.page(pages), key.clone())));
     }
 

@@ -85,6 +85,7 @@ impl HomeState {
                 stamp: status["agreed"]["revision"].as_u64().map(Revision),
                 remembered_stamp: None,
                 take_home: metadata["annotations"][TAKE_HOME].as_str().and_then(|text| text.parse().ok()).map(Revision),
+                unwritten: is_unwritten(object),
                 takeover_allowed: false,
             },
             resource_version: text(&metadata["resourceVersion"]),
@@ -119,6 +120,13 @@ impl HomeState {
     pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|name| name == FINALIZER)
     }
+}
+
+/// Whether Hansa itself made the object, and nobody else has written its spec since.
+fn is_unwritten(object: &Value) -> bool {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let mut writers = entries.filter(|entry| !entry["fieldsV1"]["f:spec"].is_null()).map(|entry| &entry["manager"]);
+    writers.next().is_some_and(|manager| manager == MANAGER) && writers.all(|manager| manager == MANAGER)
 }
 
 fn finalizers(object: &Value) -> Vec<String> {

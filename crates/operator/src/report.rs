@@ -278,6 +278,9 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
         ),
         Standing::Frozen(freeze) => {
             let why = match freeze {
+                Freeze::Unwritten => {
+                    "the object was made for a move of the home, and the life that was to move has ended (delete it if nothing is to come of it)".to_owned()
+                }
                 Freeze::Recreated => "the object was made anew with another content".to_owned(),
                 Freeze::Restored => {
                     "the object is older than what was agreed from it, as after a restore from a backup".to_owned()

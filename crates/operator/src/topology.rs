@@ -13,7 +13,7 @@ use crate::writer::Writer;
 use hansa_ledger::cell::{CELL_FORMAT, MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
 use hansa_ledger::mutation::Mutation;
-use hansa_ledger::{Page, Record, Version};
+use hansa_ledger::{Page, Record};
 use hansa_model::{Hash, MemberName, RecordKey, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -115,13 +115,11 @@ pub(crate) struct StatusState {
     dirty: bool,
     /// What is to be written is a word that others wait for.
     urgent: bool,
-    /// The version that stood there, as was heard while a write was under way.
-    heard: Option<Version>,
 }
 
 impl StatusState {
     fn new(writer: Writer, cell: StatusCell) -> Self {
-        StatusState { writer, cell, dirty: false, urgent: false, heard: None }
+        StatusState { writer, cell, dirty: false, urgent: false }
     }
 }
 
@@ -190,6 +188,11 @@ impl Topology {
         self.pages.values().any(|page| page.writer.is_busy() || !page.queue.is_empty())
             || self.statuses.values().any(|status| status.dirty || status.writer.is_busy())
             || self.control.is_busy()
+    }
+
+    /// The records that this member says something of; some of them may be over by now.
+    pub fn own_statuses(&self) -> impl Iterator<Item = &RecordKey> {
+        self.statuses.values().flat_map(|state| state.cell.records.keys())
     }
 
     /// Every record that this release understands.

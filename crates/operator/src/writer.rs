@@ -19,6 +19,8 @@ pub struct Writer {
     passed_over: Option<(Era, Revision)>,
     /// The highest revision of an era that is past: later ones go on from there.
     floor: Revision,
+    /// The version that was last told of while a write was under way.
+    heard: Option<Version>,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub struct Pen<'a> {
 impl Writer {
     /// A key of which nothing is known: it does not exist.
     pub fn new(key: String) -> Self {
-        Writer { key, version: None, envelope: None, flight: None, passed_over: None, floor: Revision(0) }
+        Writer { key, version: None, envelope: None, flight: None, passed_over: None, floor: Revision(0), heard: None }
     }
 
     /// Forgets what was seen, but for how far it had come: a person said that what stands there now
@@ -58,7 +60,8 @@ impl Writer {
     pub fn begin_anew(&mut self) {
         let seen = [Some(self.next_revision()), self.passed_over.map(|(_, revision)| revision), Some(self.floor)];
         self.floor = seen.into_iter().flatten().max().unwrap_or_default();
-        (self.version, self.envelope, self.flight, self.passed_over) = (None, None, None, None);
+        (self.version, self.envelope, self.flight) = (None, None, None);
+        (self.passed_over, self.heard) = (None, None);
     }
 
     /// The envelope last seen.
@@ -112,10 +115,24 @@ impl Writer {
         newer
     }
 
-    /// Whether a newer state than the one known was passed over during the last write, and is to be
-    /// read again. Asked once the write is settled.
+    /// Takes note that this version stands there. Returns whether it is to be read: not while a write is
+    /// under way, for most likely it is that write, and otherwise its answer tells.
+    pub fn hears(&mut self, version: &Version) -> bool {
+        if self.is_busy() {
+            self.heard = Some(version.clone());
+            return false;
+        }
+        self.version.as_ref() != Some(version)
+    }
+
+    /// Whether another state than the one known was told of or passed over during the last write, and is
+    /// to be read again. Asked once the write is settled.
     pub fn missed_something(&mut self) -> bool {
-        !self.is_busy() && self.passed_over.take() > Some(self.known())
+        if self.is_busy() {
+            return false;
+        }
+        let heard = self.heard.take().is_some_and(|heard| self.version.as_ref() != Some(&heard));
+        self.passed_over.take() > Some(self.known()) || heard
     }
 
     /// Begins a write of `body` on what was last seen.

@@ -267,6 +267,13 @@ impl Judge {
                     self.brought_back.insert((member.name.clone(), key));
                 }
             }
+            // A federated object from before its first status bears no mark of having been agreed on.
+            // Once its record is gone, nobody can tell it from one that a user has just made.
+            for object in member.all(now, &crate::kinds::homes_path(&type_name)) {
+                if object["status"]["agreed"]["revision"].is_null() {
+                    self.heard.remove(&(key_of(&type_name, &object), member.name.clone()));
+                }
+            }
         }
     }
 

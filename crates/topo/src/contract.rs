@@ -45,7 +45,9 @@ pub trait Topo: Send + Sync + fmt::Debug {
     /// cursor to go on from.
     ///
     /// This only says where to look: several writes of a key are one entry, and a change may be told
-    /// twice. A change is never left out: what cannot be told any more is a [`Changes::Reset`].
+    /// twice. One answer need not tell all that has changed, nor do changes of several keys come in
+    /// the order of their writes; but who goes on from its cursor is told the rest. A change is never
+    /// left out: what cannot be told any more is a [`Changes::Reset`].
     /// Cancelling loses nothing, for the caller still holds its cursor.
     async fn changes(&self, cursor: Option<&Cursor>) -> Result<Changes, TopoError>;
 

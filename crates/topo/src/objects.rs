@@ -3,7 +3,8 @@
 //! Each key is an object ([`name`]) that holds the value behind a stamp ([`frame`]), so that its ETag,
 //! which is its version here, never comes back. A compare-and-swap is a conditional write: `If-Match`
 //! and `If-None-Match` at S3 and Azure; at Google the object's generation, which stands for the ETag
-//! that the value was read with. All three promise that reads and lists are linearizable.
+//! that the value was read with. All three promise that reads and lists are linearizable; that an answer's ETag and content
+//! belong together is looked at where it can be seen ([`mod@content`]).
 //!
 //! No request is repeated by `object_store` (its retry is off) and no write by this module: one whose
 //! answer is lost is [`Swap::Indeterminate`]. Should a proxy between repeat a write, the second copy
@@ -16,6 +17,7 @@
 mod ask;
 mod check;
 mod clouds;
+mod content;
 mod feed;
 mod follow;
 mod frame;
@@ -42,9 +44,10 @@ use line::{Answer, Line};
 use meaning::{Meaning, meaning};
 use object_store::list::{PaginatedListOptions, PaginatedListResult};
 use object_store::path::Path;
-use object_store::{GetOptions, PutMode, PutOptions, UpdateVersion};
+use object_store::{PutMode, PutOptions, UpdateVersion};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -63,6 +66,7 @@ pub(crate) fn open(url: ObjectsUrl, options: &Options) -> Result<Arc<dyn Topo>, 
         store: clouds::store(&url, options, line)?,
         credentials,
         generations: Mutex::default(),
+        has_other_etags: AtomicBool::new(false),
         history,
         feed: Mutex::new(Feed::new(url.changes_kept.unwrap_or(crate::CHANGES_KEPT))),
         moved: watch::Sender::new(()),
@@ -80,6 +84,8 @@ struct Objects {
     credentials: Arc<Mutex<Option<http::StatusCode>>>,
     /// The versions of keys as last seen, with the generation that each stands for (gs).
     generations: Mutex<BTreeMap<String, (Version, String)>>,
+    /// Whether an ETag that looked like the sum of its content was found to be none ([`content`]).
+    has_other_etags: AtomicBool,
     /// The name of this handle's history in cursors.
     history: String,
     feed: Mutex<Feed>,
@@ -105,39 +111,10 @@ struct Listed {
     version: Version,
 }
 
-/// What an object holds.
-struct Content {
-    stamp: Stamp,
-    versioned: Versioned,
-}
-
 impl Objects {
     fn path(&self, name: &str) -> Path {
         // Names are made of what needs no encoding.
         Path::from(format!("{}/{name}", self.url.prefix))
-    }
-
-    async fn content(&self, operation: Operation, key: &str) -> Result<Option<Content>, TopoError> {
-        let path = self.path(&name::of_key(key));
-        let read = self.read(operation, |trace| {
-            let path = path.clone();
-            Box::pin(async move {
-                let options = GetOptions { extensions: trace.extensions(), ..GetOptions::default() };
-                let found = self.store.get_opts(&path, options).await?;
-                let (etag, generation) = (found.meta.e_tag.clone(), found.meta.version.clone());
-                Ok((etag, generation, found.bytes().await?))
-            })
-        });
-        let Some((etag, generation, content)) = read.await.map_err(|error| error.at_key(key))? else {
-            return Ok(None);
-        };
-        let version = self.version(etag).map_err(|error| error.at_key(key))?;
-        let Some((stamp, value)) = frame::opened(&content) else {
-            let message = format!("the object {path} was not written by Hansa; restore it from a backup");
-            return Err(self.error(Category::Corrupt, message).at_key(key));
-        };
-        self.remember(key, &version, generation);
-        Ok(Some(Content { stamp, versioned: Versioned { version, value } }))
     }
 
     async fn current(&self, operation: Operation, key: &str) -> Result<Option<Versioned>, TopoError> {

@@ -95,6 +95,61 @@ async fn an_own_write_that_was_repeated_on_the_way_is_known_again() {
     }
 }
 
+fn reads(server: &Server) -> usize {
+    server.proxy.seen().iter().filter(|request| request.starts_with("GET")).count()
+}
+
+#[tokio::test]
+async fn an_etag_of_one_write_with_the_content_of_another_is_not_taken() {
+    let server = Server::start(Cloud::S3).await;
+    let (topo, first) = written(&server, "torn").await;
+    let outcome = topo.compare_and_swap("/a", &first, "two".into()).await.unwrap();
+    let Swap::Committed(second) = outcome else { panic!("{outcome:?}") };
+    let torn = |version: &Version| server.proxy.next(Method::GET, Act::Etag(version.to_string()));
+    reads(&server);
+    torn(&first);
+    let found = topo.get("/a").await.unwrap().unwrap();
+    assert_eq!((&found.version, &found.value[..]), (&second, &b"two"[..]));
+    assert_eq!(reads(&server), 2);
+    // A refused write tells what stands there at its own version.
+    torn(&first);
+    let outcome = topo.compare_and_swap("/a", &first, "three".into()).await.unwrap();
+    let Swap::Mismatch { current: Some(current) } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(current, found);
+    // So does an own write that comes back as one that was repeated.
+    server.proxy.next(Method::PUT, Act::Repeat);
+    torn(&second);
+    let outcome = topo.compare_and_swap("/a", &second, "three".into()).await.unwrap();
+    let Swap::Committed(third) = outcome else { panic!("{outcome:?}") };
+    let found = topo.get("/a").await.unwrap().unwrap();
+    assert_eq!((&found.version, &found.value[..]), (&third, &b"three"[..]));
+    // A server that never answers otherwise is not believed in the end.
+    for n in 0..5_u128 {
+        torn(&Version::new(format!("{n:032x}")));
+    }
+    let error = topo.get("/a").await.unwrap_err();
+    assert!(error.category() == Category::Unavailable && error.is_retryable(), "{error}");
+    assert_eq!(topo.get("/a").await.unwrap().unwrap(), found);
+}
+
+#[tokio::test]
+async fn etags_that_are_no_sums_are_known_by_reading_twice_once() {
+    let server = Server::start(Cloud::S3).await;
+    let (topo, _) = written(&server, "kms").await;
+    // As with SSE-KMS, it has the form of a sum.
+    let etag = |n: u128| server.proxy.next(Method::GET, Act::Etag(format!("{n:032x}")));
+    for n in [1, 2, 2] {
+        etag(n);
+    }
+    let found = topo.get("/a").await.unwrap().unwrap();
+    assert_eq!((found.version.as_str(), &found.value[..]), (&*format!("{:032x}", 2), &b"one"[..]));
+    assert_eq!(reads(&server), 3);
+    etag(3);
+    let found = topo.get("/a").await.unwrap().unwrap();
+    assert_eq!(found.version.as_str(), format!("{:032x}", 3));
+    assert_eq!(reads(&server), 1);
+}
+
 #[tokio::test]
 async fn a_server_that_says_nothing_leaves_the_fate_open() {
     let server = Server::start(Cloud::S3).await;

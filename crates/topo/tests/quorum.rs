@@ -6,8 +6,8 @@ mod support;
 
 use async_trait::async_trait;
 use hansa_topo::conformance::Subject;
-use hansa_topo::fault::{self, Chances, Faults};
-use hansa_topo::{Category, Options, Severity, Swap, Topo, TopoError, quorum};
+use hansa_topo::fault::{self, Chances, Fault, Faults, Rule};
+use hansa_topo::{Category, Changes, Operation, Options, Severity, Swap, Topo, TopoError, quorum};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -242,6 +242,34 @@ async fn one_process_writes_again_in_one_round_trip() {
     }
 }
 
+/// A store tells what it holds. What it has missed others tell, later: nothing is left out, and
+/// nothing promises an order.
+#[tokio::test]
+async fn what_one_store_has_missed_is_told_by_another() {
+    let (_, named, switches) = stores("missed", 3).await;
+    let topo = quorum::of(named, "test").unwrap();
+    let mut cursor = topo.changes(None).await.unwrap().cursor().clone();
+    // Without the last store the first one must have the second key before its write is acknowledged.
+    for (switch, key) in [(&switches[0], "/r/first"), (&switches[2], "/r/second")] {
+        switch.add_rule(Rule { key_prefix: key.into(), times: u64::MAX, ..Rule::once(Fault::Unavailable) });
+    }
+    put(&*topo, "/first", "one").await;
+    put(&*topo, "/second", "one").await;
+    // The feeds of the other two fail once, so that the first one's is heard alone.
+    for switch in &switches[1..] {
+        switch.add_rule(Rule { operation: Some(Operation::Changes), ..Rule::once(Fault::Unavailable) });
+    }
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let changes = topo.changes(Some(&cursor)).await.unwrap();
+        let Changes::Keys { cursor: next, keys } = changes else { panic!("{changes:?}") };
+        told.push(keys.into_keys().collect::<Vec<_>>());
+        cursor = next;
+    }
+    assert_eq!(told[0], ["/second"]);
+    assert!(told[1].contains(&"/first".to_owned()), "{told:?}");
+}
+
 /// A store that was restored from a backup has fewer entries than it acknowledged.
 async fn restored(run: &str, from: &dyn Topo, without: &str) -> Arc<dyn Topo> {
     let topo = opened(&format!("memory:quorum-{run}-restored")).await.unwrap();
@@ -305,7 +333,7 @@ async fn a_store_is_replaced_while_another_process_writes() {
         "{seen:?}"
     );
     // Who goes on with the old URL is told once to look anew, and goes on.
-    assert!(matches!(writer.changes(Some(&cursor)).await.unwrap(), hansa_topo::Changes::Reset { .. }));
+    assert!(matches!(writer.changes(Some(&cursor)).await.unwrap(), Changes::Reset { .. }));
     put(&*writer, "/k/0", "after").await;
     // The new stores have everything, whichever of them is lost; nobody needs the old one.
     let names: Vec<String> = next.trim_start_matches("quorum:").split(',').map(str::to_owned).collect();

@@ -2,7 +2,7 @@
 
 use super::{Look, OutputWork};
 use crate::io::{ApiRequest, ContentType, Method};
-use crate::machine::{Object, Operator, Priority};
+use crate::machine::{Object, Operator, Priority, Timer};
 use crate::observed::{Live, MANAGER};
 use crate::removal::Decision;
 use hansa_ledger::Record;
@@ -11,6 +11,9 @@ use hansa_ledger::cell::State;
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionPolicy, Incarnation, RecordKey};
 use serde_json::{Value, json};
+
+/// How long a removal waits at least for a change of the record that this member writes itself.
+const OWN_CHANGE_MS: u64 = 100;
 
 impl Operator {
     /// What becomes of this member's output when it is to go.
@@ -96,6 +99,9 @@ impl Operator {
         if self.config.observe || work.busy || object.live.as_ref().is_some_and(|live| live.deleting) {
             return;
         }
+        if self.waits_for_own_change(key) {
+            return;
+        }
         // A linearizable read of the page comes before every deletion: what was read once may have
         // been taken back, and an operator that is cut off deletes nothing.
         if !self.is_fenced(&object.output_work, record) {
@@ -105,6 +111,16 @@ impl Operator {
             }
         }
         self.want_output_work(key, &object.output_work, Priority::Removals);
+    }
+
+    /// Whether what this member writes of the record itself may give back what is about to be taken away;
+    /// it is looked at again a moment later.
+    pub(super) fn waits_for_own_change(&mut self, key: &RecordKey) -> bool {
+        let waits = self.is_being_changed(key);
+        if waits && self.topology.down_since_ms.is_none() {
+            self.at(self.now.monotonic_ms + OWN_CHANGE_MS, Timer::Object(key.clone()));
+        }
+        waits
     }
 
     /// Whether the page was read a moment ago, and the topology server has answered ever since.

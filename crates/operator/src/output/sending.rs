@@ -50,6 +50,9 @@ impl Operator {
                 let replaced =
                     object.live.as_ref().filter(|live| live.incarnation.is_some_and(|life| life < record.incarnation));
                 if let Some(live) = replaced {
+                    if self.waits_for_own_change(key) {
+                        return None;
+                    }
                     let fenced = self.is_fenced(&object.output_work, record);
                     object.output_work.fenced = None;
                     if !fenced {
@@ -63,6 +66,7 @@ impl Operator {
             }
             Duty::Remove => match &object.live {
                 None => Some((OutputCall::Look, ApiRequest::get(path))),
+                Some(_) if self.waits_for_own_change(key) => None,
                 Some(live) => {
                     let fenced = self.is_fenced(&object.output_work, record);
                     object.output_work.fenced = None;

@@ -54,9 +54,17 @@ impl Confirming {
         self.writer.is_busy()
     }
 
-    /// The version of a member's part that is known.
-    pub fn version(&self, member: &MemberName) -> Option<&hansa_ledger::Version> {
-        self.others.get(member).and_then(|other| other.writer.version())
+    /// What is known of a member's part.
+    pub fn writer_of(&mut self, own: &MemberName, member: &MemberName) -> Option<&mut Writer> {
+        if member == own {
+            return Some(&mut self.writer);
+        }
+        self.others.get_mut(member).map(|other| &mut other.writer)
+    }
+
+    /// Whether a state of this member's own part was passed over, and is to be read.
+    pub fn missed_something(&mut self) -> bool {
+        self.writer.missed_something()
     }
 
     /// What was last seen of a member's part.

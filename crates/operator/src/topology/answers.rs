@@ -102,9 +102,19 @@ impl Operator {
                     self.read_again(keys::page(number));
                 }
             }
-            (TopoCall::Status(number), TopoAnswer::Swapped(swap)) => self.status_swapped(number, swap),
+            (TopoCall::Status(number), TopoAnswer::Swapped(swap)) => {
+                self.status_swapped(number, swap);
+                if self.topology.statuses.get_mut(&number).is_some_and(|state| state.writer.missed_something()) {
+                    self.read_again(keys::status(&self.config.member, number));
+                }
+            }
             (TopoCall::Cell, TopoAnswer::Swapped(swap)) => self.cell_swapped(swap),
-            (TopoCall::Confirmations, TopoAnswer::Swapped(swap)) => self.confirmations_swapped(swap),
+            (TopoCall::Confirmations, TopoAnswer::Swapped(swap)) => {
+                self.confirmations_swapped(swap);
+                if self.confirming.missed_something() {
+                    self.read_again(keys::confirmations(&self.config.member));
+                }
+            }
             (TopoCall::Control, TopoAnswer::Swapped(swap)) => {
                 self.control_swapped(swap);
                 if self.topology.control.missed_something() {

@@ -7,7 +7,7 @@ use crate::machine::Operator;
 use crate::writer::Writer;
 use hansa_ledger::cell::{MemberCell, StatusCell};
 use hansa_ledger::keys::{self, Key};
-use hansa_ledger::{Envelope, Page, Versioned};
+use hansa_ledger::{Envelope, Page, Version, Versioned};
 use hansa_model::{MemberName, NamespacePolicy, RecordKey};
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
@@ -111,29 +111,26 @@ impl Operator {
         self.topo(TopoCall::Changes, TopoRequest::Changes { cursor });
     }
 
-    pub(super) fn is_news(&mut self, key: &str, version: &hansa_ledger::Version) -> bool {
-        let known = match keys::parse(key) {
-            Key::Control if self.is_seated() => return false,
-            Key::Control => self.topology.control.version(),
-            Key::Page(number) => self.topology.pages.get(&number).and_then(|state| state.writer.version()),
-            Key::Cell(member) if member == self.config.member => return false,
-            Key::Cell(member) => self.topology.cells.get(&member).and_then(|other| other.writer.version()),
-            Key::Confirmations(member) if member == self.config.member => return false,
-            Key::Confirmations(member) => self.confirming.version(&member),
-            Key::Status(member, page) if member == self.config.member => match self.topology.statuses.get_mut(&page) {
-                Some(state) if state.writer.is_busy() => {
-                    // Its own answer tells, most likely.
-                    state.heard = Some(version.clone());
-                    return false;
-                }
-                known => known.and_then(|state| state.writer.version()),
-            },
-            Key::Status(member, page) => {
-                self.topology.others.get(&(member, page)).and_then(|other| other.writer.version())
+    /// Whether a version that was told of is to be read.
+    pub(super) fn is_news(&mut self, key: &str, version: &Version) -> bool {
+        let seated = self.is_seated();
+        let (own, topology) = (&self.config.member, &mut self.topology);
+        let writer = match keys::parse(key) {
+            // The ballots look at it themselves.
+            Key::Control if seated => return false,
+            Key::Control => Some(&mut topology.control),
+            Key::Page(number) => topology.pages.get_mut(&number).map(|state| &mut state.writer),
+            // It is written anew with every heartbeat.
+            Key::Cell(member) if member == *own => return false,
+            Key::Cell(member) => topology.cells.get_mut(&member).map(|other| &mut other.writer),
+            Key::Confirmations(member) => self.confirming.writer_of(own, &member),
+            Key::Status(member, page) if member == *own => {
+                topology.statuses.get_mut(&page).map(|state| &mut state.writer)
             }
+            Key::Status(member, page) => topology.others.get_mut(&(member, page)).map(|other| &mut other.writer),
             Key::Other => return false,
         };
-        known != Some(version)
+        writer.is_none_or(|writer| writer.hears(version))
     }
 
     /// Takes a value that was read into the picture.
@@ -277,7 +274,9 @@ impl Operator {
                 Entry::Vacant(vacant) => {
                     let mut writer = Writer::new(key.to_owned());
                     writer.saw(&value.version, envelope);
+                    let said: Vec<RecordKey> = cell.records.keys().cloned().collect();
                     vacant.insert(StatusState::new(writer, cell));
+                    said.iter().for_each(|key| self.touch(key));
                 }
                 // Another start of this operator, one that lost the Lease, has written meanwhile, or a
                 // restore has: what this one knows is to stand there, and need not be written where it does.

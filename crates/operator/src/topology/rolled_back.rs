@@ -217,7 +217,7 @@ impl Operator {
         topology.cell.dirty = true;
         for state in topology.statuses.values_mut() {
             state.writer.begin_anew();
-            (state.dirty, state.urgent, state.heard) = (true, true, None);
+            (state.dirty, state.urgent) = (true, true);
         }
         topology.others.values_mut().for_each(|other| other.writer.begin_anew());
         topology.cells.values_mut().for_each(|other| other.writer.begin_anew());

@@ -255,13 +255,6 @@ impl Operator {
             }
             Err(error) => self.misfit(&keys::status(&member, number), &error),
         }
-        let missed = |state: &mut StatusState| {
-            let known = state.writer.version();
-            state.heard.take_if(|_| !state.writer.is_busy()).filter(|heard| Some(heard) != known)
-        };
-        if self.topology.statuses.get_mut(&number).and_then(missed).is_some() {
-            self.read_again(keys::status(&member, number));
-        }
     }
 
     pub(super) fn cell_swapped(&mut self, swap: Swap) {

@@ -25,6 +25,8 @@ pub enum Act {
     LoseRequest,
     /// The server gets it twice, and the second answer comes back.
     Repeat,
+    /// The server's answer comes back with this ETag in place of its own.
+    Etag(String),
     /// Nobody ever answers, and the server gets nothing.
     Silence,
 }
@@ -119,6 +121,11 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         Some(Act::Repeat) => {
             pass().await?;
             pass().await
+        }
+        Some(Act::Etag(etag)) => {
+            let mut answer = pass().await?;
+            answer.headers_mut().insert(hyper::header::ETAG, format!("\"{etag}\"").try_into().unwrap());
+            Ok(answer)
         }
         Some(Act::Silence) => match std::future::pending::<Infallible>().await {},
     }

@@ -3,7 +3,8 @@
 //!
 //! Where they deviate from the clouds:
 //!
-//! - versitygw (S3) keeps `If-Match` and `If-None-Match` as S3 does, as far as the tests can tell.
+//! - versitygw (S3) keeps `If-Match` and `If-None-Match` as S3 does, as far as the tests can tell. A read beside a write
+//!   may get the ETag of the object before with the content of the object after.
 //! - fake-gcs-server (Google) does not know the XML API's way to write an object, which `object_store`
 //!   uses, nor its condition `x-goog-if-generation-match`. It does know both in the JSON API, on the
 //!   same generations and under the same lock: [`JSON_API`] translates in the proxy. It lists without

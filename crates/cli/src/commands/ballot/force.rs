@@ -7,7 +7,7 @@
 use crate::commands::Outcome;
 use crate::person;
 use crate::print::{self, Format, Output, Screen, Table, Tone};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use hansa_ballot::{Ballots, Control, Document};
 use hansa_ledger::{Envelope, Page, Record, keys};
 use hansa_model::MemberName;
@@ -276,6 +276,43 @@ mod tests {
                 "known": 40, "unreadable": 1, "loseTheirHome": lost, "outputsLeft": {"azure-sea": 0, "gcp-euw4": 31},
             },
         });
-        expect![[r#""#]].assert_eq(&show(&plan, &Screen::PLAIN));
+        expect![[r#"
+            League          a1b2c3d4
+            Era             1 → 2, signed by ada
+            Discarded       azure-sea, gcp-euw4
+            Voters          aws-use1 (of aws-use1, azure-sea, gcp-euw4)
+            Majority        1 of 1 (was 2 of 3)
+            Ballots         closed undecided, to be proposed anew: spec
+            Spec            stays as agreed; its home gcp-euw4 is discarded: annotate the Federation of another member with hansa.dev/take-home to edit it there
+            Objects         40 stay as agreed, nothing is deleted; 22 of them without a home: any member may become it
+            Not read        1 part, which stay as they are
+
+            MEMBER      VOTES           PAGES      OUTPUTS THERE
+            aws-use1    yes             86 → 256   kept up
+            azure-sea   no, discarded   85 → 0     none
+            gcp-euw4    no, discarded   85 → 0     31, left untouched
+            without a home: configmaps/shop/conf-00 (was gcp-euw4)
+            without a home: configmaps/shop/conf-01 (was gcp-euw4)
+            without a home: configmaps/shop/conf-02 (was gcp-euw4)
+            without a home: configmaps/shop/conf-03 (was gcp-euw4)
+            without a home: configmaps/shop/conf-04 (was gcp-euw4)
+            without a home: configmaps/shop/conf-05 (was gcp-euw4)
+            without a home: configmaps/shop/conf-06 (was gcp-euw4)
+            without a home: configmaps/shop/conf-07 (was gcp-euw4)
+            without a home: configmaps/shop/conf-08 (was gcp-euw4)
+            without a home: configmaps/shop/conf-09 (was gcp-euw4)
+            without a home: configmaps/shop/conf-10 (was gcp-euw4)
+            without a home: configmaps/shop/conf-11 (was gcp-euw4)
+            without a home: configmaps/shop/conf-12 (was gcp-euw4)
+            without a home: configmaps/shop/conf-13 (was gcp-euw4)
+            without a home: configmaps/shop/conf-14 (was gcp-euw4)
+            without a home: configmaps/shop/conf-15 (was gcp-euw4)
+            without a home: configmaps/shop/conf-16 (was gcp-euw4)
+            without a home: configmaps/shop/conf-17 (was gcp-euw4)
+            without a home: configmaps/shop/conf-18 (was gcp-euw4)
+            without a home: configmaps/shop/conf-19 (was gcp-euw4)
+            and 2 more
+
+        "#]].assert_eq(&show(&plan, &Screen::PLAIN));
     }
 }
