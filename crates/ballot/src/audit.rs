@@ -9,6 +9,7 @@ use crate::candidate::{Decision, Outcome, Rule};
 use crate::cell::{Cell, Cells, cell_about};
 use crate::decide::{certified, verified};
 use crate::document::Ballots;
+use crate::era::names;
 use crate::key::{Epoch, Key};
 use crate::membership::Change;
 use crate::rejected::{Fault, Rejected};
@@ -79,10 +80,8 @@ pub enum Breach {
         /// What does not fit.
         why: String,
     },
-    /// An era that no person of the league began.
-    #[error(
-        "era {era} was begun by no person of this league: {why}; check the topology server, then restart the operator here to go on in that era"
-    )]
+    /// An era that nobody began who may: see [`crate::era`].
+    #[error("era {era} was begun by nobody who may begin one: {why}")]
     Unforced {
         /// The era.
         era: Era,
@@ -105,11 +104,44 @@ pub struct Audit {
 /// Judges `next`, given that `known` was seen before.
 pub fn audit(known: &Ballots, next: &Ballots, league: LeagueId, verifier: &Verifier) -> Audit {
     let mut audit = Audit::default();
-    let mut breach = |breach| audit.breaches.push(breach);
     if next.era < known.era {
-        breach(Breach::RolledBack { what: "the era", found: next.era.0, known: known.era.0 });
+        audit.breaches.push(Breach::RolledBack { what: "the era", found: next.era.0, known: known.era.0 });
         return audit;
     }
+    // What a person lets count counts, whatever was seen before.
+    let begins = next.era > known.era;
+    if !begins {
+        audit.breaches = lost(known, next);
+    }
+    let start = if begins { beginning(known, next, league, verifier) } else { Ok(known.voters.clone()) };
+    let voters = match start.and_then(|start| walk(start, next, league, verifier)) {
+        Ok(voters) => voters,
+        Err(found) => {
+            audit.breaches.push(found);
+            return audit;
+        }
+    };
+    for (key, decision) in next.decisions.iter().chain(&next.refused) {
+        if !begins && decision.epoch <= known.decided(key) {
+            continue;
+        }
+        // Of voters that came and went unseen nothing can be said; the chain of their decisions held.
+        let Some(voters) = voters.get(&decision.voters) else { continue };
+        if let Some((valid, needed)) = lacks(key, decision, voters, league, verifier) {
+            let (key, epoch) = (key.clone(), decision.epoch);
+            audit.breaches.push(Breach::Uncertified { key, epoch, valid, needed });
+        }
+    }
+    if !begins {
+        judge_cells(known, next, league, verifier, &mut audit);
+    }
+    audit
+}
+
+/// What was known of the same era, and is not as it was.
+fn lost(known: &Ballots, next: &Ballots) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let mut breach = |breach| breaches.push(breach);
     if next.epoch < known.epoch {
         breach(Breach::RolledBack { what: "the epoch", found: next.epoch.0, known: known.epoch.0 });
     }
@@ -134,28 +166,61 @@ pub fn audit(known: &Ballots, next: &Ballots, league: LeagueId, verifier: &Verif
             breach(Breach::Reopened { key: key.clone(), epoch: candidate.epoch });
         }
     }
-    let voters = match walk(known, next, league, verifier) {
-        Ok(voters) => voters,
-        Err(found) => {
-            audit.breaches.push(found);
-            return audit;
-        }
-    };
-    for (key, decision) in next.decisions.iter().chain(&next.refused) {
-        if decision.epoch <= known.decided(key) {
-            continue;
-        }
-        // Of voters that came and went unseen nothing can be said; the chain of their decisions held.
-        let Some(voters) = voters.get(&decision.voters) else { continue };
-        if let Some((valid, needed)) = lacks(key, decision, voters, league, verifier) {
-            let (key, epoch) = (key.clone(), decision.epoch);
-            audit.breaches.push(Breach::Uncertified { key, epoch, valid, needed });
-        }
+    breaches
+}
+
+/// The voters that a later era begins with, when somebody began it who may.
+fn beginning(known: &Ballots, next: &Ballots, league: LeagueId, verifier: &Verifier) -> Result<Voters, Breach> {
+    let unforced = |why: String| Breach::Unforced { era: next.era, why };
+    signed(&known.voters.people, next, league, verifier).map_err(unforced)?;
+    if let Some(force) = next.force().filter(|_| !known.voters.people.is_empty()) {
+        return Ok(force.voters.clone());
     }
-    if known.era == next.era {
-        judge_cells(known, next, league, verifier, &mut audit);
+    // Unsigned: nobody but the voters themselves, by decisions since, may have changed who votes. Which
+    // epoch their set had, and whom it had taken out, are those of the document that was restored.
+    let epoch = next.lineage.values().next().map_or(next.voters.epoch, |first| first.voters);
+    let removed = next.voters.removed.iter().filter(|(_, gone)| gone.epoch <= epoch);
+    let removed = removed.map(|(name, gone)| (name.clone(), gone.clone())).collect();
+    let start = Voters { epoch, removed, ..known.voters.clone() };
+    let same = start == next.voters || !next.lineage.is_empty();
+    if same { Ok(start) } else { Err(unforced(differs(&known.voters, &next.voters))) }
+}
+
+/// Whether a document's era was signed for by one of these people; it need not be when there are none.
+///
+/// # Errors
+/// When it was not; says by whom it could be.
+pub fn signed(
+    people: &BTreeMap<String, PublicKey>,
+    next: &Ballots,
+    league: LeagueId,
+    verifier: &Verifier,
+) -> Result<(), String> {
+    if people.is_empty() {
+        return Ok(());
     }
-    audit
+    let force = next.force().ok_or_else(|| {
+        format!(
+            "nobody signed for it, and this league knows the keys of people ({}): one of them signs by `hansa topo raise-era --key`, or `hansa ballot force` when a quorum is lost",
+            names(people.keys())
+        )
+    })?;
+    force.verify(people, league, verifier)
+}
+
+fn differs(known: &Voters, next: &Voters) -> String {
+    let (before, after) = (keys(known), keys(next));
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    let new = after.keys().filter(|name| !before.contains_key(*name));
+    let other = after.iter().filter(|(name, key)| before.get(*name).is_some_and(|known| known != *key));
+    let parts =
+        [("without", names(gone)), ("with", names(new)), ("with another key of", names(other.map(|(name, _)| name)))];
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what} {names}")).collect();
+    let what = if parts.is_empty() { "another quorum or other people".to_owned() } else { parts.join(", ") };
+    format!(
+        "nobody signed for it, and it changes the voters ({what}): bring back a document with those that were known, or, when these are to count, restart the operator here"
+    )
 }
 
 fn is_same(key: &Key, one: &Decision, other: &Decision) -> bool {
@@ -180,25 +245,18 @@ fn lacks(key: &Key, decision: &Decision, voters: &Voters, league: LeagueId, veri
     (valid < needed).then_some((valid, needed))
 }
 
-/// The sets of voters from the known one to that of `next`, by epoch, each made by a decision of the
-/// one before, or by a person's force.
+/// The sets of voters from `start` to that of `next`, by epoch, each made by a decision of the one before.
 fn walk(
-    known: &Ballots,
+    start: Voters,
     next: &Ballots,
     league: LeagueId,
     verifier: &Verifier,
 ) -> Result<BTreeMap<Epoch, Voters>, Breach> {
-    let mut now = known.voters.clone();
-    if next.era > known.era {
-        let unforced = |why: String| Breach::Unforced { era: next.era, why };
-        let force = next.forced.as_ref().ok_or_else(|| unforced("nobody signed for it".to_owned()))?;
-        // Its epoch is that of the voters when nobody changed them since, else before the first change.
-        let first = next.lineage.values().next().map_or(next.voters.epoch, |first| first.voters);
-        now = force.voters(&now, known.era, first, league, verifier).map_err(unforced)?;
-    }
-    let mut sets = BTreeMap::from([(known.voters.epoch, known.voters.clone()), (now.epoch, now.clone())]);
+    let first = start.epoch;
+    let mut now = start.clone();
+    let mut sets = BTreeMap::from([(first, start)]);
     let wrong = |why: String| Breach::Voters { why };
-    for (epoch, decision) in next.lineage.iter().filter(|(epoch, _)| **epoch > known.voters.epoch) {
+    for (epoch, decision) in next.lineage.iter().filter(|(epoch, _)| **epoch > first) {
         if decision.voters != now.epoch {
             return Err(wrong(format!(
                 "the change of epoch {epoch} was decided by the voters of epoch {}, and those of {} are known: too much was missed; let a person check, and begin with a fresh memory",

@@ -5,6 +5,7 @@ use crate::barriers::{self, Waiting};
 use crate::candidate::{Outcome, Rule};
 use crate::decide::{Count, Tally, live, suspected, tally};
 use crate::document::Ballots;
+use crate::era::names;
 use crate::key::{Epoch, Key};
 use crate::rejected::{Fault, Rejected};
 use crate::signing::Verifier;
@@ -22,6 +23,9 @@ const SHOWN: usize = 60;
 pub struct Overview {
     /// The era.
     pub era: Era,
+    /// How it began, when it is not the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<Began>,
     /// The epoch of the last candidate.
     pub epoch: Epoch,
     /// The feature level.
@@ -42,6 +46,37 @@ pub struct Overview {
     pub joins: BTreeSet<MemberName>,
     /// What does not count, and why.
     pub rejected: Vec<Rejected>,
+}
+
+/// How an era began.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Began {
+    /// Who signed for it; `None`: nobody, for this league knew no keys of people.
+    pub by: Option<String>,
+    /// Who was taken out of the voters.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub discarded: BTreeSet<MemberName>,
+}
+
+/// How the era began, when it is not the first.
+pub fn began(ballots: &Ballots) -> Option<Began> {
+    let force = ballots.force();
+    let began = || Began {
+        by: force.map(|force| force.by.clone()),
+        discarded: force.map(|force| force.discarded.clone()).unwrap_or_default(),
+    };
+    (ballots.era > Era(1)).then(began)
+}
+
+impl fmt::Display for Began {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.by {
+            Some(by) => write!(f, "signed by {by}")?,
+            None => f.write_str("unsigned, by whoever administers the topology server")?,
+        }
+        if self.discarded.is_empty() { Ok(()) } else { write!(f, ", without {}", names(self.discarded.iter())) }
+    }
 }
 
 /// One voter.
@@ -162,6 +197,7 @@ pub fn overview(ballots: &Ballots, league: LeagueId, verifier: &Verifier) -> Ove
     decided.sort_by_key(|decision| std::cmp::Reverse(decision.epoch));
     Overview {
         era: ballots.era,
+        began: began(ballots),
         epoch: ballots.epoch,
         feature: ballots.feature,
         quorum: ballots.voters.quorum,
@@ -263,11 +299,8 @@ fn takes(ballots: &Ballots, rule: Rule, count: &Count, missing: &BTreeMap<Member
 pub fn news(before: &Ballots, after: &Ballots, league: LeagueId, verifier: &Verifier) -> Vec<String> {
     let mut lines = Vec::new();
     if after.era != before.era {
-        lines.push(format!(
-            "era {}: forced by {}",
-            after.era,
-            after.forced.as_ref().map_or("nobody", |force| &force.by)
-        ));
+        let how = began(after).map(|began| format!(", {began}")).unwrap_or_default();
+        lines.push(format!("era {} begins{how}", after.era));
     }
     for (key, candidate) in &after.open {
         if before.open.get(key).is_none_or(|known| known.epoch != candidate.epoch) {

@@ -18,6 +18,7 @@
 //! | decisions, each with its certificate | [`candidate`], [`mod@decide`] | the write that completes the quorum |
 //! | appointments with terms | [`appointments`] | computed from the agreed facts; claims by compare-and-swap |
 //! | barriers | [`barriers`] | the write that completes the phase |
+//! | the era, the last force | [`era`] | a person |
 //!
 //! # From document to decision
 //!
@@ -42,6 +43,7 @@ pub mod contention;
 pub mod control;
 pub mod decide;
 pub mod document;
+pub mod era;
 pub mod explain;
 pub mod key;
 pub mod membership;
@@ -55,6 +57,7 @@ pub use candidate::{Candidate, Decision, Outcome, Rule, Verdict, Vote};
 pub use cell::Cell;
 pub use control::{Control, ControlError, DEFAULT_PAGES, FORMAT, FederationHome, Standing};
 pub use document::{Ballots, Document, DocumentError};
+pub use era::Force;
 pub use key::{Epoch, Key};
 pub use motion::Motion;
 pub use proposer::Proposer;

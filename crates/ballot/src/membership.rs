@@ -1,19 +1,18 @@
-//! How the set of voters changes: joins with two consents, leaves, keys, and force.
+//! How the set of voters changes by vote: joins with two consents, leaves, keys.
 //!
 //! A [`Change`] is the value of a candidate of [`Key::members`](crate::Key::members): voted on under
 //! the old voters' quorum, one at a time, and by one voter at a time, so that every quorum of the old
 //! set meets every quorum of the new one. A join carries the consent of the operator's key; the other
-//! consent, of a user of a member, is that member's candidate. A [`Force`] needs no quorum: it is for
-//! when none can be had any more, and is signed by a person's key.
+//! consent, of a user of a member, is that member's candidate. When no quorum can be had any more, a
+//! person forces ([`crate::era`]).
 
 use crate::candidate::{Candidate, Decision, Outcome};
-use crate::document::Ballots;
 use crate::key::Epoch;
 use crate::signing::{PublicKey, Signature, Signer, Statement, Verifier};
 use crate::voters::{Removed, Voter, Voters, majority};
 use hansa_model::{Era, LeagueId, MemberName};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How many requests to join may wait.
 pub const MAX_JOINS: usize = 16;
@@ -166,87 +165,6 @@ impl Change {
             return Err("a quorum of the new voters need not meet one of the old: change one at a time".to_owned());
         }
         Ok(next)
-    }
-}
-
-/// What a person forced after a quorum was lost for good.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Force {
-    /// Whose key signed.
-    pub by: String,
-    /// Who is taken out; on return they freeze.
-    pub discarded: BTreeSet<MemberName>,
-    /// The era that begins.
-    pub era: Era,
-    /// Over league, the new era, and who is discarded.
-    pub signature: Signature,
-}
-
-fn force_value(discarded: &BTreeSet<MemberName>) -> Vec<u8> {
-    discarded.iter().flat_map(|name| [name.as_str().as_bytes(), b"\n"].concat()).collect()
-}
-
-impl Force {
-    /// Signs a force over the voters of a document of `era`.
-    pub fn sign(person: &Signer, league: LeagueId, era: Era, discarded: BTreeSet<MemberName>) -> Self {
-        let (era, value) = (era.next(), force_value(&discarded));
-        let signature = person.sign(&Statement { league, era, about: "force", counter: (0, 0), value: &value });
-        Force { by: person.member().to_string(), discarded, era, signature }
-    }
-
-    /// The document of the new era: voters without the discarded ones, no open candidates, no cells
-    /// (each voter signs its own anew in the new era), all else as it was.
-    ///
-    /// # Errors
-    /// When the signature is not that of a person of these voters, the era is not the next one, or
-    /// nobody is left; says what to do.
-    pub fn apply(&self, ballots: &Ballots, league: LeagueId, verifier: &Verifier) -> Result<Ballots, String> {
-        let voters = self.voters(&ballots.voters, ballots.era, ballots.epoch.next(), league, verifier)?;
-        let mut next = ballots.clone();
-        for (key, candidate) in std::mem::take(&mut next.open) {
-            next.refused.insert(key, closed(candidate, Outcome::Superseded, ballots.era));
-        }
-        next.epoch = ballots.epoch.next();
-        next.era = self.era;
-        next.voters = voters;
-        next.cells.clear();
-        next.lineage.clear();
-        next.lost.retain(|name, _| next.voters.set.contains_key(name));
-        next.forced = Some(self.clone());
-        Ok(next)
-    }
-
-    /// The voters after it.
-    ///
-    /// # Errors
-    /// As [`Force::apply`].
-    pub fn voters(
-        &self,
-        voters: &Voters,
-        era: Era,
-        epoch: Epoch,
-        league: LeagueId,
-        verifier: &Verifier,
-    ) -> Result<Voters, String> {
-        if self.era != era.next() {
-            return Err(format!("the force is for era {}, the document is of era {era}: sign it anew", self.era));
-        }
-        let key = voters.people.get(&self.by).ok_or_else(|| {
-            format!("{} is no person whose key this league knows: {:?} may force", self.by, voters.people.keys())
-        })?;
-        let value = force_value(&self.discarded);
-        let statement = Statement { league, era: self.era, about: "force", counter: (0, 0), value: &value };
-        if !verifier.verify(key, &statement, &self.signature) {
-            return Err(format!("the force is not signed by {}'s key, or not over this", self.by));
-        }
-        let mut next = Voters { epoch, ..voters.clone() };
-        for name in &self.discarded {
-            let gone = next.set.remove(name).ok_or_else(|| format!("{name} does not vote: name voters"))?;
-            next.removed.insert(name.clone(), Removed { epoch, key: gone.key, uid: gone.uid });
-        }
-        next.quorum = majority(next.set.len());
-        next.fault().map_or(Ok(next), Err)
     }
 }
 

@@ -462,6 +462,10 @@ impl<D: Document> Proposer<D> {
     /// A vote that the notes remember is given again as it was, whatever this start would have voted; and
     /// where it was given to another candidate of the same key and epoch, this one gets none.
     fn keep_word(&self, cell: &mut Cell, document: &D) {
+        if self.notes.era != document.ballots().era {
+            // Votes of another era count for nothing in this one, whose numbers begin where its document stood.
+            return;
+        }
         for (key, candidate) in &document.ballots().open {
             let (Some(vote), Some(noted)) = (cell.votes.get_mut(key), self.notes.open.get(key)) else { continue };
             let promised = match noted.verdict {

@@ -26,7 +26,7 @@ pub enum Outcome {
     Done,
     /// It found something wrong, and has said so.
     Wrong,
-    /// `plan`: something would change.
+    /// `plan`, `ballot force`: something would change, and was only shown.
     WouldChange,
 }
 

@@ -19,6 +19,7 @@ mod kinds;
 mod league;
 mod lookout;
 mod member;
+mod person;
 mod plan;
 mod print;
 mod progress;

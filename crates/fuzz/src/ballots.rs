@@ -89,8 +89,8 @@ fn use_document<D: Document>(document: D) {
     // The first voter of the samples.
     let secret = *Hash::of_bytes(&0u32.to_le_bytes()).as_bytes();
     let signer = Signer::new("member-000".parse().expect("a name"), secret);
-    let force = hansa_ballot::membership::Force::sign(&signer, league(), ballots.era, BTreeSet::new());
-    let _ = force.apply(&ballots, league(), &verifier);
+    let force = hansa_ballot::Force::sign(&signer, league(), ballots.era.next(), &ballots, BTreeSet::new());
+    let _ = force.and_then(|force| force.apply(&ballots, league(), &verifier));
     // A voter that finds it in the store says something on it.
     let mut proposer: Proposer<D> = Proposer::new(hansa_ballot::proposer::Config {
         league: league(),

@@ -119,15 +119,17 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
         let current = home.revision == record.revision
             && home.uid == object.uid
             && home.hash == object.hash
-            && home.generation <= object.generation;
+            && home.generation <= object.generation
+            // A record that is behind its home was restored: it passes what was lost of it.
+            && object.stamp.is_none_or(|stamp| stamp <= record.revision);
         return if current { Standing::InStep } else { Standing::Converged };
     }
+    // A home may always speak for itself again when it is the only one: nobody else's word is taken.
+    let taken = taken || (take_home && record.homes.len() == 1);
     if object.stamp.is_some_and(|stamp| stamp > record.revision) {
         let stamp = object.stamp.unwrap_or_default();
         return if taken { Standing::Taken } else { Standing::Frozen(Freeze::LedgerBehind { stamp }) };
     }
-    // A home may always speak for itself again when it is the only one: nobody else's word is taken.
-    let taken = taken || (take_home && record.homes.len() == 1);
     if home.uid != object.uid {
         return if taken { Standing::Taken } else { Standing::Frozen(Freeze::Recreated) };
     }

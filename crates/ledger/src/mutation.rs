@@ -35,6 +35,9 @@ pub enum Change {
         sealed: Option<Box<Sealed>>,
         /// The members that its placement computes to; recorded before any of them applies.
         placed: BTreeSet<MemberName>,
+        /// The highest revision of this life that a member is known to have: a restored record is
+        /// behind it, and its next revision is not.
+        reached: Revision,
     },
     /// A home object is being deleted.
     Depart {
@@ -138,9 +141,10 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
         Some(Slot::Known(record)) => Some(Arc::clone(record)),
         Some(Slot::Opaque { .. }) => return Err(Skipped::Opaque),
     };
-    if let Change::Ingest { object, intent, sealed, placed } = change {
+    if let Change::Ingest { object, intent, sealed, placed, reached } = change {
         let standing = lives::standing(current.as_deref(), member, object);
-        let record = ingest(current.as_deref(), &standing, page_revision, member, object, intent, sealed, placed)?;
+        let record =
+            ingest(current.as_deref(), &standing, page_revision, member, object, intent, sealed, placed, *reached)?;
         page.records.insert(key.clone(), Slot::Known(Arc::new(record)));
         return Ok(());
     }
@@ -238,7 +242,9 @@ fn ingest(
     intent: &Intent,
     sealed: &Option<Box<Sealed>>,
     placed: &BTreeSet<MemberName>,
+    reached: Revision,
 ) -> Result<Record, Skipped> {
+    let reached = reached.max(object.stamp.unwrap_or_default());
     let bound_to = |incarnation: Incarnation| match sealed {
         Some(sealed) if sealed.incarnation != incarnation => Err(Skipped::SealedForAnotherLife),
         _ => Ok(sealed.clone()),
@@ -267,7 +273,7 @@ fn ingest(
         (Standing::Reborn, Some(current)) => begin(Some(current)),
         (Standing::Edited | Standing::Taken, Some(current)) => {
             let mut record = current.clone();
-            record.revision = current.revision.next();
+            record.revision = current.revision.max(reached).next();
             record.intent = intent.clone();
             record.sealed = bound_to(current.incarnation)?;
             if let (Some(sealed), Some(before)) = (&mut record.sealed, &current.sealed)
@@ -287,6 +293,9 @@ fn ingest(
         }
         (Standing::Converged, Some(current)) => {
             let mut record = current.clone();
+            if reached > record.revision {
+                record.revision = reached.next();
+            }
             record.homes.insert(member.clone(), lives::home_entry(object, record.revision));
             record.former.remove(member);
             if record.moving.as_ref() == Some(member) {

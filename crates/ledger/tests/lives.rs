@@ -63,7 +63,10 @@ impl Book {
 
     fn ingest(&mut self, name: &str, object: HomeObject, content: &str, placed: &[&str]) -> Result<(), Skipped> {
         let placed = placed.iter().map(|name| member(name)).collect();
-        self.write(name, Change::Ingest { object, intent: intent(name, content), sealed: None, placed })
+        self.write(
+            name,
+            Change::Ingest { object, intent: intent(name, content), sealed: None, placed, reached: Revision(0) },
+        )
     }
 
     fn depart(&mut self, name: &str, object: HomeObject, accident: bool) -> Result<(), Skipped> {
@@ -451,4 +454,39 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_record_that_was_restored_passes_what_was_lost_of_it() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "v1"), "v1", &["a"]).unwrap();
+    let lost = |generation, content, stamp| HomeObject {
+        stamp: Some(Revision(stamp)),
+        remembered_stamp: Some(Revision(stamp)),
+        ..object("1", generation, content)
+    };
+    // The home is ahead of the record: it asks, and a word about this revision lets it count.
+    assert_eq!(
+        standing(book.record(), &member("a"), &lost(7, "v7", 7)),
+        Standing::Frozen(Freeze::LedgerBehind { stamp: Revision(7) })
+    );
+    let taken = HomeObject { take_home: Some(Revision(1)), ..lost(7, "v7", 7) };
+    let mut other = Book { page: book.page.clone(), revision: book.revision };
+    other.ingest("a", taken, "v7", &["a"]).unwrap();
+    assert_eq!(other.record().unwrap().revision, Revision(8));
+    // Or it is made equal to what was restored, which passes the lost revisions, too.
+    book.ingest("a", lost(8, "v1", 7), "v1", &["a"]).unwrap();
+    assert_eq!(book.record().unwrap().revision, Revision(8));
+    let after = HomeObject { stamp: Some(Revision(8)), ..lost(8, "v1", 7) };
+    assert_eq!(standing(book.record(), &member("a"), &after), Standing::InStep);
+    // What a member has counts as well, when the home was not told of it yet.
+    let change = Change::Ingest {
+        object: HomeObject { stamp: Some(Revision(8)), ..object("1", 9, "v9") },
+        intent: intent("a", "v9"),
+        sealed: None,
+        placed: [member("a")].into(),
+        reached: Revision(11),
+    };
+    book.write("a", change).unwrap();
+    assert_eq!(book.record().unwrap().revision, Revision(12));
 }

@@ -19,6 +19,7 @@ impl Operator {
                     "topoWrites": metrics.topo_writes, "events": metrics.events, "eventsDropped": metrics.events_dropped, "failures": metrics.failures, "strays": self.strays().len(),
                     "topologyAway": u64::from(self.topology.down_since_ms.is_some()),
                     "topologyReplaced": u64::from(self.topology.replaced.is_some() || self.topology.distrusted.is_some()),
+                    "topologyRolledBack": u64::from(self.is_of_another_history()),
                     "ballotsRejected": self.ballots.rejections(),
                     "homeObjects": metrics.home_objects, "records": metrics.records, "outputs": metrics.outputs,
                 })
@@ -86,7 +87,7 @@ impl Operator {
     fn list_objects(&self, homeless: bool, select: &Selection) -> Value {
         let selects = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
         let rows = self.topology.records().filter(|(key, record)| {
-            (!homeless || record.is_homeless())
+            (!homeless || record.is_homeless() || self.homes_left(record))
                 && selects(&select.type_name, &key.type_name.to_string())
                 && selects(&select.namespace, &key.namespace)
                 && selects(&select.name, &key.name)
@@ -111,7 +112,7 @@ impl Operator {
         json!({
             "key": key, "type": key.type_name, "namespace": &*key.namespace, "name": &*key.name,
             "incarnation": record.incarnation, "revision": record.revision,
-            "homes": record.homes.keys().collect::<Vec<_>>(), "homeless": record.is_homeless(),
+            "homes": record.homes.keys().collect::<Vec<_>>(), "homeless": record.is_homeless() || self.homes_left(record),
             "deleted": record.tombstone.is_some(), "members": members,
         })
     }
@@ -134,6 +135,11 @@ impl Operator {
         answer["tombstone"] = json!(record.tombstone);
         if let Some(sealed) = &record.sealed {
             answer["sealedTo"] = json!(sealed.wraps.keys().collect::<Vec<_>>());
+        }
+        if self.homes_left(&record) {
+            answer["why"] = json!(
+                "none of its homes is in a member that votes in the league any more: any member may become its home (`hansa home move`, or the annotation hansa.dev/take-home); the outputs stay"
+            );
         }
         if record.is_homeless() {
             answer["why"] = json!(

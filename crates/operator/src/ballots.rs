@@ -30,8 +30,9 @@ mod standing;
 mod tests;
 pub(crate) mod wanted;
 
+use hansa_ballot::audit::Breach;
 use hansa_ballot::membership::Join;
-use hansa_ballot::proposer::Ticket;
+use hansa_ballot::proposer::{Frozen, Ticket};
 use hansa_ballot::{Control, Key, Proposer, Rejected};
 use hansa_ledger::Version;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,6 +122,18 @@ impl Council {
     /// How often something did not count, by why.
     pub fn rejections(&self) -> &BTreeMap<&'static str, u64> {
         &self.rejections
+    }
+
+    /// Whether the control document that stands there cannot follow the one that was known.
+    pub fn see_another_history(&self) -> bool {
+        let frozen = self.proposer.as_ref().and_then(Proposer::frozen);
+        matches!(frozen, Some(Frozen::Breached { breaches }) if !breaches.contains(&Breach::Gone))
+    }
+
+    /// Whether an era stands there that is not followed.
+    pub fn refuse_an_era(&self) -> bool {
+        let frozen = self.proposer.as_ref().and_then(Proposer::frozen);
+        frozen.is_some_and(|frozen| frozen.refused_era().is_some())
     }
 
     /// Whether something is on its way that this member has begun.

@@ -148,6 +148,7 @@ mod tests {
                 },
                 sealed: None,
                 placed: Default::default(),
+                reached: Revision(0),
             },
         }
     }

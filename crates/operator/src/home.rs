@@ -160,7 +160,10 @@ impl Operator {
         let stamped = self.status_of(&self.config.member, key).and_then(|status| status.stamped.clone());
         home.object.remembered_stamp =
             stamped.filter(|stamped| stamped.uid == home.object.uid).map(|stamped| stamped.revision);
-        home.object.takeover_allowed = context.spec.homes.takeover == Takeover::Allowed;
+        home.object.takeover_allowed = match record {
+            Some(record) => self.may_take_home(record),
+            None => context.spec.homes.takeover == Takeover::Allowed,
+        };
         if home.deleting {
             return self.process_departure(key, object, record);
         }
@@ -278,7 +281,15 @@ impl Operator {
         let object = home.object.clone();
         intent.hash = object.hash;
         (intent.author, intent.signature) = (self.config.member.clone(), None);
-        self.mutate(key, Change::Ingest { object, intent, sealed: sealed.map(Box::new), placed });
+        let reached = record.map_or(Revision(0), |record| self.reached(key, record));
+        self.mutate(key, Change::Ingest { object, intent, sealed: sealed.map(Box::new), placed, reached });
+    }
+
+    /// The highest revision of the record's life that a member says it has.
+    fn reached(&self, key: &RecordKey, record: &Record) -> Revision {
+        let said = record.placed.keys().filter_map(|member| self.status_of(member, key));
+        let of_this_life = said.filter(|status| status.incarnation == record.incarnation);
+        of_this_life.map(|status| status.revision).max().unwrap_or_default()
     }
 
     /// The record names this member as a home, and no object is shown.

@@ -42,8 +42,9 @@ struct Seen {
     takes_home: bool,
 }
 
-/// The reason of conditions that say so.
-pub(crate) const REPLACED: &str = "TopologyServerReplaced";
+/// The reasons of conditions that say so: it is not this league's store, or one of another history.
+const REPLACED: &str = "TopologyServerReplaced";
+const ROLLED_BACK: &str = "TopologyServerRolledBack";
 
 /// How many members that are not ready are named: what the CRD takes.
 const MAX_NOT_READY: usize = 256;
@@ -138,7 +139,7 @@ impl Operator {
             let spec = mirrored.map(|control| serde_json::from_str::<Value>(control.spec.get()).unwrap_or_default());
             let shown = self.federations.shown.as_ref().map(|(id, ..)| *id);
             let (agreed, reason, message) = if let Some(why) = &frozen {
-                ("False", REPLACED, why.clone())
+                ("False", self.frozen_reason(), why.clone())
             } else if let Some(control) = mirrored {
                 ("True", "Mirror", mirror_message(&control.home.member))
             } else if let Some(error) = seen.errors.first() {
@@ -191,7 +192,7 @@ impl Operator {
         {
             let spec = serde_json::from_str::<Value>(league.control.spec.get()).unwrap_or_default();
             let (agreed, reason, message) = match &frozen {
-                Some(why) => ("False", REPLACED, why.clone()),
+                Some(why) => ("False", self.frozen_reason(), why.clone()),
                 None => ("True", "Mirror", mirror_message(&league.control.home.member)),
             };
             let status = self.federation_status(1, None, agreed, reason, &message);
@@ -208,11 +209,28 @@ impl Operator {
         }
     }
 
+    /// The reason of conditions that say so.
+    pub(crate) fn frozen_reason(&self) -> &'static str {
+        if self.is_of_another_history() { ROLLED_BACK } else { REPLACED }
+    }
+
+    /// Whether what stands in the topology server is of another history than what was seen there.
+    pub(crate) fn is_of_another_history(&self) -> bool {
+        self.topology.doubts.is_certain() || (self.topology.replaced.is_none() && self.ballots.see_another_history())
+    }
+
     /// Since when and why everything is frozen, when another store stands where the league's stood.
     pub(crate) fn frozen_by_topology(&self) -> Option<String> {
-        let why = self.topology.replaced.as_ref().or(self.topology.distrusted.as_ref())?;
+        let (replaced, distrusted) = (self.topology.replaced.as_ref(), self.topology.distrusted.as_ref());
+        // An era that stands there and is not followed comes after whatever it was to mend.
+        let why = if self.ballots.refuse_an_era() { distrusted.or(replaced) } else { replaced.or(distrusted) }?;
         let since = crate::report::rfc3339(self.topology.down_since_ms.unwrap_or(self.now.wall_ms));
         Some(format!("frozen since {since}: {why}; what was last agreed is kept up, an edit waits"))
+    }
+
+    /// The write of the control document that is under way is given up.
+    pub(crate) fn forget_control_flight(&mut self) {
+        self.federations.flight = None;
     }
 
     /// The document that founds a league: its founder is its first voter, and the others join.

@@ -378,6 +378,14 @@ impl Operator {
         }
     }
 
+    /// Lets go of every call of the topology server, answered or not: it was about what stood there in
+    /// an earlier era. What a hash names is the same in each, and the proposer follows the era itself.
+    pub(crate) fn forget_topo_calls(&mut self) {
+        let stays = |call: &TopoCall| matches!(call, TopoCall::Ballots | TopoCall::Blob(_) | TopoCall::ReadBlob(_));
+        self.pending.retain(|_, purpose| !matches!(purpose, Purpose::Topo(call) if !stays(call)));
+        self.timers.retain(|(_, timer)| !matches!(timer, Timer::Topo(call) if !stays(call)));
+    }
+
     pub(crate) fn log(&mut self, level: Level, key: Option<&RecordKey>, message: impl Into<String>) {
         let term = key.map(|key| self.header(key).term);
         self.acts.push(Act::Log(Note { level, key: key.cloned(), term, message: message.into() }));

@@ -169,6 +169,8 @@ pub struct Live {
     pub resource_version: String,
     /// The life that it was made for; `None` when the mark is missing.
     pub incarnation: Option<Incarnation>,
+    /// The revision that it was last applied as, or an earlier one that came to the same.
+    pub revision: Revision,
     /// The hash of the fields that Hansa owns in it; `None` when it owns none.
     pub owned: Option<Hash>,
     /// Whether it has a deletion timestamp.
@@ -218,6 +220,10 @@ impl Live {
                 .as_str()
                 .and_then(|text| text.parse().ok())
                 .map(Incarnation),
+            revision: metadata["annotations"][hansa_render::REVISION_ANNOTATION]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .map_or(Revision(0), Revision),
             owned: hansa_render::owned(object, MANAGER).map(|owned| Hash::of(&owned)),
             deleting: metadata["deletionTimestamp"].is_string(),
             finished: kind == "Job"

@@ -7,6 +7,7 @@
 
 mod adoption;
 mod answers;
+mod behind;
 mod namespaces;
 mod removing;
 mod rendering;
@@ -163,7 +164,13 @@ impl Operator {
             self.removals.done(key);
             return self.set_status(key, None);
         };
-        match duty(record, &self.config.member) {
+        let duty = duty(record, &self.config.member);
+        if matches!(duty, Duty::Keep | Duty::Remove)
+            && let Some(ahead) = self.ahead(key, object, record)
+        {
+            return self.leave_behind(key, object, record, ahead);
+        }
+        match duty {
             Duty::None => {
                 self.removals.done(key);
                 // What a home that has no output was told is remembered all the same.

@@ -80,6 +80,9 @@ pub fn report(input: &Input<'_>) -> Report {
             let fresh =
                 current.is_some_and(|status| status.revision == record.revision && status.state != State::Pending);
             let health = current.map_or(Health::Unknown, |status| status.health);
+            // The record was restored, and is behind what this member has.
+            let is_ahead =
+                current.is_some_and(|status| status.revision > record.revision && status.state == State::Held);
             let mut entry = json!({"name": member, "state": state, "health": health});
             if let Some(status) = current {
                 entry["revision"] = json!(status.revision);
@@ -95,7 +98,7 @@ pub fn report(input: &Input<'_>) -> Report {
             }
             placed += 1;
             let frozen = input.frozen_members.get(member).filter(|_| !fresh);
-            complete &= fresh || frozen.is_some() || input.silent.contains(member);
+            complete &= fresh || is_ahead || frozen.is_some() || input.silent.contains(member);
             if let Some(why) = frozen {
                 entry["message"] = json!(shortened(why));
                 failing.push(json!(member));
@@ -105,7 +108,7 @@ pub fn report(input: &Input<'_>) -> Report {
             applied += u32::from(is_applied);
             let is_ready = is_applied && matches!(health, Health::Healthy | Health::Unknown);
             ready += u32::from(is_ready);
-            if fresh && matches!(state, State::Refused | State::Conflicting | State::Waiting) {
+            if is_ahead || (fresh && matches!(state, State::Refused | State::Conflicting | State::Waiting)) {
                 failing.push(json!(member));
                 let message = current.map_or("", |status| status.message.as_str());
                 trouble.get_or_insert_with(|| format!("{member}: {message}"));

@@ -11,7 +11,7 @@ use crate::observed::MANAGER;
 use crate::removal::Decision;
 use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::mutation::Change;
-use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey, Takeover};
+use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -312,7 +312,7 @@ impl Operator {
                         "spec.arguments.member: {to} is no member of the league: `hansa status` lists them"
                     ));
                 }
-                let takeover_allowed = spec.homes.takeover == Takeover::Allowed;
+                let takeover_allowed = self.may_take_home(&record);
                 let own = &self.config.member;
                 let may = record.homes.contains_key(own) || (own == to && (takeover_allowed || record.is_homeless()));
                 if !may {

@@ -1,8 +1,10 @@
 //! The picture's agreed half: loading it, following it, writing to it.
 
 mod answers;
+mod history;
 mod reading;
 mod replaced;
+mod rolled_back;
 mod writing;
 
 use crate::draft::is_crowded;
@@ -33,8 +35,18 @@ pub(crate) enum TopoCall {
     Ballots,
     /// Does the store still hold this league?
     Check,
+    /// A key once more, which showed what cannot follow what was seen there.
+    Confirm(String),
     Blob(Hash),
     ReadBlob(Hash),
+}
+
+impl TopoCall {
+    /// Whether it may change something.
+    fn writes(&self) -> bool {
+        use TopoCall::{Blob, Cell, Confirmations, Control, Page, Status};
+        matches!(self, Page(_) | Status(_) | Cell | Confirmations | Control | Blob(_))
+    }
 }
 
 /// What is known of the topology server.
@@ -51,6 +63,7 @@ pub(crate) struct Topology {
     pub distrusted: Option<String>,
     /// It is being looked at whether it is.
     checking: bool,
+    pub doubts: rolled_back::Doubts,
     /// Pages that a write did not find where they had been.
     vanished: BTreeSet<u32>,
     /// Everything is read once more, and changes are waited for already.
@@ -143,6 +156,7 @@ impl Topology {
             replaced: None,
             distrusted: None,
             checking: false,
+            doubts: rolled_back::Doubts::default(),
             vanished: BTreeSet::new(),
             reloading: false,
             control: Writer::new(keys::CONTROL.to_owned()),
@@ -165,7 +179,8 @@ impl Topology {
     /// Whether it may be written to: the whole picture has been read, and it is this league's store as
     /// far as anybody knows.
     pub fn is_writable(&self) -> bool {
-        self.loaded && self.replaced.is_none() && self.distrusted.is_none() && !self.checking
+        let is_believed = self.replaced.is_none() && self.distrusted.is_none();
+        self.loaded && is_believed && !self.checking && !self.doubts.suspects_something()
     }
 
     /// Whether something waits to be written, the heartbeat apart.

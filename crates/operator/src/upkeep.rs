@@ -287,7 +287,7 @@ impl Operator {
             Some(cell) if !cell.api_server_ready => {
                 ("False", "ApiServerAway", "its operator does not reach its API server".to_owned())
             }
-            Some(_) if own && frozen.is_some() => ("False", crate::league::REPLACED, frozen.unwrap_or_default()),
+            Some(_) if own && frozen.is_some() => ("False", self.frozen_reason(), frozen.unwrap_or_default()),
             Some(_) if own && self.topology.down_since_ms.is_some() => (
                 "False",
                 "TopologyServerAway",

@@ -17,6 +17,8 @@ pub struct Writer {
     flight: Option<Flight>,
     /// The newest state that was read and passed over while a write was under way.
     passed_over: Option<(Era, Revision)>,
+    /// The highest revision of an era that is past: later ones go on from there.
+    floor: Revision,
     /// The version that was last told of while a write was under way.
     heard: Option<Version>,
 }
@@ -49,7 +51,22 @@ pub struct Pen<'a> {
 impl Writer {
     /// A key of which nothing is known: it does not exist.
     pub fn new(key: String) -> Self {
-        Writer { key, version: None, envelope: None, flight: None, passed_over: None, heard: None }
+        Writer { key, version: None, envelope: None, flight: None, passed_over: None, floor: Revision(0), heard: None }
+    }
+
+    /// Forgets what was seen, but for how far it had come: a person said that what stands there now
+    /// counts. The write under way is given up; what it was to say is judged again on what stands there,
+    /// which does no harm should it land after all.
+    pub fn begin_anew(&mut self) {
+        let seen = [Some(self.next_revision()), self.passed_over.map(|(_, revision)| revision), Some(self.floor)];
+        self.floor = seen.into_iter().flatten().max().unwrap_or_default();
+        (self.version, self.envelope, self.flight) = (None, None, None);
+        (self.passed_over, self.heard) = (None, None);
+    }
+
+    /// The envelope last seen.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.envelope.as_ref()
     }
 
     /// Whether a write is under way.
@@ -74,7 +91,7 @@ impl Writer {
 
     /// The revision that the write under way, or the next one, carries.
     pub fn next_revision(&self) -> Revision {
-        self.flight.as_ref().map_or_else(|| self.revision().next(), |flight| flight.envelope.revision)
+        self.flight.as_ref().map_or_else(|| self.revision().max(self.floor).next(), |flight| flight.envelope.revision)
     }
 
     fn known(&self) -> (Era, Revision) {
@@ -121,6 +138,7 @@ impl Writer {
     /// Begins a write of `body` on what was last seen.
     pub fn begin(&mut self, pen: Pen<'_>, body: &[u8]) -> TopoRequest {
         debug_assert!(self.flight.is_none(), "{}: one write at a time", self.key);
+        let revision = self.next_revision();
         let mut envelope = match &self.envelope {
             Some(envelope) => envelope.next(pen.nonce, pen.member, pen.operation),
             None => {
@@ -129,7 +147,9 @@ impl Writer {
                 first
             }
         };
-        envelope.era = pen.era;
+        // An era is never lowered.
+        envelope.era = envelope.era.max(pen.era);
+        envelope.revision = revision;
         let value = envelope.seal(body);
         let expected = self.version.clone();
         self.flight = Some(Flight { operation: pen.operation, expected, envelope, value, attempts: 0 });

@@ -1,6 +1,6 @@
 //! Backups: everything that a league keeps in its topology server, in one file, and back again.
 //!
-//! **What a backup is.** Every value below `/v1/`, verbatim with its key ([`mod@file`]). Operators go on
+//! **What a backup is.** Every value below `/v1/`, verbatim with its key (see [`Manifest`]). Operators go on
 //! writing while it is read: each page and each cell is as it was at one instant, and all of them are
 //! as they were at one and the same instant on memory, SQLite and etcd, whose lists are
 //! ([`Topo::list`]); elsewhere two pages may be some seconds apart. The control document is read first
@@ -14,29 +14,36 @@
 //! stands there, operators take the store for one without a league, and write nothing. The bytes
 //! follow from the file and the era alone, so that a restore that broke off is simply repeated.
 //!
+//! Pages go on from revisions that no write since the backup can have reached, so that no life that begins
+//! later has the number of one that is lost.
+//!
 //! **The ballots begin anew.** What voters said was signed in the era before, and about candidates whose
 //! end this history may not know: in a higher era the control document has the same voters, decisions
-//! and appointments, and no cells and no open candidates. A control document without ballots, or of a
-//! format that this release does not read, is carried over as it is.
+//! and appointments, and no cells and no open candidates. A league that knows keys of people follows
+//! only an era that one of them signed for ([`hansa_ballot::era`]). A control document without ballots, or
+//! of a format that this release does not read, is carried over as it is.
 //!
 //! **Raising the era** ([`raise_era`]) is the same word of a person about a store that was put back
 //! by other means, such as an etcd snapshot: the control document is written again under a higher
-//! era, and nothing else is.
+//! era, and nothing else is. With voters that are discarded, because a quorum of them is lost for good,
+//! it is a force ([`Raise::prepare`]).
 
 mod file;
 mod raise;
 mod restore;
 
 pub use file::{FORMAT, Manifest, Reader};
-pub use raise::{Raised, raise_era};
+pub use raise::{Raise, Raised, raise_era};
 pub use restore::{Restored, restore};
 
 use crate::contract::Topo;
 use crate::error::TopoError;
 use bytes::Bytes;
-use hansa_ballot::Control;
+use hansa_ballot::decide::settle;
+use hansa_ballot::{Control, Document, Force, Signer, Verifier};
 use hansa_ledger::{Envelope, EnvelopeError, keys};
-use hansa_model::{Era, LeagueId};
+use hansa_model::{Era, LeagueId, MemberName};
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// What a league's keys begin with. What `hansa topo check` measures with lies elsewhere.
@@ -57,6 +64,18 @@ pub enum BackupError {
     /// The control document cannot be understood.
     #[error("/v1/control: {0}")]
     Control(EnvelopeError),
+    /// The league follows no unsigned era, and its voters are no others without a signature.
+    #[error("a person has to sign for the era, and none did: name the file with the key (--key) of {}", if .people.is_empty() { "a person whom spec.people lists" } else { .people })]
+    Unsigned {
+        /// Whose keys the league knows.
+        people: String,
+    },
+    /// The word of the person does not fit the control document.
+    #[error("the era cannot be begun so: {0}")]
+    Force(String),
+    /// Nobody votes there.
+    #[error("/v1/control holds no ballots that this release reads: there are no voters to discard")]
+    NoBallots,
     /// A person raised the era, or put another store there, while it was read.
     #[error(
         "the topology server went from league {} in era {} to league {} in era {} while it was read: make the backup again",
@@ -189,20 +208,43 @@ async fn control(topo: &dyn Topo) -> Result<(Envelope, Bytes), BackupError> {
     Ok((envelope, found.value))
 }
 
-/// A control document in the era of this envelope, see [`self`].
-fn control_in(envelope: &Envelope, packed: &[u8]) -> Result<Bytes, EnvelopeError> {
-    let (_, body) = Envelope::open(&envelope.around(packed))?;
-    let Some((control, mut ballots)) = Control::from_slice(&body).ok().and_then(|mut control| {
-        let ballots = control.ballots.take()?;
-        Some((control, ballots))
-    }) else {
-        return Ok(envelope.around(packed));
+/// A person's word that what stands there, or in a file, counts from now on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Word<'a> {
+    /// The era that begins; by default the next one.
+    pub era: Option<Era>,
+    /// The person's key, for a league that knows keys of people: it follows no unsigned era.
+    pub person: Option<&'a Signer>,
+}
+
+/// A control document in the era of this envelope, see [`self`]; and how it was and is read, when it has ballots.
+fn control_in(
+    envelope: &Envelope,
+    packed: &[u8],
+    person: Option<&Signer>,
+    discarded: &BTreeSet<MemberName>,
+) -> Result<(Bytes, Option<(Control, Control)>), BackupError> {
+    let (_, body) = Envelope::open(&envelope.around(packed)).map_err(BackupError::Control)?;
+    let before = Control::from_slice(&body).ok().filter(|control| control.ballots.is_some());
+    let Some(before) = before else {
+        return if discarded.is_empty() { Ok((envelope.around(packed), None)) } else { Err(BackupError::NoBallots) };
     };
-    ballots.era = envelope.era;
-    // No number of a candidate is ever given twice.
-    ballots.epoch = ballots.epoch.next();
-    ballots.cells.clear();
-    ballots.open.clear();
-    ballots.lineage.clear();
-    Ok(envelope.seal(&Control { ballots: Some(ballots), ..control }.to_vec()))
+    let (ballots, verifier) = (before.ballots(), Verifier::default());
+    let next = match person {
+        Some(person) => Force::sign(person, envelope.league, envelope.era, ballots, discarded.clone())
+            .and_then(|force| force.apply(ballots, envelope.league, &verifier))
+            .map_err(BackupError::Force)?,
+        None if !ballots.voters.people.is_empty() => {
+            let people: Vec<&str> = ballots.voters.people.keys().map(String::as_str).collect();
+            return Err(BackupError::Unsigned { people: people.join(", ") });
+        }
+        None if !discarded.is_empty() => return Err(BackupError::Unsigned { people: String::new() }),
+        None => ballots.in_era(envelope.era),
+    };
+    let mut after = Control { ballots: Some(next), ..before.clone() };
+    if !discarded.is_empty() {
+        // The discarded ones' pages go to the others, by the write that says so.
+        settle(&mut after, envelope.league, &verifier);
+    }
+    Ok((envelope.seal(&after.to_vec()), Some((before, after))))
 }

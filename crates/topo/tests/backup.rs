@@ -1,11 +1,13 @@
 //! Backups of a league, and what they are restored to.
 
-use hansa_ballot::{Control, FederationHome, PublicKey, Signer, Voter, Voters};
+use hansa_ballot::audit::audit;
+use hansa_ballot::{Control, Document, FederationHome, Signer, Verifier, Voter, Voters};
 use hansa_ledger::{Envelope, OperationId, Swap, keys};
 use hansa_model::{Era, Hash, Incarnation, LeagueId, MemberName, Revision};
-use hansa_topo::backup::{BackupError, Manifest, Progress, Reader, backup, raise_era, restore};
+use hansa_topo::backup::{BackupError, Manifest, Progress, Raise, Reader, Word, backup, raise_era, restore};
 use hansa_topo::fault::{Fault, Rule, wrap};
 use hansa_topo::{Operation, Topo, memory};
+use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -20,6 +22,11 @@ fn envelope(of: &str, revision: u64) -> Envelope {
     let operation = OperationId { incarnation: Incarnation(7), sequence: revision };
     let first = Envelope { revision: Revision(revision - 1), ..Envelope::first(league(of), Era(1), 0) };
     first.next(revision * 31, &writer, operation)
+}
+
+/// An unsigned word for an era.
+fn to(era: u64) -> Word<'static> {
+    Word { era: Some(Era(era)), person: None }
 }
 
 async fn put(topo: &dyn Topo, key: &str, value: &[u8]) {
@@ -64,7 +71,7 @@ async fn a_backup_holds_every_value_and_is_restored_under_the_next_era() {
 
     let to = memory::unshared().unwrap();
     let mut steps = Vec::new();
-    let restored = restore(&*to, &mut Cursor::new(&file), None, |step| steps.push(step)).await.unwrap();
+    let restored = restore(&*to, &mut Cursor::new(&file), Word::default(), |step| steps.push(step)).await.unwrap();
     assert_eq!((restored.era, restored.written), (Era(2), 42));
     assert_eq!(steps.last(), Some(&Progress { done: 42, of: 42 }));
     let (before, after) = (listed(&*from).await, listed(&*to).await);
@@ -73,7 +80,9 @@ async fn a_backup_holds_every_value_and_is_restored_under_the_next_era() {
         assert_eq!(key, restored_key);
         match Envelope::open(value) {
             Ok((envelope, body)) => {
-                let raised = Envelope { era: Era(2), ..envelope };
+                // What was written since the backup is lost, and its numbers are not used again.
+                let lost = if key == keys::CONTROL { 0 } else { 1 << 20 };
+                let raised = Envelope { era: Era(2), revision: Revision(envelope.revision.0 + lost), ..envelope };
                 assert_eq!(Envelope::open(restored).unwrap(), (raised, body), "{key}");
             }
             Err(_) => assert_eq!(value, restored, "{key}"),
@@ -159,7 +168,7 @@ impl Topo for Interrupted {
 async fn a_restore_that_broke_off_is_repeated_and_the_control_document_comes_last() {
     let (file, _) = taken(&*store().await).await;
     let whole = memory::unshared().unwrap();
-    restore(&*whole, &mut Cursor::new(&file), None, |_| {}).await.unwrap();
+    restore(&*whole, &mut Cursor::new(&file), Word::default(), |_| {}).await.unwrap();
 
     let to = memory::unshared().unwrap();
     // The server goes away after some writes.
@@ -167,12 +176,12 @@ async fn a_restore_that_broke_off_is_repeated_and_the_control_document_comes_las
     let of = |skip, fault| Rule { operation: Some(Operation::Create), skip, times: 3, ..Rule::once(fault) };
     faults.add_rule(of(4, Fault::LostAnswer));
     faults.add_rule(Rule { times: 100, ..of(20, Fault::Unavailable) });
-    restore(&*faulty, &mut Cursor::new(&file), None, |_| {}).await.unwrap_err();
+    restore(&*faulty, &mut Cursor::new(&file), Word::default(), |_| {}).await.unwrap_err();
     let broken = listed(&*to).await;
     assert!((1..42).contains(&broken.len()), "{}", broken.len());
     assert!(!broken.iter().any(|(key, _)| key == keys::CONTROL));
 
-    let restored = restore(&*to, &mut Cursor::new(&file), None, |_| {}).await.unwrap();
+    let restored = restore(&*to, &mut Cursor::new(&file), Word::default(), |_| {}).await.unwrap();
     assert_eq!(restored.written, 42 - broken.len() as u64);
     assert_eq!(listed(&*to).await, listed(&*whole).await);
 
@@ -185,7 +194,7 @@ async fn a_restore_that_broke_off_is_repeated_and_the_control_document_comes_las
     let next = Envelope { revision: envelope.revision.next(), nonce: 99, ..envelope };
     to.compare_and_swap(&keys::page(3), &version, next.seal(&body)).await.unwrap();
     let standing = listed(&*to).await;
-    let again = restore(&*to, &mut Cursor::new(&file), None, |_| {}).await.unwrap();
+    let again = restore(&*to, &mut Cursor::new(&file), Word::default(), |_| {}).await.unwrap();
     assert_eq!(again.written, 0);
     assert_eq!(listed(&*to).await, standing);
 }
@@ -196,7 +205,8 @@ async fn what_is_not_empty_or_another_leagues_is_left_alone() {
     let (file, _) = taken(&*from).await;
     let refused = async |topo: &dyn Topo, era: Option<u64>| {
         let before = listed(topo).await;
-        let error = restore(topo, &mut Cursor::new(&file), era.map(Era), |_| {}).await.unwrap_err();
+        let error =
+            restore(topo, &mut Cursor::new(&file), Word { era: era.map(Era), person: None }, |_| {}).await.unwrap_err();
         assert_eq!(listed(topo).await, before);
         error.to_string()
     };
@@ -224,7 +234,7 @@ async fn a_damaged_file_is_refused_before_anything_is_written() {
     }));
     damaged.push([&file[..], b"more"].concat());
     for bytes in damaged {
-        let ended = restore(&*to, &mut Cursor::new(&bytes), None, |_| {}).await;
+        let ended = restore(&*to, &mut Cursor::new(&bytes), Word::default(), |_| {}).await;
         let error = ended.expect_err("a damaged file is refused");
         assert!(matches!(error, BackupError::Damaged { .. } | BackupError::Format(_)), "{error}");
     }
@@ -235,10 +245,10 @@ async fn a_damaged_file_is_refused_before_anything_is_written() {
 async fn raising_the_era_rewrites_the_control_document_alone() {
     let topo = store().await;
     let before = listed(&*topo).await;
-    let raised = raise_era(&*topo, None).await.unwrap();
+    let raised = raise_era(&*topo, Word::default()).await.unwrap();
     assert_eq!((raised.from, raised.to, raised.revision), (Era(1), Era(2), Revision(13)));
-    assert_eq!(raise_era(&*topo, Some(Era(9))).await.unwrap().to, Era(9));
-    let error = raise_era(&*topo, Some(Era(9))).await.unwrap_err();
+    assert_eq!(raise_era(&*topo, to(9)).await.unwrap().to, Era(9));
+    let error = raise_era(&*topo, to(9)).await.unwrap_err();
     assert!(matches!(error, BackupError::EraNotHigher { .. }), "{error}");
     let after = listed(&*topo).await;
     let changed: Vec<&str> =
@@ -248,12 +258,11 @@ async fn raising_the_era_rewrites_the_control_document_alone() {
     let (found, body) = Envelope::open(control).unwrap();
     assert_eq!((body, found.operations), (b"whatever format stands here".to_vec(), envelope("league", 12).operations));
 
-    let error = raise_era(&*memory::unshared().unwrap(), None).await.unwrap_err();
+    let error = raise_era(&*memory::unshared().unwrap(), Word::default()).await.unwrap_err();
     assert!(error.to_string().contains("holds no league"), "{error}");
 }
 
-#[tokio::test]
-async fn ballots_begin_anew_in_a_higher_era() {
+fn control(people: &[&str]) -> Control {
     let home = FederationHome {
         member: "a".parse().unwrap(),
         uid: "uid".to_owned(),
@@ -261,23 +270,107 @@ async fn ballots_begin_anew_in_a_higher_era() {
         hash: Hash::of_bytes(b"spec"),
     };
     let spec = serde_json::value::RawValue::from_string("{}".to_owned()).unwrap();
-    let key: PublicKey = Signer::new("a".parse().unwrap(), [7; 32]).public();
-    let voter = Voter { key, uid: "uid".to_owned(), witness: false };
-    let voters = Voters::found([("a".parse().unwrap(), voter)].into(), Default::default());
-    let control = Control::found(spec.into(), home, 4).1.voting(voters);
+    let voter = |name: &&str| {
+        let voter = Voter { key: signer(name).public(), uid: format!("uid-{name}"), witness: false };
+        (name.parse().unwrap(), voter)
+    };
+    let people = people.iter().map(|name| (String::from(*name), signer(name).public())).collect();
+    let voters = Voters::found(["a", "b", "c"].iter().map(voter).collect(), people);
+    let mut control = Control::found(spec.into(), home, 4).1.voting(voters);
+    let everyone = control.ballots().voters.set.keys().cloned().collect();
+    control.ballots_mut().appointments.balance(&everyone);
+    control
+}
+
+fn signer(name: &str) -> Signer {
+    Signer::new(name.parse().unwrap(), *Hash::of_bytes(name.as_bytes()).as_bytes())
+}
+
+async fn stored(control: &Control) -> Arc<dyn Topo> {
     let topo = memory::unshared().unwrap();
     put(&*topo, keys::CONTROL, &envelope("league", 3).seal(&control.to_vec())).await;
-    let (file, _) = taken(&*topo).await;
+    topo
+}
 
+async fn standing(topo: &dyn Topo) -> (Envelope, Control) {
+    let (found, body) = Envelope::open(&topo.get(keys::CONTROL).await.unwrap().unwrap().value).unwrap();
+    (found, Control::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn ballots_begin_anew_in_a_higher_era() {
+    let control = control(&[]);
+    let topo = stored(&control).await;
+    let (file, _) = taken(&*topo).await;
     let restored = memory::unshared().unwrap();
-    restore(&*restored, &mut Cursor::new(&file), Some(Era(5)), |_| {}).await.unwrap();
-    raise_era(&*topo, Some(Era(5))).await.unwrap();
+    restore(&*restored, &mut Cursor::new(&file), to(5), |_| {}).await.unwrap();
+    raise_era(&*topo, to(5)).await.unwrap();
     for (store, revision) in [(restored, 3), (topo, 4)] {
-        let (found, body) = Envelope::open(&store.get(keys::CONTROL).await.unwrap().unwrap().value).unwrap();
+        let (found, after) = standing(&*store).await;
         assert_eq!((found.era, found.revision), (Era(5), Revision(revision)));
-        let (before, after) = (control.ballots.clone().unwrap(), Control::from_slice(&body).unwrap().ballots.unwrap());
+        let (before, after) = (control.ballots(), after.ballots());
         assert_eq!((after.era, after.epoch), (Era(5), before.epoch.next()));
-        assert_eq!(after.voters.set, before.voters.set);
-        assert!(after.cells.is_empty() && after.open.is_empty());
+        assert_eq!((&after.voters, &after.appointments), (&before.voters, &before.appointments));
+        assert!(after.cells.is_empty() && after.open.is_empty() && after.force().is_none());
+        assert_eq!(audit(before, after, league("league"), &Verifier::default()).breaches, []);
     }
+}
+
+#[tokio::test]
+async fn where_people_have_keys_one_of_them_signs() {
+    let control = control(&["ada"]);
+    let topo = stored(&control).await;
+    let (file, _) = taken(&*topo).await;
+    let restored = memory::unshared().unwrap();
+    let (ada, eve) = (signer("ada"), signer("eve"));
+    let by = |person| Word { era: Some(Era(5)), person: Some(person) };
+    for word in [to(5), by(&eve)] {
+        let errors = [
+            raise_era(&*topo, word).await.unwrap_err(),
+            restore(&*restored, &mut Cursor::new(&file), word, |_| {}).await.unwrap_err(),
+        ];
+        let named = |error: &BackupError| error.to_string().contains("ada");
+        assert!(errors.iter().all(named), "{errors:?}");
+    }
+    assert!(listed(&*restored).await.is_empty());
+    restore(&*restored, &mut Cursor::new(&file), by(&ada), |_| {}).await.unwrap();
+    let again = restore(&*restored, &mut Cursor::new(&file), by(&ada), |_| {}).await.unwrap();
+    assert_eq!(again.written, 0, "an attempt that broke off is repeated");
+    raise_era(&*topo, by(&ada)).await.unwrap();
+    for store in [restored, topo] {
+        let (_, after) = standing(&*store).await;
+        assert_eq!(after.ballots().force().unwrap().by, "ada");
+        assert_eq!(audit(control.ballots(), after.ballots(), league("league"), &Verifier::default()).breaches, []);
+    }
+}
+
+#[tokio::test]
+async fn a_force_is_looked_at_first_and_discards_by_a_signature() {
+    let control = control(&["ada"]);
+    let topo = stored(&control).await;
+    let before = listed(&*topo).await;
+    let discarded: BTreeSet<MemberName> = ["b".parse().unwrap(), "c".parse().unwrap()].into();
+    let ada = signer("ada");
+    let word = Word { era: None, person: Some(&ada) };
+    let raise = Raise::prepare(&*topo, word, &discarded).await.unwrap();
+    assert_eq!(listed(&*topo).await, before, "nothing is written yet");
+    let (_, after) = raise.documents.clone().unwrap();
+    let late = Raise::prepare(&*topo, word, &discarded).await.unwrap();
+    let raised = raise.write(&*topo).await.unwrap();
+    assert_eq!((raised.from, raised.to), (Era(1), Era(2)));
+    let (found, stands) = standing(&*topo).await;
+    assert_eq!((found.era, stands.to_vec()), (Era(2), after.to_vec()));
+    let ballots = stands.ballots();
+    assert_eq!((ballots.voters.set.len(), ballots.voters.quorum, ballots.voters.removed.len()), (1, 1, 2));
+    let seats = (0..4).map(|page| ballots.appointments.page(page).unwrap().member.clone().unwrap().to_string());
+    assert_eq!(seats.collect::<BTreeSet<_>>(), [String::from("a")].into());
+    assert_eq!(audit(control.ballots(), ballots, league("league"), &Verifier::default()).breaches, []);
+    let error = late.write(&*topo).await.unwrap_err();
+    assert!(matches!(error, BackupError::Raced { .. }), "{error}");
+
+    let nobody = stored(&self::control(&[])).await;
+    let unsigned = Raise::prepare(&*nobody, Word::default(), &discarded).await.unwrap_err();
+    assert!(unsigned.to_string().contains("spec.people"), "{unsigned}");
+    let unknown = Raise::prepare(&*nobody, word, &discarded).await.unwrap_err();
+    assert!(unknown.to_string().contains("it knows nobody's"), "{unknown}");
 }

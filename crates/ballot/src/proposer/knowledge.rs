@@ -2,7 +2,7 @@
 
 use super::Act;
 use super::{Noted, Notes, Proposer, Stage, Ticket, Told};
-use crate::audit::{Breach, audit};
+use crate::audit::{Breach, audit, signed};
 use crate::candidate::{Rule, Verdict};
 use crate::cell::{Cell, Slot, merge};
 use crate::decide::{tally, verified};
@@ -49,6 +49,15 @@ pub enum Frozen {
 impl Frozen {
     pub(super) fn gone() -> Self {
         Frozen::Breached { breaches: vec![Breach::Gone] }
+    }
+
+    /// The era that stands there and is not followed.
+    pub fn refused_era(&self) -> Option<Era> {
+        let Frozen::Breached { breaches } = self else { return None };
+        breaches.iter().find_map(|breach| match breach {
+            Breach::Unforced { era, .. } => Some(*era),
+            _ => None,
+        })
     }
 }
 
@@ -158,7 +167,9 @@ impl<D: Document> Proposer<D> {
     fn recall(&self, document: &D) -> Result<(), Trouble> {
         let ballots = document.ballots();
         if ballots.era > self.notes.era {
-            return Ok(());
+            let era = ballots.era;
+            return signed(&self.notes.people, ballots, self.config.league, &self.verifier)
+                .map_err(|why| Trouble::Frozen(Frozen::Breached { breaches: vec![Breach::Unforced { era, why }] }));
         }
         let mut breaches = Vec::new();
         for (key, candidate) in ballots.open.iter().filter(|(_, candidate)| candidate.epoch <= self.notes.epoch) {
@@ -293,6 +304,7 @@ fn notes_of<D: Document>(envelope: &Envelope, document: &D, cell: &Cell) -> Note
         era: envelope.era,
         nonce: envelope.nonce,
         open: open.collect(),
+        people: ballots.voters.people.clone(),
         revision: envelope.revision,
         ..Notes::default()
     }

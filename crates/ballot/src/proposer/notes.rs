@@ -2,6 +2,7 @@
 
 use crate::candidate::Verdict;
 use crate::key::{Epoch, Key};
+use crate::signing::PublicKey;
 use hansa_model::{Era, Hash, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ pub struct Notes {
     pub nonce: u64,
     /// The open candidates, and how it voted on them.
     pub open: BTreeMap<Key, Noted>,
+    /// The people whose word begins an era.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<String, PublicKey>,
     /// The revision of the newest document that it voted on or acted on; 0: of none.
     pub revision: Revision,
 }
@@ -48,6 +52,7 @@ impl Default for Notes {
             format: NOTES_FORMAT,
             nonce: 0,
             open: BTreeMap::new(),
+            people: BTreeMap::new(),
             revision: Revision(0),
         }
     }

@@ -1,21 +1,22 @@
-//! A league's whole course with real proposers: founding, specs, joins, leaves, lost members, keys,
-//! force; what is shown of it; and the fixture of every persisted format.
+//! A league's whole course with real proposers: founding, specs, joins, leaves, lost members, keys;
+//! what is shown of it; and the fixture of every persisted format.
 
-use crate::support::{Table, config, founding, league, name, raw, signer, voter, voters};
+use crate::support::{
+    Table, all_want, answers, config, decide, decide_after, founding, league, name, raw, signer, voter, voters,
+};
 use expect_test::{expect, expect_file};
 use hansa_ballot::cell::Cell;
 use hansa_ballot::control::SpecCandidate;
 use hansa_ballot::decide::{spoken, tally};
 use hansa_ballot::explain::{self, overview};
-use hansa_ballot::membership::{Change, Force, Join, consent};
-use hansa_ballot::motion::{Accept, Answer, to_be_voted_lost};
-use hansa_ballot::proposer::{Frozen, Notes, Told};
+use hansa_ballot::membership::{Change, Join, consent};
+use hansa_ballot::motion::to_be_voted_lost;
+use hansa_ballot::proposer::{Frozen, Notes};
 use hansa_ballot::voters::Place;
 use hansa_ballot::{
     Ballots, Control, DEFAULT_PAGES, Document, Epoch, FederationHome, Key, Motion, Outcome, Proposer, Rule, Verdict,
     Verifier, audit,
 };
-use hansa_ledger::Envelope;
 use hansa_model::{Era, Generation, Hash, Term};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -25,34 +26,6 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn json<T: Serialize>(value: &T) -> Arc<RawValue> {
     to_raw_value(value).unwrap().into()
-}
-
-fn decide(key: Key, value: Arc<RawValue>, rule: Rule) -> Motion {
-    decide_after(Epoch(0), key, value, rule)
-}
-
-fn decide_after(after: Epoch, key: Key, value: Arc<RawValue>, rule: Rule) -> Motion {
-    Motion::Decide { key, after, value, rule, accept: Accept::Equal }
-}
-
-fn answers<D: Document>(table: &mut Table<D>, number: usize) -> Vec<String> {
-    let told = table.proposers[number].told().into_iter();
-    let text = |told| match told {
-        Told::Answer(_, Answer::Decided(decision)) => format!("{:?}", decision.outcome),
-        Told::Answer(_, Answer::Refused(why)) => why,
-        Told::Answer(_, other) => format!("{other:?}"),
-        Told::Frozen(frozen) => frozen.to_string(),
-        other => format!("{other:?}"),
-    };
-    told.map(text).collect()
-}
-
-/// Lets these voters want the same, and serves all.
-fn all_want<D: Document>(table: &mut Table<D>, who: &[usize], motion: &Motion) {
-    for number in who {
-        table.proposers[*number].want(motion.clone());
-    }
-    table.serve_all();
 }
 
 fn home(generation: u64, spec: &str) -> FederationHome {
@@ -231,40 +204,6 @@ fn a_lost_member_releases_its_seats_and_returns_by_a_vote() {
     all_want(&mut table, &[0, 1], &Motion::Suspect { members: Default::default() });
     all_want(&mut table, &[1, 2], &back(last));
     assert_eq!((table.proposers[2].document().unwrap().lost.len(), pages(&table)), (0, 3));
-}
-
-#[test]
-fn a_person_forces_when_the_quorum_is_lost_and_the_discarded_freeze() {
-    let mut table = Table::new(&NAMES, &founding(&NAMES));
-    all_want(&mut table, &[0, 1, 2], &Motion::Speak { level: 1 });
-    all_want(&mut table, &[0], &decide("x".parse().unwrap(), raw("1"), Rule::Quorum));
-    let before = table.proposers[0].document().unwrap().clone();
-    let discarded = [name("b"), name("c")].into();
-    let verifier = Verifier::default();
-    let by = |person: &str| Force::sign(&signer(person), league(), before.era, [name("b"), name("c")].into());
-    let refused = by("mallory").apply(&before, league(), &verifier).unwrap_err();
-    assert!(refused.contains("mallory is no person whose key this league knows"), "{refused}");
-    let mut forged = by("ada");
-    forged.discarded = [name("a")].into();
-    assert!(forged.apply(&before, league(), &verifier).unwrap_err().contains("not over this"));
-    let after = by("ada").apply(&before, league(), &verifier).unwrap();
-    assert_eq!((after.era, after.voters.quorum, after.open.len()), (Era(2), 1, 0));
-    assert_eq!(after.forced.as_ref().unwrap().discarded, discarded);
-    assert_eq!(audit::audit(&before, &after, league(), &verifier).breaches, []);
-    // Nobody else raises an era.
-    let mut raised = before.clone();
-    raised.era = Era(2);
-    assert!(audit::audit(&before, &raised, league(), &verifier).breaches[0].to_string().contains("no person"));
-    // In the store: the one that is left goes on by itself, the others say why they do not.
-    let (version, value) = table.stored.clone().unwrap();
-    let (mut envelope, _) = Envelope::open(&value).unwrap();
-    (envelope.era, envelope.revision) = (Era(2), envelope.revision.next());
-    table.stored = Some((version + 1, envelope.seal(&after.to_vec())));
-    table.serve_all();
-    assert_eq!(table.proposers[0].document().unwrap().decided(&"x".parse().unwrap()), Epoch(3));
-    table.proposers[1].told();
-    all_want(&mut table, &[1], &Motion::Speak { level: 2 });
-    assert!(answers(&mut table, 1)[0].contains("does not vote here (Removed"));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Voters that tests have in common.
 
-use hansa_ballot::proposer::{Act, Config, Event, Notes};
-use hansa_ballot::{Ballots, Document, Proposer, Signer, Verifier, Voter, Voters};
+use hansa_ballot::motion::{Accept, Answer};
+use hansa_ballot::proposer::{Act, Config, Event, Notes, Told};
+use hansa_ballot::{Ballots, Document, Epoch, Key, Motion, Proposer, Rule, Signer, Verifier, Voter, Voters};
 use hansa_ledger::{Swap, Version, Versioned};
 use hansa_model::{Hash, Incarnation, LeagueId, MemberName};
 use serde_json::value::RawValue;
@@ -47,6 +48,34 @@ pub fn config<D>(text: &str, founding: D) -> Config<D> {
         round_trip_ms: 10,
         founding: Some(founding),
     }
+}
+
+pub fn decide(key: Key, value: Arc<RawValue>, rule: Rule) -> Motion {
+    decide_after(Epoch(0), key, value, rule)
+}
+
+pub fn decide_after(after: Epoch, key: Key, value: Arc<RawValue>, rule: Rule) -> Motion {
+    Motion::Decide { key, after, value, rule, accept: Accept::Equal }
+}
+
+pub fn answers<D: Document>(table: &mut Table<D>, number: usize) -> Vec<String> {
+    let told = table.proposers[number].told().into_iter();
+    let text = |told| match told {
+        Told::Answer(_, Answer::Decided(decision)) => format!("{:?}", decision.outcome),
+        Told::Answer(_, Answer::Refused(why)) => why,
+        Told::Answer(_, other) => format!("{other:?}"),
+        Told::Frozen(frozen) => frozen.to_string(),
+        other => format!("{other:?}"),
+    };
+    told.map(text).collect()
+}
+
+/// Lets these voters want the same, and serves all.
+pub fn all_want<D: Document>(table: &mut Table<D>, who: &[usize], motion: &Motion) {
+    for number in who {
+        table.proposers[*number].want(motion.clone());
+    }
+    table.serve_all();
 }
 
 /// A register that never fails, and proposers that are served in turn.

@@ -1,4 +1,8 @@
-//! `hansa ballot`: who voted what, who is missing, and what it would take.
+//! `hansa ballot`: who voted what, who is missing, and what it would take; and the word of a person, where
+//! nobody can vote any more.
+
+mod force;
+mod key;
 
 use super::Outcome;
 use crate::cluster::Connection;
@@ -50,6 +54,15 @@ enum Command {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Let the league go on without members that are lost for good, when those that are left make no quorum.
+    ///
+    /// Shows what the league looks like afterwards, and does it with --yes, or when the league's name is
+    /// typed. It speaks to the topology server directly. Nothing is deleted: the discarded members' outputs
+    /// stay, what they were the home of is without one, and on return they freeze.
+    Force(force::Arguments),
+    /// Make and show the key of a person who may force.
+    #[command(subcommand)]
+    Key(key::Command),
 }
 
 /// Shows the league's ballots as the operator of this cluster reads them.
@@ -77,6 +90,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             print::answer(output.format, found, |screen| explain(found, &ballots, screen))?;
         }
         Command::Watch { connection } => watch(&Reads::open(&connection).await?).await?,
+        Command::Force(arguments) => return force::run(arguments).await,
+        Command::Key(command) => return key::run(command),
     }
     Ok(Outcome::Done)
 }
@@ -160,7 +175,7 @@ fn show(ballots: &Value, screen: &Screen) -> String {
     line("Spec", Tone::Plain, format!("generation {}, at home in {}", ballots["generation"], text(&ballots["home"])));
     let voters = ballots["voters"].as_object().map_or(0, serde_json::Map::len);
     line("Quorum", Tone::Strong, format!("{} of {voters} voters", ballots["quorum"]));
-    line("Era", Tone::Plain, format!("{}, ballot #{}", ballots["era"], ballots["epoch"]));
+    line("Era", Tone::Plain, format!("{}{}, ballot #{}", ballots["era"], began(&ballots["began"]), ballots["epoch"]));
     line("Feature level", Tone::Plain, ballots["feature"].to_string());
     if let Some(frozen) = ballots["frozen"].as_str() {
         line("Frozen", Tone::Bad, frozen.to_owned());
@@ -201,6 +216,16 @@ fn show(ballots: &Value, screen: &Screen) -> String {
         let _ = write!(out, "\n{}", rejected.render(screen));
     }
     out
+}
+
+/// How the era began, when it is not the first.
+fn began(began: &Value) -> String {
+    if began.is_null() {
+        return String::new();
+    }
+    let by = began["by"].as_str().map_or_else(|| "unsigned".to_owned(), |by| format!("signed by {by}"));
+    let without = began["discarded"].as_array().map(|_| format!(", without {}", names(&began["discarded"])));
+    format!(" ({by}{})", without.unwrap_or_default())
 }
 
 fn explain(ballot: &Value, ballots: &Value, screen: &Screen) -> String {
@@ -359,6 +384,14 @@ mod tests {
             cells/mallory    mallory       stranger
         "#]]
         .assert_eq(&show(&league(), &Screen::PLAIN));
+    }
+
+    #[test]
+    fn how_an_era_began() {
+        let shown = |value: Value| began(&value);
+        assert_eq!(shown(Value::Null), "");
+        assert_eq!(shown(json!({"by": null})), " (unsigned)");
+        assert_eq!(shown(json!({"by": "ada", "discarded": ["gcp", "azure"]})), " (signed by ada, without gcp, azure)");
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 }
 
 /// A file that is only looked into has to be there: opening would make an empty one.
-fn exists(url: &str) -> anyhow::Result<()> {
+pub(super) fn exists(url: &str) -> anyhow::Result<()> {
     match url.parse() {
         Ok(TopoUrl::Sqlite { path, .. }) if !path.exists() => {
             bail!("{url}: there is no such file: check the path, or start an operator with it (`hansa operator`)")
@@ -154,7 +154,7 @@ fn exists(url: &str) -> anyhow::Result<()> {
 }
 
 /// The whole chain of causes in one line.
-fn plain(error: TopoError) -> anyhow::Error {
+pub(super) fn plain(error: TopoError) -> anyhow::Error {
     anyhow::anyhow!("{}", error.chain())
 }
 

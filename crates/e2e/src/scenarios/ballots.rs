@@ -13,7 +13,12 @@ const OTHERS_KEYS: [&str; 2] =
     ["ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "ed25519:PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="];
 
 /// Waits until the ballots are as wanted, as one operator reads them.
-async fn ballots_are(scene: &Scene, index: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(super) async fn ballots_are(
+    scene: &Scene,
+    index: usize,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Value> {
     eventually(&format!("{} reads that {what}", MEMBERS[index]), async || {
         let ballots = scene.world.ask(index, "/read/ballots").await?.unwrap_or_default();
         Ok(if wanted(&ballots) { Seen::Yes(ballots) } else { Seen::No(ballots.to_string()) })
@@ -22,11 +27,11 @@ async fn ballots_are(scene: &Scene, index: usize, what: &str, wanted: impl Fn(&V
 }
 
 /// How many pages each member is appointed to.
-fn pages(ballots: &Value) -> Vec<u64> {
+pub(super) fn pages(ballots: &Value) -> Vec<u64> {
     MEMBERS.iter().map(|name| ballots["voters"][name]["pages"].as_u64().unwrap_or_default()).collect()
 }
 
-fn all_vote(ballots: &Value) -> bool {
+pub(super) fn all_vote(ballots: &Value) -> bool {
     let states = MEMBERS.iter().map(|name| &ballots["voters"][name]["state"]);
     let pages = pages(ballots);
     states.into_iter().all(|state| state == "live")
@@ -35,13 +40,26 @@ fn all_vote(ballots: &Value) -> bool {
 }
 
 /// Waits until this member's Federation says so.
-async fn federation_says(scene: &Scene, reason: &str, words: &[&str]) -> Result<()> {
+pub(super) async fn federation_says(scene: &Scene, reason: &str, words: &[&str]) -> Result<()> {
     eventually(&format!("the Federation says {reason}"), async || {
         let now = scene.world.federation().await?;
         let (_, found, message) = condition(&now, "Agreed");
         let is_about_this = now["status"]["observedGeneration"] == now["metadata"]["generation"];
         let says = is_about_this && found == reason && words.iter().all(|word| message.contains(word));
         Ok(if says { Seen::Yes(()) } else { Seen::No(now["status"].to_string()) })
+    })
+    .await
+}
+
+/// Waits until a member's share is frozen, with this word, or is not.
+pub(super) async fn share_is_frozen(scene: &Scene, index: usize, word: Option<&str>) -> Result<()> {
+    eventually(&format!("{} is frozen: {word:?}", MEMBERS[index]), async || {
+        let health = scene.world.ask(index, "/read/health").await?.unwrap_or_default();
+        let is = match word {
+            Some(word) => health["frozen"].as_str().is_some_and(|why| why.contains(word)),
+            None => health["frozen"].is_null() && health["ready"] == true,
+        };
+        Ok(if is { Seen::Yes(()) } else { Seen::No(health.to_string()) })
     })
     .await
 }
@@ -111,7 +129,7 @@ pub async fn silent_member(scene: &Scene) -> Result<()> {
 /// its operator says so and does nothing. With other keys, and listed again, it is voted in.
 pub async fn left_and_joined(scene: &Scene) -> Result<()> {
     let keys = scene.admin(2).get(KEYS).await?;
-    let first = public_keys(scene).await?;
+    let first = public_keys(scene, 2).await?;
     let greets = |word: &str| everywhere(config(&[("greeting", word)]));
     scene.federate(0, CONFIG_MAPS, "conf", &greets("hello")).await?;
     scene.settled(0, CONFIG_MAPS, "conf").await?;
@@ -124,17 +142,7 @@ pub async fn left_and_joined(scene: &Scene) -> Result<()> {
         .await?;
     let is_out = |ballots: &Value| ballots["voters"].as_object().is_some_and(|voters| voters.len() == 2);
     ballots_are(scene, 0, "two vote", |ballots| is_out(ballots) && ballots["quorum"] == 2).await?;
-    let frozen = async |word: Option<&str>| -> Result<()> {
-        eventually(&format!("{} is frozen: {word:?}", MEMBERS[2]), async || {
-            let health = scene.world.ask(2, "/read/health").await?.unwrap_or_default();
-            let is = match word {
-                Some(word) => health["frozen"].as_str().is_some_and(|why| why.contains(word)),
-                None => health["frozen"].is_null() && health["ready"] == true,
-            };
-            Ok(if is { Seen::Yes(()) } else { Seen::No(health.to_string()) })
-        })
-        .await
-    };
+    let frozen = async |word: Option<&str>| share_is_frozen(scene, 2, word).await;
     frozen(Some("was taken out of the league")).await?;
     scene.federate(0, CONFIG_MAPS, "conf", &greets("good day")).await?;
     scene.output_is(1, CONFIG_MAPS, "conf", "follows", |o| o["data"]["greeting"] == "good day").await?;
@@ -151,7 +159,7 @@ pub async fn left_and_joined(scene: &Scene) -> Result<()> {
             })
             .await
     };
-    make_new_keys(scene).await?;
+    make_new_keys(scene, 2).await?;
     let asks = format!("{} has asked to join", MEMBERS[2]);
     frozen(Some(&asks)).await?;
     with(json!([])).await?;
@@ -159,7 +167,7 @@ pub async fn left_and_joined(scene: &Scene) -> Result<()> {
     scene.output_is(2, CONFIG_MAPS, "conf", "follows", |o| o["data"]["greeting"] == "good day").await?;
 
     // The keys that were seen first come back, so that the league is as it was.
-    put_back_keys(scene, &keys).await?;
+    put_back_keys(scene, 2, &keys).await?;
     with(first).await?;
     frozen(None).await?;
     scene.world.edit_federation(|spec| *spec = federation_spec()).await?;

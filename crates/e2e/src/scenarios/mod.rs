@@ -10,6 +10,7 @@ pub mod blobs;
 pub mod definitions;
 pub mod drift;
 pub mod failures;
+pub mod forced;
 pub mod homes;
 pub mod lives;
 pub mod requests;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("spec-by-vote", Alone, BOTH, ballots::spec_by_vote),
         scenario!("silent-member", Alone, BOTH, ballots::silent_member),
         scenario!("left-and-joined", Alone, BOTH, ballots::left_and_joined),
+        scenario!("forced", Alone, BOTH, forced::forced),
         scenario!("shop", Alone, BOTH, shop::shop),
         scenario!("restored-home", Alone, BOTH, homes::restored_home),
         scenario!("definition-deleted", Alone, BOTH, accidents::definition_deleted),

@@ -150,13 +150,13 @@ pub async fn joined_without_home(scene: &Scene) -> Result<()> {
 /// spec says that they are right; then the member opens what it could not.
 pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     let keys = scene.admin(2).get(KEYS).await?;
-    let first = public_keys(scene).await?;
+    let first = public_keys(scene, 2).await?;
     keep(scene, 0, "the old password").await?;
     scene.federate(0, SECRETS, NAME, &named(json!({"memberSelector": {}}))).await?;
     opens(scene, 2, "the old password").await?;
     scene.settled(0, SECRETS, NAME).await?;
 
-    make_new_keys(scene).await?;
+    make_new_keys(scene, 2).await?;
     keep(scene, 0, "the new password").await?;
     opens(scene, 1, "the new password").await?;
     let field = format!("spec.members[{}].publicKeys", MEMBERS[2]);
@@ -165,7 +165,7 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
         .await?;
     opens(scene, 2, "the old password").await?;
 
-    let shown = public_keys(scene).await?;
+    let shown = public_keys(scene, 2).await?;
     scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = shown).await?;
     opens(scene, 2, "the new password").await?;
     scene.settled(0, SECRETS, NAME).await?;
@@ -173,7 +173,7 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     scene.record_is(0, SECRETS, NAME, "is gone", Value::is_null).await?;
 
     // The keys that were seen first come back, so that the league is as it was.
-    put_back_keys(scene, &keys).await?;
+    put_back_keys(scene, 2, &keys).await?;
     scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = first).await?;
     eventually("the member is taken back under its first key", async || {
         let health = scene.world.ask(2, "/read/health").await?.unwrap_or_default();
@@ -183,28 +183,28 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     scene.world.edit_federation(|spec| *spec = federation_spec()).await
 }
 
-/// Starts the last member's operator without its keys: it makes new ones.
-pub(super) async fn make_new_keys(scene: &Scene) -> Result<()> {
-    scene.world.members[2].operator.lock().await.kill();
-    scene.admin(2).delete(KEYS).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
+/// Starts a member's operator without its keys: it makes new ones.
+pub(super) async fn make_new_keys(scene: &Scene, index: usize) -> Result<()> {
+    scene.world.members[index].operator.lock().await.kill();
+    scene.admin(index).delete(KEYS).await?;
+    scene.world.members[index].operator.lock().await.start(&[])?;
     Ok(())
 }
 
-/// Starts the last member's operator with the keys of this Secret.
-pub(super) async fn put_back_keys(scene: &Scene, keys: &Value) -> Result<()> {
-    scene.world.members[2].operator.lock().await.kill();
+/// Starts a member's operator with the keys of this Secret.
+pub(super) async fn put_back_keys(scene: &Scene, index: usize, keys: &Value) -> Result<()> {
+    scene.world.members[index].operator.lock().await.kill();
     let restored = json!({
         "apiVersion": "v1", "kind": "Secret", "type": keys["type"], "data": keys["data"],
         "metadata": {"name": keys["metadata"]["name"], "namespace": keys["metadata"]["namespace"]},
     });
-    scene.admin(2).apply(KEYS, &restored).await?;
-    scene.world.members[2].operator.lock().await.start(&[])?;
+    scene.admin(index).apply(KEYS, &restored).await?;
+    scene.world.members[index].operator.lock().await.start(&[])?;
     Ok(())
 }
 
-/// The keys that the last member's operator shows.
-pub(super) async fn public_keys(scene: &Scene) -> Result<Value> {
+/// The keys that a member's operator shows.
+pub(super) async fn public_keys(scene: &Scene, index: usize) -> Result<Value> {
     let members = scene.world.ask(0, "/read/members").await?.context("the operator answers")?;
-    Ok(members[2]["cell"]["publicKeys"].clone())
+    Ok(members[index]["cell"]["publicKeys"].clone())
 }

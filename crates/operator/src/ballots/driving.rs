@@ -7,12 +7,13 @@ use crate::io::{Level, TopoRequest};
 use crate::machine::{Operator, Timer};
 use crate::topology::TopoCall;
 use hansa_ballot::decide::tally;
+use hansa_ballot::explain::began;
 use hansa_ballot::membership::{Join, consent};
 use hansa_ballot::motion::Answer;
 use hansa_ballot::proposer::{Act, Config, Event, Notes, Told};
-use hansa_ballot::{Control, Proposer, Rejected, Voter};
+use hansa_ballot::{Control, Document, Proposer, Rejected, Voter};
 use hansa_ledger::{Version, keys};
-use hansa_model::{Incarnation, MemberName};
+use hansa_model::{Era, Incarnation, MemberName};
 
 /// A guess of the round trip to the topology server, until it is measured.
 const ROUND_TRIP_MS: u64 = 20;
@@ -126,6 +127,8 @@ impl Operator {
                 }
                 Told::Rejected(rejected) => self.rejected(rejected),
                 Told::Frozen(frozen) => self.distrust(frozen.to_string()),
+                // What begins an era makes everything anew, once it is turned to.
+                Told::Thawed if self.era_begins().is_some() => {}
                 Told::Thawed => self.trust_again(),
             }
         }
@@ -141,9 +144,17 @@ impl Operator {
         }
     }
 
-    /// Puts a newer document into the picture. A new generation of the spec is acted on once the notes
-    /// say that this member has seen it.
+    /// The later era of the document that is followed and not yet turned to.
+    fn era_begins(&self) -> Option<Era> {
+        let proposer = self.ballots.proposer.as_ref().filter(|proposer| proposer.frozen().is_none())?;
+        let (era, league) = (proposer.document()?.ballots().era, self.league.as_ref()?);
+        (era > league.era).then_some(era)
+    }
+
+    /// Puts a newer document into the picture. A new era and a new generation of the spec are acted on once
+    /// the notes say that this member has seen them.
     fn turn_document(&mut self) {
+        let begins = self.era_begins();
         let Some(proposer) = &mut self.ballots.proposer else { return };
         if proposer.frozen().is_some() || proposer.version() == self.ballots.turned.as_ref() {
             return;
@@ -151,7 +162,7 @@ impl Operator {
         let (Some(document), Some(league)) = (proposer.document(), &self.league) else { return };
         let known = &league.control;
         let is_new_spec = known.generation != document.generation || known.home != document.home;
-        self.ballots.behind = is_new_spec && !proposer.has_noted();
+        self.ballots.behind = (is_new_spec || begins.is_some()) && !proposer.has_noted();
         if self.ballots.behind {
             let acts = proposer.note_now();
             return self.do_acts(acts);
@@ -159,8 +170,15 @@ impl Operator {
         let control = document.clone();
         self.ballots.turned = proposer.version().cloned();
         self.ballots.answered.clear();
-        let (id, era) = (league.id, control.ballots.as_ref().map_or(league.era, |ballots| ballots.era));
-        if is_new_spec || era != league.era {
+        let (id, era) = (league.id, begins.unwrap_or(league.era));
+        if begins.is_some() {
+            let how = began(control.ballots()).map(|began| format!(" ({began})")).unwrap_or_default();
+            self.era_raised(era, &how);
+            let message = format!("era {era} has begun{how}: what the topology server holds counts");
+            self.tell_of_league("EraBegan", &message);
+            return self.turn_control(id, era, control);
+        }
+        if is_new_spec {
             return self.turn_control(id, era, control);
         }
         let seats = |control: &Control| control.ballots.as_ref().map(|ballots| ballots.appointments.pages.clone());

@@ -98,7 +98,7 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
     }
     if *home != control.home.member && !may_take_home(control, ballots) {
         return Err(format!(
-            "the spec has its home in {}, which is not lost, and spec.homes.takeover is Consent",
+            "the spec has its home in {}, which votes and is not lost, and spec.homes.takeover is Consent",
             control.home.member
         ));
     }
@@ -111,7 +111,8 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
 /// Whether another member may become the spec's home without the home's word.
 pub(crate) fn may_take_home(control: &Control, ballots: &Ballots) -> bool {
     let allowed = control.spec().is_ok_and(|spec| spec.homes.takeover == Takeover::Allowed);
-    allowed || ballots.lost.contains_key(&control.home.member)
+    let home = &control.home.member;
+    allowed || ballots.lost.contains_key(home) || !ballots.voters.set.contains_key(home)
 }
 
 /// Whether a change of the voters follows from the agreed spec.

@@ -6,7 +6,9 @@ use crate::machine::Operator;
 use hansa_ballot::decide::tally;
 use hansa_ballot::explain::{self, State};
 use hansa_ballot::voters::Place;
-use hansa_ballot::{Control, Key};
+use hansa_ballot::{Ballots, Control, Key};
+use hansa_ledger::Record;
+use hansa_model::{MemberName, Takeover};
 use serde_json::{Value, json};
 
 /// How many words that do not count are shown.
@@ -31,6 +33,12 @@ impl Operator {
             Place::Stranger => Some(format!(
                 "{member} has asked to join with the key {key} and waits for the league's vote: list it under spec.members of the Federation in {home}"
             )),
+            Place::Removed { .. } if ballots.forced.as_ref().is_some_and(|force| force.discarded.contains(member)) => {
+                let (by, era) = ballots.forced.as_ref().map(|force| (force.by.as_str(), force.era)).unwrap_or_default();
+                Some(format!(
+                    "{member} was discarded by {by}, who forced the league on in era {era} when a quorum was lost: what stands here is left as it is, and nothing is taken from others; to come back, delete its Secret of keys, restart its operator, and list it with its new key under spec.members in {home}"
+                ))
+            }
             Place::Removed { epoch } => Some(format!(
                 "{member} was taken out of the league by ballot #{epoch}: what stands here is left as it is; to come back, delete its Secret of keys, restart its operator, and list it under spec.members in {home}"
             )),
@@ -42,6 +50,28 @@ impl Operator {
                 "{member} is known under the key {known}, and its operator has {key}: restore its Secret of keys, or write the new key into spec.members[{member}].publicKeys in {home}"
             )),
         }
+    }
+
+    /// Whether every home of a record is in a member that does not vote any more: nobody can speak for it
+    /// there until such a member is taken back.
+    pub(crate) fn homes_left(&self, record: &Record) -> bool {
+        self.no_home_is(record, |ballots, home| ballots.voters.set.contains_key(home))
+    }
+
+    /// Whether another member may become the home of a record without the word of its present ones: by the
+    /// spec's rule, or because each of those was voted lost, or votes no more.
+    pub(crate) fn may_take_home(&self, record: &Record) -> bool {
+        let allowed = self.league.as_ref().is_some_and(|league| league.spec.homes.takeover == Takeover::Allowed);
+        let votes = |ballots: &Ballots, home: &MemberName| {
+            ballots.voters.set.contains_key(home) && !ballots.lost.contains_key(home)
+        };
+        allowed || self.no_home_is(record, votes)
+    }
+
+    fn no_home_is(&self, record: &Record, is: impl Fn(&Ballots, &MemberName) -> bool) -> bool {
+        let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
+        let Some(ballots) = ballots.filter(|_| !record.is_homeless()) else { return false };
+        !record.homes.keys().any(|home| is(ballots, home))
     }
 
     /// Why this member's share is frozen, as was found at the document that the picture holds.

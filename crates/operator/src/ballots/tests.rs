@@ -338,6 +338,10 @@ fn a_spec_is_refused_with_its_reason_and_not_proposed_again() {
     let mut league = open(spec.clone(), "c");
     league.control.ballots_mut().lost.insert(name("a"), hansa_ballot::Epoch(1));
     assert_eq!(league.vote("b", &Key::spec()), Some((Verdict::Yes, None)));
+    // So may it when the home does not vote any more.
+    league.control.ballots_mut().lost.clear();
+    league.control.ballots_mut().voters.set.remove(&name("a"));
+    assert_eq!(league.vote("b", &Key::spec()), Some((Verdict::Yes, None)));
 
     let mut unknown = spec;
     unknown["colour"] = json!("red");

@@ -152,7 +152,8 @@ impl Operator {
             stamp: record
                 .and_then(|record| record.homes.get(&self.config.member))
                 .map(|entry| entry.revision)
-                .or(home.object.stamp),
+                // One that is ahead of its record keeps it: it would look like an edit.
+                .max(home.object.stamp),
             invalid: home.invalid.as_deref().or(refused.as_deref()),
             source: problem,
             sealing: trouble.as_deref(),

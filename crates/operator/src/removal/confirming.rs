@@ -67,6 +67,19 @@ impl Confirming {
         self.writer.missed_something()
     }
 
+    /// What was last seen of a member's part.
+    pub fn seen(&self, member: &MemberName, own: &MemberName) -> Option<&Envelope> {
+        if member == own { self.writer.envelope() } else { self.others.get(member)?.writer.envelope() }
+    }
+
+    /// What stands in the topology server counts anew.
+    pub fn begin_anew(&mut self) {
+        self.writer.begin_anew();
+        self.flight = None;
+        self.others.values_mut().for_each(|other| other.writer.begin_anew());
+        self.dirty = true;
+    }
+
     /// The write under way, as it is sent again.
     pub fn repeated(&mut self) -> Option<crate::io::TopoRequest> {
         self.writer.is_busy().then(|| self.writer.send())

@@ -5,8 +5,8 @@ use super::reading::READ_BATCH;
 use crate::io::{Level, TopoAnswer, TopoRequest};
 use crate::machine::{Operator, Timer};
 use hansa_ballot::proposer::Event as Heard;
-use hansa_ledger::Swap;
 use hansa_ledger::keys::{self};
+use hansa_ledger::{Envelope, Swap};
 
 impl Operator {
     pub(crate) fn topo_answered(&mut self, call: TopoCall, answer: TopoAnswer) {
@@ -24,11 +24,11 @@ impl Operator {
             _ => {}
         }
         if let (TopoCall::Check, TopoAnswer::Values(values)) = (&call, &answer) {
-            return self.store_checked(values.first().and_then(Option::as_ref));
+            return self.store_checked(values);
         }
         // Whatever another store says is no word of this league's; a write that has landed has landed.
         let committed = matches!(answer, TopoAnswer::Swapped(Swap::Committed(_)));
-        if self.topology.replaced.is_some() && !committed {
+        if self.topology.replaced.is_some() && !committed && !self.tells_of_later_era(&call, &answer) {
             return self.call_again(call);
         }
         let trusted = self.topology.replaced.is_none() && self.topology.distrusted.is_none();
@@ -39,7 +39,13 @@ impl Operator {
             self.refresh_members();
         }
         self.topology.failures = 0;
+        if self.met_another_history(&call, &answer) {
+            return self.call_again(call);
+        }
         match (call, answer) {
+            (TopoCall::Confirm(key), TopoAnswer::Values(values)) => {
+                self.confirmed(&key, values.first().and_then(Option::as_ref));
+            }
             (TopoCall::Cursor, TopoAnswer::Changed { cursor, .. } | TopoAnswer::Reset { cursor }) => {
                 self.topology.cursor = Some(cursor);
                 self.load();
@@ -137,6 +143,20 @@ impl Operator {
         }
     }
 
+    /// Whether the proposer is shown this league's control document under a later era: whether that is followed, it judges.
+    fn tells_of_later_era(&self, call: &TopoCall, answer: &TopoAnswer) -> bool {
+        let found = match answer {
+            TopoAnswer::Values(values) => values.last().and_then(Option::as_ref),
+            TopoAnswer::Swapped(Swap::Mismatch { current }) => current.as_ref(),
+            _ => None,
+        };
+        let Some((found, league)) = found.zip(self.league.as_ref()).filter(|_| *call == TopoCall::Ballots) else {
+            return false;
+        };
+        Envelope::open_header(&found.value)
+            .is_ok_and(|(envelope, _)| envelope.league == league.id && envelope.era > league.era)
+    }
+
     pub(super) fn topo_failed(&mut self, call: TopoCall, reason: &str) {
         self.topology.failures += 1;
         self.metrics.failures += 1;
@@ -163,6 +183,10 @@ impl Operator {
     }
 
     pub(crate) fn repeat_topo(&mut self, call: TopoCall) {
+        // Where another history stands, a version may mean another value.
+        if self.topology.replaced.is_some() && call.writes() {
+            return self.call_again(call);
+        }
         let request = match &call {
             TopoCall::Cursor => TopoRequest::Changes { cursor: None },
             TopoCall::Load(rest) => match rest.first() {
@@ -171,6 +195,7 @@ impl Operator {
             },
             TopoCall::Changes => TopoRequest::Changes { cursor: self.topology.cursor.clone() },
             TopoCall::Read(keys) => TopoRequest::Read { keys: keys.clone() },
+            TopoCall::Confirm(key) => TopoRequest::Read { keys: vec![key.clone()] },
             TopoCall::Fence(number) => {
                 let now = self.now.monotonic_ms;
                 self.page_state(*number).fencing = Some(now);

@@ -68,6 +68,10 @@ impl Operator {
         for (key, value) in entries {
             self.absorb(&key, &value);
         }
+        if self.topology.cursor.is_none() {
+            // The era was raised: everything is being asked for anew.
+            return;
+        }
         if control_is_gone {
             self.check_store();
         }
@@ -75,6 +79,8 @@ impl Operator {
         if let Some(prefix) = rest.first().cloned() {
             return self.topo(TopoCall::Load(rest), TopoRequest::List { prefix });
         }
+        // It has been loaded before, and the era was raised since.
+        let anew = self.topology.heartbeats && !self.topology.loaded;
         if !self.topology.loaded {
             self.topology.loaded = true;
             self.ballots.heard_since_ms = self.now.monotonic_ms;
@@ -88,6 +94,9 @@ impl Operator {
             self.heartbeat();
         }
         self.touch_all();
+        if anew {
+            self.settle_in_era();
+        }
         self.caught_up();
     }
 
@@ -134,6 +143,9 @@ impl Operator {
             Ok(opened) => opened,
             Err(error) => return self.misfit(key, &error),
         };
+        if self.is_doubtful(key, &envelope) {
+            return;
+        }
         match keys::parse(key) {
             Key::Control if self.is_seated() => self.control_changed(&value.version),
             Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
@@ -145,6 +157,8 @@ impl Operator {
             }
             Key::Cell(member) if member == self.config.member => {
                 if self.topology.cell.writer.saw(&value.version, &envelope)
+                    // Since the first heartbeat, memory is newer than any read.
+                    && !self.topology.heartbeats
                     && let Ok(cell) = serde_json::from_slice::<MemberCell>(&body)
                 {
                     self.topology.cell.cell.removals = cell.removals;
@@ -264,13 +278,16 @@ impl Operator {
                     vacant.insert(StatusState::new(writer, cell));
                     said.iter().for_each(|key| self.touch(key));
                 }
-                // Another start of this operator, one that lost the Lease, has written meanwhile; what
-                // this one knows is to stand there.
+                // Another start of this operator, one that lost the Lease, has written meanwhile, or a
+                // restore has: what this one knows is to stand there, and need not be written where it does.
                 Entry::Occupied(mut occupied) => {
                     let state = occupied.get_mut();
-                    if state.writer.saw(&value.version, envelope) && state.cell != cell {
-                        (state.dirty, state.urgent) = (true, true);
-                        self.statuses_are_due();
+                    if state.writer.saw(&value.version, envelope) {
+                        let differs = state.cell != cell;
+                        (state.dirty, state.urgent) = (differs, differs);
+                        if differs {
+                            self.statuses_are_due();
+                        }
                     }
                 }
             }

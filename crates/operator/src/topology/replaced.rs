@@ -4,11 +4,14 @@
 //! Nothing is written to it and nothing is believed of it. What was last agreed is kept up, as when
 //! the topology server is away, and every place where people look says since when and why. It is asked
 //! again and again; when the league's own store is back, everything is read anew.
+//!
+//! The league's own store may be of another history, too: see [`super::rolled_back`].
 
 use super::{TopoCall, Topology};
 use crate::io::{Level, TopoRequest};
 use crate::machine::{Operator, Timer};
 use hansa_ledger::{Envelope, EnvelopeError, Page, Versioned, keys};
+use hansa_model::Era;
 
 impl Operator {
     /// Something was not as this league left it: looks whether its control document still stands.
@@ -21,7 +24,9 @@ impl Operator {
     }
 
     pub(super) fn ask_for_control(&mut self) {
-        self.topo(TopoCall::Check, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
+        let mut keys = vec![keys::CONTROL.to_owned()];
+        keys.extend(self.watched());
+        self.topo(TopoCall::Check, TopoRequest::Read { keys });
     }
 
     /// A value that is not this league's, or not readable.
@@ -32,25 +37,42 @@ impl Operator {
         }
     }
 
-    /// The control document as it stands, read for nothing but this.
-    pub(super) fn store_checked(&mut self, value: Option<&Versioned>) {
-        let Some(league) = self.league.as_ref().map(|league| league.id) else { return };
-        let found = value.map(|value| Envelope::open_header(&value.value).map(|(envelope, _)| envelope.league));
+    /// The control document as it stands, and the keys that went back, read for nothing but this.
+    pub(super) fn store_checked(&mut self, values: &[Option<Versioned>]) {
+        let Some((league, era)) = self.league.as_ref().map(|league| (league.id, league.era)) else { return };
+        let control = values.first().and_then(Option::as_ref);
+        let found = control.map(|value| Envelope::open_header(&value.value).map(|(envelope, _)| envelope));
         let why = match found {
             None => format!(
                 "the topology server holds no league, it was emptied or made anew: bring back the one of league {}, or restore it from a backup",
                 league.label()
             ),
-            Some(Ok(found)) if found != league => format!(
+            Some(Ok(found)) if found.league != league => format!(
                 "the topology server holds league {}, and this is league {}: bring back this league's own topology server, or start the operators with its URL",
-                found.label(),
+                found.league.label(),
                 league.label()
             ),
+            Some(Ok(found)) if found.era > era => return self.later_era_stands(found.era, control),
+            Some(Ok(found)) => match self.why_not_ours(&found, &values[1..]) {
+                Some(why) => why,
+                None => return self.store_is_ours(),
+            },
             // What does not read is told where it is read.
             Some(_) => return self.store_is_ours(),
         };
         self.store_is_not_ours(why);
         self.check_later();
+    }
+
+    /// The control document is of a later era. Where the league votes, the proposer judges whether it is followed.
+    fn later_era_stands(&mut self, era: Era, control: Option<&Versioned>) {
+        match control.filter(|_| self.is_seated()) {
+            None => self.era_raised(era, ""),
+            Some(control) => {
+                self.control_changed(&control.version);
+                self.check_later();
+            }
+        }
     }
 
     pub(super) fn check_later(&mut self) {

@@ -4,5 +4,6 @@ mod deposed;
 mod forged;
 mod notes;
 mod replaced;
+mod rolled_back;
 mod sealing;
 mod world;

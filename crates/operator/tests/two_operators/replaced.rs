@@ -7,12 +7,12 @@ use hansa_model::{Hash, LeagueId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
+pub const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
 const OUTPUT: &str = "/api/v1/namespaces/shop/configmaps/conf";
-const FEDERATION: &str = "/apis/hansa.dev/v1alpha1/federations/league";
-const CONTROL: &str = "/v1/control";
+pub const FEDERATION: &str = "/apis/hansa.dev/v1alpha1/federations/league";
+pub const CONTROL: &str = "/v1/control";
 
-fn greets(word: &str) -> Value {
+pub fn greets(word: &str) -> Value {
     federated(
         "ConfigMap",
         "conf",
@@ -20,12 +20,12 @@ fn greets(word: &str) -> Value {
     )
 }
 
-fn says(world: &World, member: usize, word: &str) -> bool {
+pub fn says(world: &World, member: usize, word: &str) -> bool {
     world.members[member].objects.get(OUTPUT).is_some_and(|found| found["data"]["greeting"] == word)
 }
 
 /// The condition `Agreed` of an object: its reason and its message.
-fn agreed(world: &World, member: usize, path: &str) -> (String, String) {
+pub fn agreed(world: &World, member: usize, path: &str) -> (String, String) {
     let conditions = world.members[member].objects.get(path).map(|object| object["status"]["conditions"].clone());
     let found =
         conditions.as_ref().and_then(Value::as_array).into_iter().flatten().find(|each| each["type"] == "Agreed");
@@ -33,21 +33,28 @@ fn agreed(world: &World, member: usize, path: &str) -> (String, String) {
     (text("reason"), text("message"))
 }
 
-fn settled() -> World {
+pub fn settled() -> World {
+    settled_with(json!([]))
+}
+
+/// With these people in the spec.
+pub fn settled_with(people: Value) -> World {
     let mut world = World::new();
-    world.found(&["configmaps"]);
+    world.found_with(&["configmaps"], people);
     world.put(0, HOME, greets("hello"));
     world.run_until("it is everywhere", |world| says(world, 0, "hello") && says(world, 1, "hello"));
     world.run_to_rest();
     world
 }
 
+const REPLACED: &str = "TopologyServerReplaced";
+
 /// Everyone says that it is frozen, with these words; an edit waits, and nothing is written.
-fn everyone_freezes(world: &mut World, word: &str) {
+pub fn everyone_freezes(world: &mut World, because: &str, word: &str) {
     world.run_until("everyone says so", |world| {
         (0..2).all(|member| {
             let (reason, message) = agreed(world, member, FEDERATION);
-            reason == "TopologyServerReplaced" && message.starts_with("frozen since 2023-") && message.contains(word)
+            reason == because && message.starts_with("frozen since 2023-") && message.contains(word)
         })
     });
     let standing = world.topo.clone();
@@ -61,7 +68,7 @@ fn everyone_freezes(world: &mut World, word: &str) {
     assert!((0..2).all(|member| says(world, member, "hello")), "what was agreed is kept up");
 }
 
-fn everyone_goes_on(world: &mut World) {
+pub fn everyone_goes_on(world: &mut World) {
     world.run_until("the edit lands", |world| says(world, 0, "good day") && says(world, 1, "good day"));
     world.run_to_rest();
     assert_eq!((0..2).map(|member| agreed(world, member, FEDERATION).0).collect::<Vec<_>>(), ["Agreed", "Mirror"]);
@@ -72,7 +79,7 @@ fn everyone_goes_on(world: &mut World) {
 fn an_emptied_store_is_not_filled_again() {
     let mut world = settled();
     let kept = std::mem::take(&mut world.topo);
-    everyone_freezes(&mut world, "it was emptied or made anew");
+    everyone_freezes(&mut world, REPLACED, "it was emptied or made anew");
     assert!(world.topo.is_empty(), "{:?}", world.topo.keys());
     world.topo = kept;
     everyone_goes_on(&mut world);
@@ -88,7 +95,7 @@ fn another_leagues_store_is_not_written_to() {
         let (envelope, body) = Envelope::open(value).unwrap();
         world.put_topo(key, Envelope { league: other, ..envelope }.seal(&body));
     }
-    everyone_freezes(&mut world, &format!("holds league {}", other.label()));
+    everyone_freezes(&mut world, REPLACED, &format!("holds league {}", other.label()));
     for (key, value) in &values {
         world.put_topo(key, value.clone());
     }

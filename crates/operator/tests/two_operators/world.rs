@@ -36,6 +36,8 @@ pub struct World {
     pub topo_writes: Vec<String>,
     /// The API servers fail to write the objects at this path.
     pub failing: Option<&'static str>,
+    /// What the next read of this key alone is answered with, as by a read that overtook others.
+    pub late: Option<(String, (u64, Bytes))>,
     /// What the operators log.
     pub notes: Vec<Note>,
     revision: u64,
@@ -202,6 +204,10 @@ impl World {
             value: value.clone(),
         };
         let answer = match request {
+            TopoRequest::Read { keys } if self.late.as_ref().is_some_and(|(key, _)| keys == [key.clone()]) => {
+                let late = self.late.take().map(|(_, entry)| versioned(&entry));
+                TopoAnswer::Values(vec![late])
+            }
             TopoRequest::Read { keys } => {
                 TopoAnswer::Values(keys.iter().map(|key| self.topo.get(key).map(versioned)).collect())
             }
@@ -315,8 +321,13 @@ impl World {
     }
 
     pub fn found(&mut self, types: &[&str]) {
+        self.found_with(types, json!([]));
+    }
+
+    /// Founds a league with these people in its spec.
+    pub fn found_with(&mut self, types: &[&str], people: Value) {
         let types: Vec<Value> = types.iter().map(|name| json!({"resource": name, "version": "v1"})).collect();
-        let spec = json!({"members": [{"name": "a", "provider": "p", "region": "r"}, {"name": "b", "provider": "q", "region": "r"}], "types": types});
+        let spec = json!({"members": [{"name": "a", "provider": "p", "region": "r"}, {"name": "b", "provider": "q", "region": "r"}], "types": types, "people": people});
         let federation = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"}, "spec": spec});
         self.put(0, "/apis/hansa.dev/v1alpha1/federations/league", federation);
     }

@@ -1,18 +1,24 @@
 //! Writing a backup into an empty store, see [`super`].
 
 use super::file::{Manifest, Reader};
-use super::{BackupError, Progress, ROOT, control_in};
+use super::{BackupError, Progress, ROOT, Word, control_in};
 use crate::contract::Topo;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use hansa_ballot::Signer;
 use hansa_ledger::{Envelope, Swap, keys};
-use hansa_model::{Era, Hash, LeagueId};
+use hansa_model::{Era, Hash, LeagueId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Seek, SeekFrom};
 
 /// How many writes are under way at once.
 const AT_ONCE: usize = 16;
+
+/// How far a restored page's revision is above the one in the file: more writes than one page has had
+/// since any backup that is still worth restoring. A life begins with its page's revision, and none of
+/// the new history may bear the number of one whose outputs still stand somewhere.
+const LOST_WRITES: u64 = 1 << 20;
 
 /// How often a write of unknown fate is repeated.
 const ATTEMPTS: u32 = 10;
@@ -38,17 +44,17 @@ pub struct Restored {
 pub async fn restore(
     topo: &dyn Topo,
     file: &mut (impl BufRead + Seek),
-    era: Option<Era>,
+    word: Word<'_>,
     mut tell: impl FnMut(Progress),
 ) -> Result<Restored, BackupError> {
-    let from = Source::of(file, era)?;
+    let from = Source::of(file, word)?;
     let standing = from.standing(topo).await?;
     file.seek(SeekFrom::Start(0)).map_err(BackupError::File)?;
     let mut reader = Reader::new(&mut *file)?;
     let (mut done, mut written, of) = (0, 0, from.manifest.count);
     let mut under_way = FuturesUnordered::new();
     while let Some((key, value)) = reader.entry()? {
-        let value = raised(from.manifest.league, from.era, &key, value);
+        let value = raised(from.manifest.league, from.era, word.person, &key, value)?;
         if standing.contains(&key) {
             done += 1;
             continue;
@@ -79,16 +85,16 @@ struct Source {
 }
 
 impl Source {
-    fn of(file: &mut impl BufRead, era: Option<Era>) -> Result<Self, BackupError> {
+    fn of(file: &mut impl BufRead, word: Word<'_>) -> Result<Self, BackupError> {
         let mut reader = Reader::new(file)?;
         let (league, standing) = reader.told();
-        let era = era.unwrap_or(standing.next());
+        let era = word.era.unwrap_or(standing.next());
         if era <= standing {
             return Err(BackupError::EraNotHigher { asked: era, standing });
         }
         let mut wanted = BTreeMap::new();
         while let Some((key, value)) = reader.entry()? {
-            let hash = Hash::of_bytes(&raised(league, era, &key, value));
+            let hash = Hash::of_bytes(&raised(league, era, word.person, &key, value)?);
             wanted.insert(key, hash);
         }
         let manifest = reader.manifest().cloned().expect("a file that was read to its end has a manifest");
@@ -122,16 +128,25 @@ impl Source {
     }
 }
 
-/// A value as it stands under another era. What has no envelope of the league (agreed schemas) stays.
-fn raised(league: LeagueId, era: Era, key: &str, value: Vec<u8>) -> Bytes {
-    match Envelope::open_header(&value) {
-        Ok((envelope, packed)) if envelope.league == league => {
-            let envelope = Envelope { era, ..envelope };
-            let control = (key == keys::CONTROL).then(|| control_in(&envelope, packed).ok()).flatten();
-            control.unwrap_or_else(|| envelope.around(packed))
-        }
-        _ => value.into(),
+/// A value as it stands under another era, and in a page's case after the writes that were lost. What has no envelope of the league (agreed schemas) stays.
+fn raised(
+    league: LeagueId,
+    era: Era,
+    person: Option<&Signer>,
+    key: &str,
+    value: Vec<u8>,
+) -> Result<Bytes, BackupError> {
+    let (envelope, packed) = match Envelope::open_header(&value) {
+        Ok((envelope, packed)) if envelope.league == league => (envelope, packed),
+        _ => return Ok(value.into()),
+    };
+    let is_page = matches!(keys::parse(key), keys::Key::Page(_));
+    let revision = Revision(envelope.revision.0 + if is_page { LOST_WRITES } else { 0 });
+    let envelope = Envelope { era, revision, ..envelope };
+    if key == keys::CONTROL {
+        return Ok(control_in(&envelope, packed, person, &BTreeSet::new())?.0);
     }
+    Ok(envelope.around(packed))
 }
 
 /// Makes a key; whether it was made now.

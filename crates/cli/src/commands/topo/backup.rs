@@ -2,12 +2,13 @@
 //! be lost, was lost, or was put back by other means.
 
 use super::Outcome;
+use crate::person::OptionalKey;
 use crate::print::{self, Output, Tone};
 use crate::progress::Progress;
 use anyhow::{Context, bail};
 use hansa_model::Era;
 use hansa_topo::Topo;
-use hansa_topo::backup::{self, Manifest, Progress as Step};
+use hansa_topo::backup::{self, Manifest, Progress as Step, Word};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -38,6 +39,8 @@ pub(super) struct Restore {
     #[arg(long, value_name = "NUMBER")]
     era: Option<u64>,
     #[command(flatten)]
+    person: OptionalKey,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -51,6 +54,8 @@ pub(super) struct RaiseEra {
     /// The era to raise it to; by default the next one.
     #[arg(long, value_name = "NUMBER")]
     era: Option<u64>,
+    #[command(flatten)]
+    person: OptionalKey,
     #[command(flatten)]
     output: Output,
 }
@@ -116,13 +121,15 @@ fn consistency(manifest: &Manifest) -> String {
 
 /// Restores a backup.
 pub(super) async fn restore(topo: &dyn Topo, arguments: Restore) -> anyhow::Result<Outcome> {
-    let Restore { file, era, output, .. } = arguments;
+    let Restore { file, era, person, output, .. } = arguments;
+    let person = person.read()?;
+    let word = Word { era: era.map(Era), person: person.as_ref() };
     let opened = File::open(&file).with_context(|| format!("-f {}", file.display()))?;
     let mut bar = None;
     let tell = |step: Step| {
         bar.get_or_insert_with(|| Progress::steps(step.of as usize, "values restored")).step();
     };
-    let restored = backup::restore(topo, &mut BufReader::new(opened), era.map(Era), tell).await?;
+    let restored = backup::restore(topo, &mut BufReader::new(opened), word, tell).await?;
     drop(bar);
     let mut value = json!(restored.manifest);
     (value["restoredEra"], value["written"]) = (json!(restored.era), json!(restored.written));
@@ -143,13 +150,14 @@ pub(super) async fn restore(topo: &dyn Topo, arguments: Restore) -> anyhow::Resu
 
 /// Raises the era.
 pub(super) async fn raise_era(topo: &dyn Topo, arguments: RaiseEra) -> anyhow::Result<Outcome> {
-    let RaiseEra { yes, era, output, .. } = arguments;
+    let RaiseEra { yes, era, person, output, .. } = arguments;
     if !yes {
         bail!(
             "raising the era tells every operator to go on from what the topology server holds now, also where it is older than what they have seen: add --yes if that is meant"
         );
     }
-    let raised = backup::raise_era(topo, era.map(Era)).await?;
+    let person = person.read()?;
+    let raised = backup::raise_era(topo, Word { era: era.map(Era), person: person.as_ref() }).await?;
     let value =
         json!({"league": raised.league, "from": raised.from, "era": raised.to, "controlRevision": raised.revision});
     let words = format!("league {}: era {} is raised to {}\n{WHAT_NOW}", raised.league.label(), raised.from, raised.to);
