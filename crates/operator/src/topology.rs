@@ -35,6 +35,7 @@ pub(crate) enum TopoCall {
     Check,
     Blob(Hash),
     ReadBlob(Hash),
+    Plan(crate::plans::PlanCall),
 }
 
 /// What is known of the topology server.

@@ -122,6 +122,8 @@ impl Operator {
             Key::Status(member, page) => {
                 self.topology.others.get(&(member, page)).and_then(|other| other.writer.version())
             }
+            Key::Plan(_) => return true,
+            Key::PlanWords(slot, member) => return self.awaits_words(slot, &member),
             Key::Other => return false,
         };
         known != Some(version)
@@ -156,6 +158,8 @@ impl Operator {
             Key::Cell(member) => self.cell_seen(key, member, value, &envelope, &body),
             Key::Confirmations(member) => self.confirmations_seen(key, member, value, &envelope, &body),
             Key::Status(member, page) => self.status_seen(key, member, page, value, &envelope, &body),
+            Key::Plan(slot) => self.plan_seen(slot, &value.value),
+            Key::PlanWords(slot, member) => self.words_seen(slot, member, &body),
             _ => {}
         }
     }

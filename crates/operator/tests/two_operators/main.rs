@@ -2,6 +2,7 @@
 
 mod deposed;
 mod notes;
+mod plans;
 mod replaced;
 mod sealing;
 mod world;
