@@ -39,7 +39,7 @@ pub use federation::{FederationStatus, MembersSummary};
 pub use list_keys::list_map_keys;
 pub use manifests::{Options, manifests};
 pub use member::{MemberStatus, OperatorStatus};
-pub use request::{Action, Arguments, ObjectKey, Phase, RequestSpec, RequestStatus};
+pub use request::{Action, Arguments, ObjectKey, Phase, PlanArguments, RequestSpec, RequestStatus};
 pub use status::{Agreed, FederatedStatus, MemberOutcome, Summary};
 pub use target::{GenerateError, TargetKind};
 

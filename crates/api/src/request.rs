@@ -44,11 +44,14 @@ pub enum Action {
     Output,
     /// Show why each member has what it has.
     Explain,
+    /// Ask every member what it would do if the object were written as it stands in the arguments.
+    Plan,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 5] = [Action::Delete, Action::HomeMove, Action::Confirm, Action::Output, Action::Explain];
+    pub const ALL: [Action; 6] =
+        [Action::Delete, Action::HomeMove, Action::Confirm, Action::Output, Action::Explain, Action::Plan];
 
     /// The name, as it stands in `spec.action`.
     pub fn as_str(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Action {
             Action::Confirm => "Confirm",
             Action::Output => "Output",
             Action::Explain => "Explain",
+            Action::Plan => "Plan",
         }
     }
 
@@ -66,7 +70,8 @@ impl Action {
     pub fn verb(self) -> &'static str {
         match self {
             Action::Delete => "delete",
-            Action::HomeMove | Action::Confirm => "update",
+            // What is planned is tried with the operators' rights, as what is written is applied with them.
+            Action::HomeMove | Action::Confirm | Action::Plan => "update",
             Action::Output | Action::Explain => "get",
         }
     }
@@ -112,6 +117,26 @@ pub struct Arguments {
     /// For Delete: what becomes of the outputs, in place of the object's own policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// For Plan: what is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanArguments>,
+}
+
+/// What is planned of an object.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanArguments {
+    /// The spec of the federated object, as it is to be.
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
+    pub spec: Value,
+    /// The template that the Secret of spec.templateFrom gives, with empty texts in the place of its values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
+    pub outline: Option<Value>,
+    /// How long members that run may take to answer; 20 seconds when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub timeout_seconds: Option<u32>,
 }
 
 /// How a request ended.
@@ -180,6 +205,10 @@ pub fn definition() -> Definition {
         rule(
             "self.action != 'Confirm' || (has(self.arguments) && has(self.arguments.set))",
             "a confirmation is bound to the set that was shown: give its hash in spec.arguments.set",
+        ),
+        rule(
+            "(self.action == 'Plan') == (has(self.arguments) && has(self.arguments.plan))",
+            "give the object's spec as it is to be in spec.arguments.plan, for a plan and nothing else",
         ),
     ] {
         add_rule(&mut spec, rule);

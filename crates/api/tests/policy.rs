@@ -302,6 +302,12 @@ fn requests(create: impl Fn(&str, &Value) -> Answer) {
         let words = format!("{action} needs the verb {verb} on {resource} web in namespace shop");
         assert!(refusal.contains(&words), "{words:?} is missing in: {refusal}");
     }
+    let planned = json!({"plan": {"spec": {"template": {"data": {"a": "b"}}, "placement": {}}, "timeoutSeconds": 5}});
+    create(WRITER, &request("Plan", "configmaps", "shop", "web", planned.clone())).expect("Plan");
+    let refusal = create(CLERK, &request("Plan", "configmaps", "shop", "web", planned.clone())).expect_refusal("Plan");
+    assert!(refusal.contains("Plan needs the verb update on configmaps web in namespace shop"), "{refusal}");
+    create(WRITER, &request("Plan", "configmaps", "shop", "web", to.clone())).expect_refusal("nothing is planned");
+    create(WRITER, &request("Delete", "configmaps", "shop", "web", planned)).expect_refusal("a plan of a deletion");
     create(CLERK, &request("Explain", "configmaps", "shop", "web", json!({}))).expect("this ConfigMap");
     create(CLERK, &request("Explain", "configmaps", "shop", "other", json!({}))).expect_refusal("no other");
     // The rights that count are those where the object is, not where the request is.

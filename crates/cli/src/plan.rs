@@ -10,7 +10,7 @@ use hansa_model::{FederatedSpec, MemberName, RecordKey};
 use hansa_render::{Change, ListKeys, diff, diff_for_people, restarts_pods};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What would become of one federated object.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -28,9 +28,9 @@ pub struct ObjectPlan {
     pub spec: Vec<Change>,
     /// By member.
     pub members: BTreeMap<MemberName, MemberPlan>,
-    /// What the strict dry run in the member at hand said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dry_run: Option<DryRun>,
+    /// What the members said when they were asked; who is not among them was not, and is rendered only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<MemberName, Asked>,
     /// What is worth knowing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -68,17 +68,40 @@ pub enum Effect {
     Keep,
 }
 
-/// What an API server said of a strict dry run.
+/// What a member said.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DryRun {
-    /// The member at hand.
-    pub member: MemberName,
-    /// Whether its output was tried, and taken.
-    pub accepted: bool,
-    /// What it said.
+pub struct Asked {
+    /// In one word.
+    pub standing: Standing,
+    /// Why.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What else is worth knowing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What a member said, in one word; a refusal stands among the errors.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub enum Standing {
+    /// It would be taken: by a strict dry run, or because nothing is to be sent.
+    Accepted,
+    /// It could not be tried.
+    NotTried,
+    /// It would wait for a person's confirmation.
+    Held,
+    /// The member does nothing now.
+    Frozen,
+    /// It did not answer: what is shown of it is rendered only.
+    RenderedOnly,
+}
+
+impl Asked {
+    /// Without notes.
+    pub fn plain(standing: Standing, message: &str) -> Self {
+        Asked { standing, message: message.to_owned(), notes: Vec::new() }
+    }
 }
 
 impl ObjectPlan {
@@ -97,7 +120,11 @@ impl ObjectPlan {
 
     /// A member refuses its output; the others go on.
     pub fn refuse_in(&mut self, member: &MemberName, error: &str) {
-        self.errors.push(format!("in {member}: {error}"));
+        // What was found here, and by the member, too, is told once.
+        let refusal = format!("in {member}: {error}");
+        if !self.errors.iter().any(|known| known.starts_with(&format!("in {member}: "))) {
+            self.errors.push(refusal);
+        }
         self.members.insert(member.clone(), MemberPlan::plain(Effect::Refuse));
     }
 }
@@ -158,6 +185,9 @@ pub struct Summary {
     pub settings: usize,
     /// Objects that would be refused.
     pub refused: usize,
+    /// The members that did not answer.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent: BTreeSet<MemberName>,
     /// The objects whose pods restart, by member.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub restarts: BTreeMap<MemberName, Vec<RecordKey>>,
@@ -170,6 +200,8 @@ impl Plan {
         for object in &objects {
             summary.settings += usize::from(!object.spec.is_empty());
             summary.refused += usize::from(!object.errors.is_empty());
+            let silent = object.asked.iter().filter(|(_, asked)| asked.standing == Standing::RenderedOnly);
+            summary.silent.extend(silent.map(|(member, _)| member.clone()));
             for (member, plan) in &object.members {
                 match plan.effect {
                     Effect::Change => summary.changed += 1,

@@ -184,6 +184,16 @@ impl Reads {
         self.ask("explain", &format!("key={}", encode(&key.to_string()))).await
     }
 
+    /// The members whose word about a plan is waited for; `request`: the uid of the Request for it.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn plan_awaits(&self, request: &str) -> anyhow::Result<Vec<String>> {
+        let progress = self.ask(&format!("plan/{}", encode(request)), "").await?;
+        let members = progress["members"].as_object().into_iter().flatten();
+        Ok(members.filter(|(_, state)| *state == "Awaited").map(|(member, _)| member.clone()).collect())
+    }
+
     async fn ask(&self, what: &str, query: &str) -> anyhow::Result<Value> {
         let separator = if query.is_empty() { "" } else { "?" };
         let path = format!("/read/{what}{separator}{query}");

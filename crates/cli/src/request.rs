@@ -55,6 +55,7 @@ fn command(action: Action) -> &'static str {
         Action::Confirm => "confirm",
         Action::Output => "output",
         Action::Explain => "explain",
+        Action::Plan => "plan",
     }
 }
 
@@ -74,10 +75,28 @@ pub fn spec(action: Action, key: Option<&RecordKey>, arguments: Arguments) -> Re
 /// # Errors
 /// When the user may not ask, the operator refuses, or does not answer in time.
 pub async fn ask(cluster: &Cluster, spec: &RequestSpec, patience: Duration) -> anyhow::Result<Reply> {
-    let what = match &spec.object {
+    let _progress = Progress::spinner(format!("{}: the operator is asked", words(spec)));
+    exchange(cluster, spec, patience, |_| ()).await
+}
+
+fn words(spec: &RequestSpec) -> String {
+    match &spec.object {
         Some(object) => format!("{} {}", command(spec.action), key_words(&object.record_key())),
         None => command(spec.action).to_owned(),
-    };
+    }
+}
+
+/// The same without a word; `made` is told the uid of the Request.
+///
+/// # Errors
+/// When the user may not ask, the operator refuses, or does not answer in time.
+pub async fn exchange(
+    cluster: &Cluster,
+    spec: &RequestSpec,
+    patience: Duration,
+    made: impl FnOnce(&str),
+) -> anyhow::Result<Reply> {
+    let what = words(spec);
     // Beside the object, so that the rights in its namespace are enough; what is about no namespace
     // goes to the operator's own.
     let namespace = match &spec.object {
@@ -91,22 +110,21 @@ pub async fn ask(cluster: &Cluster, spec: &RequestSpec, patience: Duration) -> a
         "metadata": {"generateName": format!("{}-", spec.action.as_str().to_ascii_lowercase()), "namespace": namespace},
         "spec": spec,
     });
-    let made = cluster
+    let object = cluster
         .request(Verb::Create, &collection, &format!("fieldManager={MANAGER}"), Body::Json(&body))
         .await
         .context(what.clone())?
         .object;
-    let request = collection.named(made["metadata"]["name"].as_str().unwrap_or_default());
-    let progress = Progress::spinner(format!("{what}: the operator is asked"));
+    let request = collection.named(object["metadata"]["name"].as_str().unwrap_or_default());
+    let uid = &object["metadata"]["uid"];
+    made(uid.as_str().unwrap_or_default());
     let answered = tokio::select! {
         answered = answer(cluster, &request, patience) => answered,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; the request is withdrawn, and may have been carried out")),
     };
-    drop(progress);
     if let Ok(Reply { waits: true, .. }) = &answered {
         return answered;
     }
-    let uid = &made["metadata"]["uid"];
     let withdrawal = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
     // The operator removes answered requests in the end: a failure here is not the user's concern.
     let _ = cluster.request(Verb::Delete, &request, "", Body::Json(&withdrawal)).await;

@@ -3,7 +3,7 @@
 use crate::audit::{Write, told};
 use crate::client::Api;
 use crate::cluster::{Cluster, Kind, Mark, Real, Sim, User};
-use crate::command::output_of;
+use crate::command::{end_of, output_of};
 use crate::files::signal;
 use crate::kubectl;
 use crate::objects::FEDERATIONS;
@@ -306,6 +306,18 @@ impl World {
         let mut command = Command::new(&self.binary);
         command.args(arguments).env("KUBECONFIG", kubeconfig).env("HANSA_TOPO", &self.topo);
         output_of(command, &format!("hansa {}", arguments.join(" ")), input).await
+    }
+
+    /// The same for a command that may end otherwise than with 0: its exit code, and what it prints.
+    ///
+    /// # Errors
+    /// When it cannot be started, or is killed.
+    pub async fn hansa_ended(&self, kubeconfig: &Path, arguments: &[&str], input: &str) -> Result<(i32, String)> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env("KUBECONFIG", kubeconfig).env("HANSA_TOPO", &self.topo);
+        let output = end_of(command, &format!("hansa {}", arguments.join(" ")), input).await?;
+        let code = output.status.code().context("it was not killed")?;
+        Ok((code, String::from_utf8(output.stdout)?))
     }
 
     /// Runs `hansa topo` on the league's topology server; gives what it answers.

@@ -32,6 +32,8 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "member_cell", read: values::member_cell, samples: values::member_cells },
     Decoder { name: "status_cell", read: values::status_cell, samples: values::status_cells },
     Decoder { name: "confirmations", read: values::confirmations, samples: values::all_confirmations },
+    Decoder { name: "plan", read: values::plan, samples: values::plans },
+    Decoder { name: "plan_words", read: values::plan_words, samples: values::all_plan_words },
     Decoder { name: "blob", read: values::blob, samples: values::blobs },
     Decoder { name: "register_copy", read: values::register_copy, samples: values::register_copies },
     Decoder { name: "store_set", read: values::store_set, samples: values::store_sets },

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use hansa_ledger::cell::{MemberCell, StatusCell};
 use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::envelope::{MAX_BODY, pack, unpack};
+use hansa_ledger::plan::{MAX_OBJECTS, Plan, Words};
 use hansa_ledger::register::{Copy, StoreId, StoreSet};
 use hansa_ledger::{Envelope, OperationId, Page, Record};
 use hansa_model::{Era, Hash, Incarnation, LeagueId};
@@ -129,6 +130,48 @@ pub fn all_confirmations() -> Vec<Vec<u8>> {
         json!({"configmaps/shop/a": {"incarnation": 7}, "configmaps/shop/b": {"incarnation": 9, "members": ["gcp"]}});
     let all = json!({"format": 1, "asked": {one: "aws: yes"}, "sets": {two: {"by": "ada", "removals": removals}}});
     vec![all.to_string().into_bytes()]
+}
+
+pub fn plan(bytes: &[u8]) -> Result<(), String> {
+    let plan =
+        same_again(bytes, Plan::from_slice, |plan| serde_json::to_vec(plan).expect("what was read can be written"))?;
+    assert!(plan.objects.len() <= MAX_OBJECTS);
+    let _ = (plan.is_over(0), plan.is_over(u64::MAX), plan.is(&plan.author, plan.id));
+    for planned in &plan.objects {
+        let _ = (planned.bytes(), planned.spec.read(), planned.outline.read());
+    }
+    Ok(())
+}
+
+pub fn plans() -> Vec<Vec<u8>> {
+    let spec = json!({"template": {"data": {"a": "b"}}, "placement": {"memberSelector": {}}});
+    let secret = json!({"templateFrom": {"secretRef": {"name": "keys"}}, "placement": {"members": ["gcp-euw4"]}});
+    let id = json!({"incarnation": 7, "sequence": 9});
+    let plan = json!({"format": 1, "author": "aws-use1", "id": id, "expiresMs": 5, "objects": [
+        {"key": "configmaps/shop/a", "spec": spec},
+        {"key": "secrets/shop/keys", "spec": secret, "outline": {"type": "Opaque", "data": {"token": ""}}},
+    ]});
+    let free = json!({"format": 1, "author": "aws-use1", "id": id, "expiresMs": 0});
+    vec![plan.to_string().into_bytes(), free.to_string().into_bytes()]
+}
+
+pub fn plan_words(bytes: &[u8]) -> Result<(), String> {
+    let words =
+        same_again(bytes, Words::from_slice, |words| serde_json::to_vec(words).expect("what was read can be written"))?;
+    assert!(words.words.len() <= MAX_OBJECTS);
+    for word in words.words {
+        assert!(word.clone().cut() == word, "what was read is within its bounds");
+    }
+    Ok(())
+}
+
+pub fn all_plan_words() -> Vec<Vec<u8>> {
+    let change = json!({"path": "spec.replicas", "before": 2, "after": 3});
+    let words = json!({"format": 1, "author": "aws-use1", "id": {"incarnation": 7, "sequence": 9}, "words": [
+        {"verdict": "Accepted", "effect": "Change", "changes": [change], "untold": 2, "restartsPods": true, "notes": ["n"]},
+        {"verdict": "Refused", "message": "data: a policy refuses it"},
+    ]});
+    vec![words.to_string().into_bytes()]
 }
 
 /// A large body as it stands beside its page: packed, and called by the hash of what is in it.

@@ -2,8 +2,9 @@
 //!
 //! [`envelope`]s, [`page`]s and [`record`]s; the [`lives`] of a federated object (homes, placed,
 //! incarnations, tombstones, debts) and the [`mutation`]s between them; the [`breaker`] and what people
-//! [confirmed](confirmation); the members' own [`cell`]s; and [`swap`], the compare-and-swap machine with
-//! its three outcomes. No I/O, clock or randomness: times and nonces are passed in.
+//! [confirmed](confirmation); the members' own [`cell`]s; [`plan`]s and what members say to them; and
+//! [`swap`], the compare-and-swap machine with its three outcomes. No I/O, clock or randomness: times
+//! and nonces are passed in.
 
 pub mod breaker;
 pub mod cell;
@@ -13,6 +14,7 @@ pub mod keys;
 pub mod lives;
 pub mod mutation;
 pub mod page;
+pub mod plan;
 pub mod record;
 pub mod register;
 pub mod seal;

@@ -29,6 +29,7 @@ impl Operator {
             Question::Explain { key } => self.explain(key),
             Question::Held => self.waiting_removals(),
             Question::Ballots => self.ballots_at_a_glance(),
+            Question::Plan { request } => self.plan_progress(request),
         }
     }
 

@@ -168,6 +168,14 @@ impl Operator {
             return self.process_departure(key, object, record);
         }
         self.end_is_not_wanted(key);
+        if let Some(gone) = replaced_home(record, &self.config.member, &home.object) {
+            // The life has ended, and what was its home here has ended, too: another object has its name.
+            if object.home_work.vanished {
+                self.mutate(key, Change::Vanished { uid: gone.to_owned() });
+            } else {
+                self.want_home_work(key, &object.home_work, Priority::Finalizers);
+            }
+        }
         let named = record.is_some_and(|record| {
             record.tombstone.is_none()
                 && record.homes.get(&self.config.member).is_some_and(|entry| entry.uid == home.object.uid)
@@ -404,6 +412,12 @@ impl Operator {
             self.process_withdrawal(key, record, &wanted);
         }
     }
+}
+
+/// The uid of the home that an ended life still has in a member, where another object has its name by now.
+fn replaced_home<'a>(record: Option<&'a Record>, member: &MemberName, object: &HomeObject) -> Option<&'a str> {
+    let ended = record.filter(|record| record.tombstone.is_some())?;
+    ended.homes.get(member).map(|home| home.uid.as_str()).filter(|uid| *uid != object.uid)
 }
 
 /// The type whose objects are the namespaces of others.

@@ -360,6 +360,11 @@ pub enum Question {
     Held,
     /// Who voted what, who is missing, and what it would take.
     Ballots,
+    /// Who has answered a plan, and who is waited for.
+    Plan {
+        /// The uid of the Request that asks for it.
+        request: String,
+    },
 }
 
 /// Which objects are asked for.

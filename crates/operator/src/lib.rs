@@ -27,6 +27,7 @@
 //! | `blobs`, `draft` | bodies that are too large for a page; what goes into one write of it |
 //! | [`report`] | the status of a federated object, a pure function |
 //! | `requests` | what users ask of this operator by `Request` objects |
+//! | `plans` | what every member would do, asked before it is done |
 //! | `events` | Kubernetes Events about the objects of people |
 //! | `answer` | answers to questions |
 //! | [`feed`], [`writer`], [`classify`], [`backoff`], [`observed`] | the parts they are made of |
@@ -45,6 +46,7 @@ mod league;
 pub mod machine;
 pub mod observed;
 mod output;
+mod plans;
 mod removal;
 pub mod report;
 mod requests;

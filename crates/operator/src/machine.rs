@@ -111,6 +111,7 @@ pub(crate) enum Purpose {
     Request(ObjectName, crate::requests::RequestCall),
     Event,
     Notes(crate::ballots::NotesCall),
+    Plan,
 }
 
 /// Why to look at the clock.
@@ -124,6 +125,7 @@ pub(crate) enum Timer {
     Topo(TopoCall),
     Ballots,
     Notes,
+    Plans,
     Statuses,
     Continue,
 }
@@ -190,6 +192,7 @@ pub struct Operator {
     pub(crate) federations: crate::league::Federations,
     pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) requests: crate::requests::Requests,
+    pub(crate) plans: crate::plans::Plans,
     pub(crate) sealing: crate::sealing::Sealing,
     pub(crate) blobs: crate::blobs::Blobs,
     // Boxed: half of the places in a B-tree's nodes are empty.
@@ -232,6 +235,7 @@ impl Operator {
             federations: crate::league::Federations::default(),
             upkeep: crate::upkeep::Upkeep::default(),
             requests: crate::requests::Requests::default(),
+            plans: crate::plans::Plans::default(),
             sealing: crate::sealing::Sealing::default(),
             blobs: crate::blobs::Blobs::default(),
             objects: BTreeMap::new(),
@@ -287,6 +291,7 @@ impl Operator {
         self.drain_queue();
         self.read_sources();
         self.continue_blobs();
+        self.continue_plans();
         self.wake_next();
         std::mem::take(&mut self.acts)
     }
@@ -323,6 +328,7 @@ impl Operator {
             && !self.objects.values().any(|object| object.home_work.awaits_report())
             && self.sealing.is_idle()
             && self.blobs.is_idle()
+            && self.plans.is_idle()
     }
 
     fn start(&mut self) {
@@ -414,6 +420,7 @@ impl Operator {
                 Timer::Topo(call) => self.repeat_topo(call),
                 Timer::Ballots => self.ballots_timer(),
                 Timer::Notes => self.notes_timer(),
+                Timer::Plans => self.judge_plans(),
                 Timer::Statuses | Timer::Continue => {}
             }
         }
@@ -474,6 +481,7 @@ impl Operator {
             Purpose::Upkeep(name, call) => self.upkeep_answered(&name, call, answer),
             Purpose::Event => self.event_answered(&answer),
             Purpose::Notes(call) => self.notes_answered(call, answer),
+            Purpose::Plan => self.trial_answered(answer),
             Purpose::FeedWatch(_) | Purpose::Topo(_) | Purpose::Type(_) => {}
         }
     }

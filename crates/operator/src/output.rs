@@ -15,6 +15,10 @@ mod rivals;
 mod sending;
 
 use self::adoption::bar;
+pub(crate) use self::adoption::{NEVER_ADOPTED, comparable_hash, difference};
+pub(crate) use self::rendering::{identity, list_keys, substitute};
+pub(crate) use self::rivals::is_yielded;
+pub(crate) use self::sending::NO_VERSION;
 use crate::feed::ObjectName;
 use crate::io::InstalledType;
 use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
@@ -300,7 +304,7 @@ impl Operator {
     }
 
     /// Why outputs are left as they are.
-    fn pause_reason(&self, context: &Context, spec: &FederatedSpec) -> Option<&'static str> {
+    pub(crate) fn pause_reason(&self, context: &Context, spec: &FederatedSpec) -> Option<&'static str> {
         match () {
             () if self.config.observe => Some("the operator only observes (--observe)"),
             () if context.spec.paused => Some("the league is paused (Federation spec.paused)"),

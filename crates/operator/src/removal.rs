@@ -6,7 +6,7 @@ pub(crate) mod confirming;
 use crate::io::Level;
 use crate::machine::{Operator, Timer};
 use hansa_ledger::Record;
-use hansa_ledger::breaker::{Pending, Pendings, Removal, Scope, Set, Verdict, judge};
+use hansa_ledger::breaker::{Judgement, Pending, Pendings, Removal, Scope, Set, Verdict, judge};
 use hansa_ledger::cell::{Health, State};
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionBudget, Hash, Incarnation, MemberName, RecordKey, Term};
@@ -140,16 +140,8 @@ impl Operator {
             let Some(queue) = self.removals.queues.get_mut(&decision).filter(due) else { continue };
             (queue.changed, queue.judged_ms) = (false, now);
             let pending = queue.pending.clone();
-            let placed = match decision {
-                Decision::Output => {
-                    self.objects.values().filter_map(|object| object.live.as_ref()).map(|live| live.weight).sum()
-                }
-                Decision::End | Decision::Withdraw => self.topology.records().count() as u64,
-            };
-            let recent = &self.topology.cell.cell.removals;
             let budget = &league.spec.safety.deletes;
-            let confirmed = |key: &RecordKey, scope: &Scope| self.is_confirmed(key, scope);
-            let judgement = judge(budget, placed, recent, self.now.wall_ms, &pending, confirmed);
+            let judgement = self.judge_pending(decision, budget, &pending);
             if !judgement.confirmed.is_empty() {
                 self.let_go_confirmed(decision, judgement.confirmed);
             }
@@ -157,20 +149,41 @@ impl Operator {
                 Verdict::Allowed if judgement.others.is_empty() => {}
                 Verdict::Allowed => self.let_go(decision, judgement.others, budget),
                 Verdict::Held { set, pending: weight, recent, limit } => {
-                    let (number, name) = (judgement.others.len(), set.hash.short());
-                    let (removals, wait) =
-                        if number == 1 { ("removal is", "it waits") } else { ("removals are", "they wait") };
+                    let number = judgement.others.len();
                     let part = match set.removals.len() {
                         shown if shown < number => format!(", which names the first {shown}"),
                         _ => String::new(),
                     };
-                    let why = format!(
-                        "{number} {removals} more than the budget of {limit} (weight {weight}, after {recent} lately): {wait} for `hansa confirm {name}`{part}"
-                    );
+                    let excess = excess(number, limit, weight, recent);
+                    let wait = if number == 1 { "it waits" } else { "they wait" };
+                    let why = format!("{excess}: {wait} for `hansa confirm {}`{part}", set.hash.short());
                     self.hold(decision, set, why);
                 }
             }
         }
+    }
+
+    /// What the breaker says of removals under a decision.
+    fn judge_pending(&self, decision: Decision, budget: &DeletionBudget, pending: &Pendings) -> Judgement {
+        let placed = match decision {
+            Decision::Output => {
+                self.objects.values().filter_map(|object| object.live.as_ref()).map(|live| live.weight).sum()
+            }
+            Decision::End | Decision::Withdraw => self.topology.records().count() as u64,
+        };
+        let recent = &self.topology.cell.cell.removals;
+        let confirmed = |key: &RecordKey, scope: &Scope| self.is_confirmed(key, scope);
+        judge(budget, placed, recent, self.now.wall_ms, pending, confirmed)
+    }
+
+    /// Why these removals would wait for a person, were they put up now beside those that are.
+    pub(crate) fn would_be_held(&self, decision: Decision, planned: &Pendings) -> Option<String> {
+        let budget = &self.league.as_ref()?.spec.safety.deletes;
+        let mut pending = self.removals.queues.get(&decision).map(|queue| queue.pending.clone()).unwrap_or_default();
+        pending.extend(planned.clone());
+        let judgement = self.judge_pending(decision, budget, &pending);
+        let Verdict::Held { pending: weight, recent, limit, .. } = judgement.verdict else { return None };
+        Some(excess(judgement.others.len(), limit, weight, recent))
     }
 
     /// What fits the budget goes, once the breaker's entry is durable: a crash in between forgets
@@ -269,6 +282,13 @@ impl Operator {
         }
     }
 
+    /// Whether this member decides about the records of a key's page.
+    pub(crate) fn is_appointed(&self, key: &RecordKey) -> bool {
+        let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
+        let seat = ballots.and_then(|ballots| ballots.appointments.page(key.page(self.pages())));
+        seat.is_some_and(|seat| seat.member.as_ref() == Some(&self.config.member))
+    }
+
     /// The seat of a key's page, when this member has it: the term under which it decides there, and
     /// the start of this process, for an earlier one may still run. Where a start that stands there looks later,
     /// the clock was set back in between: this one goes on from there.
@@ -285,4 +305,10 @@ impl Operator {
         }
         Some((term, *claimed))
     }
+}
+
+/// By how much removals are more than the budget, for people.
+fn excess(number: usize, limit: u64, weight: u64, recent: u64) -> String {
+    let removals = if number == 1 { "removal is" } else { "removals are" };
+    format!("{number} {removals} more than the budget of {limit} (weight {weight}, after {recent} lately)")
 }

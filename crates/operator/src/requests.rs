@@ -3,20 +3,27 @@
 //! A Request is written with the user's own rights and gated by a policy of the API server; here it
 //! is carried out and answered. Answers with data go into a Secret beside it, which goes with it.
 
+mod plan;
+
 use crate::classify::classify;
 use crate::feed::{ObjectName, object_name};
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Operator, Purpose, Timer};
 use crate::observed::MANAGER;
+use crate::plans::Wanted;
 use crate::removal::Decision;
 use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How long a request may wait for others before it says what it waits for.
 const PATIENCE_MS: u64 = 30_000;
+
+/// How often it is looked whether a plan can be asked for.
+const PLAN_LOOK_MS: u64 = 1_000;
 
 /// How long an answered request is left for its user to read.
 const KEPT_MS: u64 = 600_000;
@@ -29,6 +36,7 @@ enum Asked {
     Confirm { set: Hash },
     Output { key: RecordKey, member: MemberName },
     Explain { key: RecordKey },
+    Plan { wanted: Arc<Wanted> },
 }
 
 /// A request that is not answered yet.
@@ -122,6 +130,7 @@ impl Asked {
             }),
             "Output" => Ok(Asked::Output { key: key()?, member: member()? }),
             "Explain" => Ok(Asked::Explain { key: key()? }),
+            "Plan" => Ok(Asked::Plan { wanted: Wanted::read(key()?, &arguments["plan"])?.into() }),
             other => Err(format!("spec.action: this release does not know `{other}`")),
         }
     }
@@ -132,6 +141,7 @@ impl Asked {
             | Asked::HomeMove { key, .. }
             | Asked::Output { key, .. }
             | Asked::Explain { key } => Some(key),
+            Asked::Plan { wanted } => Some(&wanted.planned.key),
             Asked::Confirm { .. } => None,
         }
     }
@@ -143,6 +153,11 @@ impl Requests {
         let wants = |open: &Open| matches!(&open.asked, Asked::Delete { key: asked, .. } if asked == key);
         self.open.values().any(wants)
     }
+
+    /// The request with this uid that is not answered yet.
+    pub fn named(&self, uid: &str) -> Option<&ObjectName> {
+        self.open.iter().find(|(_, open)| open.uid == uid).map(|(name, _)| name)
+    }
 }
 
 impl Operator {
@@ -152,6 +167,7 @@ impl Operator {
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         if phase != "Pending" || object["metadata"]["deletionTimestamp"].is_string() {
             self.requests.open.remove(&name);
+            self.plan_forgotten(&name);
             return self.keep_answered(name, uid);
         }
         if self.requests.open.get(&name).is_some_and(|open| open.uid == uid) || self.config.observe {
@@ -175,6 +191,7 @@ impl Operator {
             self.touch(&key);
         }
         self.requests.answered.remove(name);
+        self.plan_forgotten(name);
         self.confirming.look_again();
     }
 
@@ -225,6 +242,10 @@ impl Operator {
             self.carry_out(name, &asked, sent)
         };
         let answer = match answer {
+            // A plan has a patience of its own.
+            Answer::Wait if matches!(asked, Asked::Plan { .. }) => {
+                return self.at(now + PLAN_LOOK_MS, Timer::Request(name.clone()));
+            }
             Answer::Wait if now.saturating_sub(since) >= PATIENCE_MS => Answer::Waits(self.waits_for(&asked)),
             Answer::Wait => return self.at(since + PATIENCE_MS, Timer::Request(name.clone())),
             answer => answer,
@@ -256,6 +277,9 @@ impl Operator {
     }
 
     fn carry_out(&mut self, name: &ObjectName, asked: &Asked, sent: bool) -> Answer {
+        if let Asked::Plan { wanted } = asked {
+            return self.carry_out_plan(name, wanted);
+        }
         let record = asked.key().and_then(|key| self.record_in_page(key));
         let Some(key) = asked.key() else {
             let Asked::Confirm { set } = asked else { return Answer::Wait };
@@ -355,7 +379,7 @@ impl Operator {
                 let result = self.answer(&crate::io::Question::Explain { key: key.clone() });
                 Answer::Done { message: format!("why each member has {key}, or has it not"), result: Some(result) }
             }
-            Asked::Confirm { .. } => Answer::Wait,
+            Asked::Confirm { .. } | Asked::Plan { .. } => Answer::Wait,
         }
     }
 

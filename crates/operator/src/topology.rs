@@ -39,6 +39,7 @@ pub(crate) enum TopoCall {
     Confirm(String),
     Blob(Hash),
     ReadBlob(Hash),
+    Plan(crate::plans::PlanCall),
 }
 
 impl TopoCall {

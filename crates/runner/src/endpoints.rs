@@ -20,6 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 /// A question on its way to the operator, with where the answer goes.
 pub type Asked = (Question, oneshot::Sender<Value>);
 
+/// Who has answered the plan of a Request: the path goes on with the Request's uid.
+const PLAN: &str = "/read/plan/";
+
 /// What the sockets answer from.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
@@ -74,6 +77,7 @@ async fn answer(endpoints: Endpoints, request: Request<Incoming>) -> Result<Resp
             Ok(key) => Question::Explain { key },
             Err(error) => return Ok(text(StatusCode::BAD_REQUEST, format!("key: {error}"))),
         },
+        path if path.starts_with(PLAN) => Question::Plan { request: path[PLAN.len()..].to_owned() },
         _ => return Ok(text(StatusCode::NOT_FOUND, format!("there is no {path} here"))),
     };
     let (sender, receiver) = oneshot::channel();

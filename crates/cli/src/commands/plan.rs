@@ -1,12 +1,15 @@
 //! `hansa plan`: what would change where, before anything is applied.
 //!
-//! Outputs are rendered by the code that operators render them with; the member at hand is asked by
-//! strict dry runs, of the federated object and of its output.
+//! Outputs are rendered by the code that operators render them with, and the federated object is tried
+//! in the member at hand, with the user's own rights. Then every member is asked what it would do: by
+//! its operator's judgement, and a strict dry run on its own API server. Where that cannot be asked, or
+//! is not to be (`--local`), the output is tried in the member at hand alone.
 
 mod dry_run;
+mod members;
 
 use super::federate::{Wanted, resolve};
-use super::{Outcome, Patience};
+use super::{Outcome, duration};
 use crate::cluster::{Cluster, Connection};
 use crate::documents::{Document, Files, words};
 use crate::kinds::{Kind, Kinds, builtin, discover};
@@ -20,6 +23,7 @@ use crate::rendering::{Life, Rendering, template};
 use crate::resource::{Resource, type_of_federated};
 use anyhow::{Context, bail};
 use dry_run::DryRuns;
+use hansa_api::RequestSpec;
 use hansa_api::target::{GROUP_SUFFIX, PREFIX};
 use hansa_model::{FederatedSpec, MemberName, RecordKey};
 use serde_json::{Value, json};
@@ -36,8 +40,12 @@ pub struct Arguments {
     federate: bool,
     #[command(flatten)]
     wanted: Wanted,
-    #[command(flatten)]
-    patience: Patience,
+    /// Ask no operator: try in this cluster alone, with the rights at hand; the others are rendered only.
+    #[arg(long)]
+    local: bool,
+    /// How long the members that run may take to answer.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    timeout: Duration,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -49,15 +57,16 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let cluster = arguments.connection.cluster().await?;
     let documents = federated(&arguments).await?;
     let league = League::read(&cluster).await?;
-    let planner = Planner::new(cluster, league, &arguments.connection, arguments.patience.timeout, &documents).await?;
+    let planner = Planner::new(cluster, league, &arguments.connection, arguments.timeout, &documents).await?;
     let progress = Progress::steps(documents.len(), "planning");
-    let mut objects = Vec::new();
+    let mut drafts = Vec::new();
     for document in &documents {
         progress.say(format!("planning {}", words(&document.object)));
-        objects.extend(planner.plan(document).await?);
+        drafts.extend(planner.plan(document).await?);
         progress.step();
     }
     drop(progress);
+    let objects = planner.tried(drafts, !arguments.local).await;
     let plan = Plan::new(objects);
     print::answer(arguments.output.format, &json!(plan), |screen| show(&plan, screen))?;
     match plan.summary.refused {
@@ -84,6 +93,26 @@ async fn federated(arguments: &Arguments) -> anyhow::Result<Vec<Document>> {
     Ok(objects.map(|object| Document { place: words(&object), object }).collect())
 }
 
+/// What was rendered here of an object, and how it is tried.
+struct Draft {
+    plan: ObjectPlan,
+    /// `None`: it is refused before any member is asked.
+    trial: Option<Trial>,
+}
+
+struct Trial {
+    rendering: Rendering,
+    /// The output for the member at hand.
+    output: Option<Value>,
+    request: RequestSpec,
+}
+
+impl From<ObjectPlan> for Draft {
+    fn from(plan: ObjectPlan) -> Self {
+        Draft { plan, trial: None }
+    }
+}
+
 /// What plans need, asked once.
 struct Planner {
     cluster: Cluster,
@@ -93,7 +122,7 @@ struct Planner {
     secrets: Vec<Value>,
     namespaces: BTreeSet<String>,
     dry_runs: DryRuns,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Planner {
@@ -101,7 +130,7 @@ impl Planner {
         cluster: Cluster,
         league: League,
         connection: &Connection,
-        patience: Duration,
+        timeout: Duration,
         documents: &[Document],
     ) -> anyhow::Result<Self> {
         let mut kinds = Kinds::new(builtin());
@@ -129,12 +158,12 @@ impl Planner {
             league,
             reads,
             kinds,
-            patience,
+            timeout,
         })
     }
 
     /// The plan of one document; `None` for a plain object that only stands beside a federated one.
-    async fn plan(&self, document: &Document) -> anyhow::Result<Option<ObjectPlan>> {
+    async fn plan(&self, document: &Document) -> anyhow::Result<Option<Draft>> {
         let object = &document.object;
         let Some(kind) = target(object, &self.kinds) else {
             let is_beside =
@@ -155,7 +184,7 @@ impl Planner {
             revision: None,
             spec: Vec::new(),
             members: BTreeMap::new(),
-            dry_run: None,
+            asked: BTreeMap::new(),
             notes: Vec::new(),
             errors: Vec::new(),
         };
@@ -163,20 +192,20 @@ impl Planner {
             Ok(spec) => spec,
             Err(error) => {
                 plan.errors.push(format!("spec: {error}"));
-                return Ok(Some(plan));
+                return Ok(Some(plan.into()));
             }
         };
         let rendering = match Rendering::of(&self.cluster, &self.league, &kind).await {
             Ok(rendering) => rendering,
             Err(error) => {
                 plan.errors.push(format!("{error:#}"));
-                return Ok(Some(plan));
+                return Ok(Some(plan.into()));
             }
         };
         plan.errors.extend(rendering.federated_type.refusal(&key.namespace, kind.namespaced));
         let record = self.record(&key, &mut plan).await;
         let mut before = self.before(&key, &rendering, &mut plan, &spec, record.as_ref()).await?;
-        let (mut after, failures) = self.after(&key, &rendering, &mut plan, &spec).await;
+        let After { outputs: mut after, failures, template } = self.after(&key, &rendering, &mut plan, &spec).await;
         for home in self.sources(&key, &spec, record.as_ref()) {
             if before.remove(&home).is_some() | after.remove(&home).is_some() {
                 plan.notes.push(format!("in {home}, the Secret that users keep is the source, and is left as it is"));
@@ -184,7 +213,7 @@ impl Planner {
         }
         if !plan.errors.is_empty() {
             plan.spec.clear();
-            return Ok(Some(plan));
+            return Ok(Some(plan.into()));
         }
         plan.members = compare(&kind.kind, &before, &after, rendering.keys());
         for (member, error) in &failures {
@@ -194,9 +223,41 @@ impl Planner {
             plan.notes.push("spec.paused: outputs are left as they are until it is resumed".to_owned());
         }
         let is_made = self.namespaces.contains(&*key.namespace);
-        let output = self.dry_runs.member().and_then(|member| after.get(member));
-        self.dry_runs.run(&mut plan, &rendering, object, output, is_made).await;
-        Ok(Some(plan))
+        self.dry_runs.try_federated(&mut plan, object, is_made).await;
+        if plan.members.is_empty() {
+            return Ok(Some(plan.into()));
+        }
+        let output = self.dry_runs.member().and_then(|member| after.remove(member));
+        let request = members::spec(&key, object, &spec, template.as_ref(), self.timeout);
+        Ok(Some(Draft { plan, trial: Some(Trial { rendering, output, request }) }))
+    }
+
+    /// Tries what was rendered: in every member, or in the one at hand.
+    async fn tried(&self, mut drafts: Vec<Draft>, everywhere: bool) -> Vec<ObjectPlan> {
+        let trials = || drafts.iter().filter_map(|draft| draft.trial.as_ref());
+        let answers = if everywhere {
+            let requests: Vec<&RequestSpec> = trials().map(|trial| &trial.request).collect();
+            members::ask(&self.cluster, self.reads.as_ref().ok(), &requests, self.timeout).await
+        } else {
+            Vec::new()
+        };
+        let mut told = BTreeSet::new();
+        let mut answers = answers.into_iter();
+        for draft in &mut drafts {
+            let Some(trial) = &draft.trial else { continue };
+            match answers.next() {
+                Some(Ok(findings)) => members::take(&mut draft.plan, &findings),
+                Some(Err(error)) => {
+                    let words = format!("the members were not asked: {error:#}");
+                    if told.insert(words.clone()) {
+                        print::note(Tone::Warning, &words);
+                    }
+                    self.dry_runs.try_output(&mut draft.plan, &trial.rendering, trial.output.as_ref()).await;
+                }
+                None => self.dry_runs.try_output(&mut draft.plan, &trial.rendering, trial.output.as_ref()).await,
+            }
+        }
+        drafts.into_iter().map(|draft| draft.plan).collect()
     }
 
     fn key(&self, object: &Value, kind: &Kind) -> anyhow::Result<RecordKey> {
@@ -263,7 +324,7 @@ impl Planner {
                 homes => format!("it is at home in {}, and not here: applied here it conflicts, unless it is equal or this cluster becomes its home (`hansa home move`)", homes.join(", ")),
             });
             for member in placed(record) {
-                match super::output::asked(&self.cluster, key, &member, self.patience).await {
+                match super::output::asked(&self.cluster, key, &member, self.timeout).await {
                     Ok(output) => outputs.insert(member, output),
                     Err(error) => {
                         plan.notes.push(format!("the present output of {member} is not known: {error:#}"));
@@ -305,15 +366,15 @@ impl Planner {
         Ok(outputs)
     }
 
-    /// The outputs as the input wants them, and why a member gets none of those that it should have.
+    /// The outputs as the input wants them.
     async fn after(
         &self,
         key: &RecordKey,
         rendering: &Rendering,
         plan: &mut ObjectPlan,
         spec: &FederatedSpec,
-    ) -> (BTreeMap<MemberName, Value>, BTreeMap<MemberName, String>) {
-        let (mut outputs, mut failures) = (BTreeMap::new(), BTreeMap::new());
+    ) -> After {
+        let mut after = After::default();
         plan.errors.extend(
             hansa_render::validate(&rendering.identity(key), &spec.overrides)
                 .iter()
@@ -323,7 +384,7 @@ impl Planner {
             Ok(placed) => placed,
             Err(error) => {
                 plan.errors.push(error.to_string());
-                return (outputs, failures);
+                return after;
             }
         };
         for (member, reason) in &placed.reasons {
@@ -338,21 +399,31 @@ impl Planner {
             Ok(template) => template,
             Err(error) => {
                 plan.errors.push(format!("{error:#}"));
-                return (outputs, failures);
+                return after;
             }
         };
         for member in placed.members {
             match rendering.output(&self.league, key, spec, &template, &member, Life::default()) {
                 Ok(output) => {
-                    outputs.insert(member, output);
+                    after.outputs.insert(member, output);
                 }
                 Err(error) => {
-                    failures.insert(member, format!("{error:#}"));
+                    after.failures.insert(member, format!("{error:#}"));
                 }
             }
         }
-        (outputs, failures)
+        after.template = Some(template);
+        after
     }
+}
+
+/// What is to be.
+#[derive(Default)]
+struct After {
+    outputs: BTreeMap<MemberName, Value>,
+    /// Why a member gets none.
+    failures: BTreeMap<MemberName, String>,
+    template: Option<Value>,
 }
 
 /// The members of a list of names.

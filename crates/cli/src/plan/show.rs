@@ -1,6 +1,6 @@
 //! A plan for people.
 
-use super::{Effect, MemberPlan, ObjectPlan, Plan, Summary};
+use super::{Effect, MemberPlan, ObjectPlan, Plan, Standing, Summary};
 use crate::print::{Screen, Tone, count};
 use hansa_model::{MemberName, RecordKey};
 use hansa_render::Change;
@@ -52,16 +52,51 @@ fn show_object(out: &mut String, object: &ObjectPlan, screen: &Screen) {
     for (members, plan) in shown {
         show_members(out, object, &members, plan, screen);
     }
-    if let Some(dry_run) = &object.dry_run {
-        let (tone, verdict) = if dry_run.accepted { (Tone::Good, "accepted") } else { (Tone::Warning, "not tried") };
-        let message = if dry_run.message.is_empty() { String::new() } else { format!(": {}", dry_run.message) };
-        let line = format!("dry run in {}: {verdict}{message}; other members are rendered only", dry_run.member);
-        let _ = writeln!(out, "  {}", screen.paint(tone, &line));
-    }
+    show_asked(out, object, screen);
     for note in &object.notes {
         let _ = writeln!(out, "  {}", screen.paint(Tone::Faint, &format!("note: {note}")));
     }
     out.push('\n');
+}
+
+/// What the members said.
+fn show_asked(out: &mut String, object: &ObjectPlan, screen: &Screen) {
+    let mut lines: Vec<(Standing, &str, Vec<&str>)> = Vec::new();
+    for (member, asked) in &object.asked {
+        match lines.iter_mut().find(|(standing, message, _)| (*standing, *message) == (asked.standing, &asked.message))
+        {
+            Some((.., members)) => members.push(member.as_str()),
+            None => lines.push((asked.standing, &asked.message, vec![member.as_str()])),
+        }
+    }
+    let others = object
+        .members
+        .iter()
+        .filter(|(member, plan)| plan.effect != Effect::Refuse && !object.asked.contains_key(*member));
+    let others: Vec<&str> = others.map(|(member, _)| member.as_str()).collect();
+    if !others.is_empty() {
+        lines.push((Standing::RenderedOnly, "", others));
+    }
+    lines.sort();
+    for (standing, message, members) in lines {
+        let (tone, words) = match standing {
+            Standing::Accepted => (Tone::Good, "accepted in"),
+            Standing::NotTried => (Tone::Warning, "not tried in"),
+            Standing::Held => (Tone::Warning, "held back in"),
+            Standing::Frozen => (Tone::Warning, "frozen:"),
+            Standing::RenderedOnly => (Tone::Warning, "rendered only:"),
+        };
+        let message = match message {
+            "" => String::new(),
+            message => format!(": {message}"),
+        };
+        let _ = writeln!(out, "  {}", screen.paint(tone, &format!("{words} {}{message}", members.join(", "))));
+    }
+    for (member, asked) in &object.asked {
+        for note in &asked.notes {
+            let _ = writeln!(out, "  {}", screen.paint(Tone::Faint, &format!("note: in {member}: {note}")));
+        }
+    }
 }
 
 fn show_members(out: &mut String, object: &ObjectPlan, members: &[&MemberName], plan: &MemberPlan, screen: &Screen) {
@@ -118,6 +153,10 @@ fn summary(summary: &Summary) -> String {
             format!("{member} ({})", places.join(", "))
         });
         let _ = write!(text, "; pods restart in {}", restarts.collect::<Vec<_>>().join(", "));
+    }
+    if !summary.silent.is_empty() {
+        let silent: Vec<&str> = summary.silent.iter().map(|member| member.as_str()).collect();
+        let _ = write!(text, "; rendered only for {}, without its word", silent.join(", "));
     }
     if summary.refused > 0 {
         let _ = write!(text, "; {} would be refused", count(summary.refused, "object"));

@@ -22,7 +22,7 @@ fn plan(kind: &str, key: &str, before: &[(&str, Value)], after: &[(&str, Value)]
         revision: (!before.is_empty()).then_some(17),
         spec: Vec::new(),
         members: compare(kind, &outputs(before), &outputs(after), &keys),
-        dry_run: None,
+        asked: BTreeMap::new(),
         notes: Vec::new(),
         errors: Vec::new(),
     }
@@ -50,7 +50,15 @@ fn an_image_and_a_withdrawal() {
             ("oci", deployment("web:2", 2)),
         ],
     );
-    object.dry_run = Some(DryRun { member: name("aws"), accepted: true, message: String::new() });
+    for (member, standing, message) in [
+        ("aws", Standing::Accepted, ""),
+        ("azure", Standing::NotTried, "its namespace is made with the first output"),
+        ("gcp", Standing::Accepted, ""),
+        ("oci", Standing::RenderedOnly, "silent since 2026-01-01T00:00:00Z"),
+    ] {
+        object.asked.insert(name(member), Asked::plain(standing, message));
+    }
+    object.asked.get_mut(&name("gcp")).unwrap().notes.push(".spec.replicas is left to \"hpa\"".into());
     object.notes.push("the object here differs from revision 17".into());
     check(
         vec![object],
@@ -62,10 +70,14 @@ fn an_image_and_a_withdrawal() {
                 spec.replicas: 2 → 5
               oci: adds Deployment shop/web
               onprem: withdraws Deployment shop/web, once the members that keep it are healthy
-              dry run in aws: accepted; other members are rendered only
+              accepted in aws, gcp
+              not tried in azure: its namespace is made with the first output
+              rendered only: onprem
+              rendered only: oci: silent since 2026-01-01T00:00:00Z
+              note: in gcp: .spec.replicas is left to "hpa"
               note: the object here differs from revision 17
 
-            Would be: 3 outputs changed, 1 output added, 1 output withdrawn; pods restart in aws (deployments.apps shop/web), gcp (deployments.apps shop/web).
+            Would be: 3 outputs changed, 1 output added, 1 output withdrawn; pods restart in aws (deployments.apps shop/web), gcp (deployments.apps shop/web); rendered only for oci, without its word.
         "#]],
     );
 }
@@ -78,12 +90,13 @@ fn values_are_told_by_their_size() {
     check(
         vec![object],
         expect![[r#"
-        FederatedConfigMap shop/web (against revision 17)
-          aws: changes ConfigMap shop/web
-            data.motd: "5 bytes" → "12 bytes"
+            FederatedConfigMap shop/web (against revision 17)
+              aws: changes ConfigMap shop/web
+                data.motd: "5 bytes" → "12 bytes"
+              rendered only: aws
 
-        Would be: 1 output changed.
-    "#]],
+            Would be: 1 output changed.
+        "#]],
     );
 }
 
@@ -102,10 +115,12 @@ fn nothing_new_and_a_refusal() {
         expect![[r#"
             FederatedDeployment shop/web (against revision 17)
               aws: unchanged
+              rendered only: aws
 
             FederatedDeployment shop/api (new)
               refused: spec.template.spec.replicas: Invalid value: -1
               aws: adds Deployment shop/api
+              rendered only: aws
 
             Would be: 1 output added; 1 object would be refused.
         "#]],

@@ -9,10 +9,11 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 /// The kind of the scenario.
-const WIDGETS: Resource = Resource { group: "e2e.example.org", version: "v1", plural: "widgets", kind: "Widget" };
+pub(super) const WIDGETS: Resource =
+    Resource { group: "e2e.example.org", version: "v1", plural: "widgets", kind: "Widget" };
 
 /// The CRD of widgets, as the template of a federated object.
-fn definition() -> Value {
+pub(super) fn definition() -> Value {
     let spec = json!({"type": "object", "properties": {"size": {"type": "integer", "minimum": 1}}});
     let schema = json!({"type": "object", "properties": {"spec": spec}});
     json!({"spec": {

@@ -13,6 +13,7 @@ pub mod failures;
 pub mod forced;
 pub mod homes;
 pub mod lives;
+pub mod plans;
 pub mod requests;
 pub mod scene;
 pub mod secrets;
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("restored-home", Alone, BOTH, homes::restored_home),
         scenario!("definition-deleted", Alone, BOTH, accidents::definition_deleted),
         scenario!("missing-definition", Alone, BOTH, definitions::missing_in_members),
+        scenario!("plan", Alone, BOTH, plans::every_member),
         scenario!("required-namespaces", Alone, BOTH, spec::required_namespaces),
         scenario!("relabelled", Alone, BOTH, spec::relabelled),
         scenario!("paused", Alone, BOTH, spec::paused),

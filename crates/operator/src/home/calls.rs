@@ -1,6 +1,6 @@
 //! Requests about a federated object, and their answers.
 
-use super::{HomeCall, HomeWork, Told, home_path};
+use super::{HomeCall, HomeWork, Told, home_path, replaced_home};
 use crate::classify::{Refusal, classify};
 use crate::events::tidings;
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
@@ -96,6 +96,11 @@ impl Operator {
                 }
                 Some((HomeCall::Finalize { on: false }, finalize(&path, home, false)))
             }
+            (Some(home), Priority::Finalizers)
+                if !object.home_work.vanished && replaced_home(record, &member, &home.object).is_some() =>
+            {
+                look(HomeCall::Verify, path)
+            }
             (Some(home), Priority::Finalizers) => match lives::standing(record, &member, &home.object) {
                 Standing::Deleted if self.words.rejected(key).is_some() => None,
                 Standing::Deleted => {
@@ -118,6 +123,8 @@ impl Operator {
     pub(crate) fn home_answered(&mut self, key: &RecordKey, call: HomeCall, answer: Result<ApiAnswer, String>) {
         let now = self.now.monotonic_ms;
         let kind = self.kind_of(key);
+        let ended = self.record_in_page(key).filter(|record| record.tombstone.is_some());
+        let home_uid = ended.as_ref().and_then(|record| record.homes.get(&self.config.member)).map(|home| &home.uid);
         let Some(object) = self.objects.get_mut(key) else { return };
         let work = &mut object.home_work;
         work.busy = false;
@@ -149,9 +156,10 @@ impl Operator {
                 work.vanished = true;
                 None
             }
-            // It is there: the feed will show it.
-            (HomeCall::Verify, Ok(_)) => {
-                work.retry_ms = now + 1_000;
+            // It is there, and the feed will show it; or another object is.
+            (HomeCall::Verify, Ok(body)) => {
+                work.vanished = home_uid.is_some_and(|uid| body["metadata"]["uid"] != *uid);
+                work.retry_ms = if work.vanished { now } else { now + 1_000 };
                 None
             }
             (HomeCall::Report(report), Ok(body)) => {

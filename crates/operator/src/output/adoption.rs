@@ -3,6 +3,7 @@
 use super::{Look, OutputWork};
 use crate::observed::MANAGER;
 use hansa_model::{Adoption, Hash};
+use hansa_render::BuiltInKeys;
 use serde_json::{Value, json};
 
 /// The field managers of tools that wrote manifests before Hansa did.
@@ -17,11 +18,14 @@ pub(super) const EARLIER_TOOLS: [&str; 8] = [
     "before-first-apply",
 ];
 
+/// Why nothing is adopted here.
+pub(crate) const NEVER_ADOPTED: &str = "spec.adoption is Never, and an object of this name that Hansa did not make exists here: delete it, or choose another adoption";
+
 /// Why a foreign object is not adopted, if it is not.
 pub(super) fn bar(work: &OutputWork, adoption: Adoption, output: Hash) -> Option<String> {
     let Some(Look::Foreign(standing)) = &work.look else { return None };
     match (adoption, &work.barred) {
-        (Adoption::Never, _) => Some("spec.adoption is Never, and an object of this name that Hansa did not make exists here: delete it, or choose another adoption".to_owned()),
+        (Adoption::Never, _) => Some(NEVER_ADOPTED.to_owned()),
         (Adoption::IfNoDifference, Some(barred)) => {
             let (tried, before, message) = &**barred;
             (*tried == output && *before == comparable_hash(standing)).then(|| message.clone())
@@ -30,12 +34,24 @@ pub(super) fn bar(work: &OutputWork, adoption: Adoption, output: Hash) -> Option
     }
 }
 
-pub(super) fn is_mark(path: &str) -> bool {
+/// What adopting a foreign object would change in it, and the mend. `standing`: as [`hansa_render::comparable`] leaves it.
+pub(crate) fn difference(kind: &str, standing: &Value, tried: &Value) -> String {
+    let tried = hansa_render::comparable(tried);
+    let changes = hansa_render::diff_for_people(kind, standing, &tried, &BuiltInKeys::of("", kind));
+    let paths: Vec<_> =
+        changes.iter().filter(|change| !is_mark(&change.path)).take(5).map(|change| change.path.clone()).collect();
+    format!(
+        "an object of this name that Hansa did not make exists here, and adopting it would change {}: make the template equal, or set spec.adoption to Always",
+        paths.join(", ")
+    )
+}
+
+fn is_mark(path: &str) -> bool {
     path.starts_with("metadata.labels") || path.starts_with("metadata.annotations")
 }
 
 /// An object without what adopting it would change anyway: Hansa's marks, and the API server's own.
-pub(super) fn comparable_hash(object: &Value) -> Hash {
+pub(crate) fn comparable_hash(object: &Value) -> Hash {
     let mut object = hansa_render::comparable(object);
     for (field, marks) in [
         ("labels", [hansa_render::LEAGUE_LABEL].as_slice()),

@@ -1,6 +1,6 @@
 //! What the API server answered about an output.
 
-use super::adoption::{comparable_hash, is_mark, migration};
+use super::adoption::{comparable_hash, difference, migration};
 use super::removing::orphaning;
 use super::{Look, OutputCall};
 use crate::classify::{Refusal, classify};
@@ -11,7 +11,6 @@ use hansa_ledger::Record;
 use hansa_ledger::cell::{OutputMemory, State};
 use hansa_ledger::lives::{Duty, duty};
 use hansa_model::{Hash, RecordKey};
-use hansa_render::BuiltInKeys;
 use serde_json::Value;
 
 impl Operator {
@@ -78,22 +77,7 @@ impl Operator {
                         Some(Look::Foreign(standing)) => hansa_render::comparable(standing),
                         _ => Value::Null,
                     };
-                    let changes = hansa_render::diff_for_people(
-                        kind,
-                        &standing,
-                        &hansa_render::comparable(body),
-                        &BuiltInKeys::of("", kind),
-                    );
-                    let paths: Vec<_> = changes
-                        .iter()
-                        .filter(|change| !is_mark(&change.path))
-                        .take(5)
-                        .map(|change| change.path.clone())
-                        .collect();
-                    let message = format!(
-                        "an object of this name that Hansa did not make exists here, and adopting it would change {}: make the template equal, or set spec.adoption to Always",
-                        paths.join(", ")
-                    );
+                    let message = difference(kind, &standing, body);
                     work.barred = Some(Box::new((output, before, message)));
                 }
             }

@@ -44,18 +44,8 @@ impl Operator {
         template: &Value,
         member: &MemberName,
     ) -> Result<hansa_render::Output, String> {
-        let group = key.type_name.group();
-        let version = &context.federated_type.version;
-        let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
-        let identity =
-            Identity { api_version: api_version.clone(), kind: context.installed.kind.clone(), key: key.clone() };
-        let member = context.spec.member(member).ok_or_else(|| format!("{member} is no member of the league"))?;
         let marks = Marks { league: context.league, incarnation: record.incarnation, revision: record.revision };
-        let built_in = BuiltInKeys::of(&api_version, &context.installed.kind);
-        let schema = SchemaKeys(context.installed.list_keys.clone());
-        let keys: &dyn ListKeys = if context.installed.list_keys.is_empty() { &built_in } else { &schema };
-        let mut output = hansa_render::output(&identity, template, &spec.overrides, member, &marks, keys)
-            .map_err(|error| error.to_string())?;
+        let mut output = substitute(key, context, marks, spec, template, member)?;
         output.hash = self.remembered_hash(&key.type_name, output.hash);
         Ok(output)
     }
@@ -95,4 +85,35 @@ impl Operator {
         });
         Ok(output)
     }
+}
+
+/// Which object an output is.
+pub(crate) fn identity(key: &RecordKey, context: &Context) -> Identity {
+    let group = key.type_name.group();
+    let version = &context.federated_type.version;
+    let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+    Identity { api_version, kind: context.installed.kind.clone(), key: key.clone() }
+}
+
+/// By which keys the lists of an output are merged.
+pub(crate) fn list_keys(identity: &Identity, context: &Context) -> Box<dyn ListKeys> {
+    match &context.installed.list_keys {
+        keys if keys.is_empty() => Box::new(BuiltInKeys::of(&identity.api_version, &identity.kind)),
+        keys => Box::new(SchemaKeys(keys.clone())),
+    }
+}
+
+/// The concrete object that a template and overrides give for a member.
+pub(crate) fn substitute(
+    key: &RecordKey,
+    context: &Context,
+    marks: Marks,
+    spec: &FederatedSpec,
+    template: &Value,
+    member: &MemberName,
+) -> Result<hansa_render::Output, String> {
+    let identity = identity(key, context);
+    let member = context.spec.member(member).ok_or_else(|| format!("{member} is no member of the league"))?;
+    hansa_render::output(&identity, template, &spec.overrides, member, &marks, &*list_keys(&identity, context))
+        .map_err(|error| error.to_string())
 }

@@ -53,7 +53,7 @@ impl Operator {
 }
 
 /// The scale is left to an autoscaler, and taken back from people who scale by hand.
-pub(super) fn is_yielded(rival: &Rival) -> bool {
+pub(crate) fn is_yielded(rival: &Rival) -> bool {
     let by_hand = rival.manager.starts_with("\"kubectl") || rival.manager.starts_with("kubectl");
     rival.field == ".spec.replicas" && !by_hand
 }

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 /// A resourceVersion that no object has. An API server does not compare it when an apply creates the object, and
 /// refuses it with a conflict when there is one: an apply that only creates, in one request and without a race.
-const NO_VERSION: &str = "9223372036854775807";
+pub(crate) const NO_VERSION: &str = "9223372036854775807";
 
 impl Operator {
-    pub(super) fn output_path(&self, key: &RecordKey, context: &Context) -> String {
+    pub(crate) fn output_path(&self, key: &RecordKey, context: &Context) -> String {
         let name = &key.type_name;
         object_path(name.group(), &context.federated_type.version, name.resource(), &key.namespace, &key.name)
     }

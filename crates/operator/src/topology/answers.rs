@@ -135,6 +135,7 @@ impl Operator {
                 self.drive(Heard::Swapped(swap));
             }
             (TopoCall::Blob(hash), TopoAnswer::Swapped(swap)) => self.blob_swapped(hash, swap),
+            (TopoCall::Plan(call), answer) => self.plan_called(call, answer),
             (TopoCall::ReadBlob(hash), TopoAnswer::Values(mut values)) => self.blob_read(hash, values.pop().flatten()),
             (call, answer) => {
                 let message = format!("the topology server answered {answer:?} to {call:?}");
@@ -220,6 +221,10 @@ impl Operator {
                 None => return,
             },
             TopoCall::ReadBlob(hash) => crate::blobs::read_blob(hash),
+            TopoCall::Plan(call) => match self.repeated_plan_call(*call) {
+                Some(request) => request,
+                None => return,
+            },
             TopoCall::Check => return self.ask_for_control(),
             TopoCall::Cell | TopoCall::Control | TopoCall::Ballots => return,
         };

@@ -128,6 +128,8 @@ impl Operator {
                 topology.statuses.get_mut(&page).map(|state| &mut state.writer)
             }
             Key::Status(member, page) => topology.others.get_mut(&(member, page)).map(|other| &mut other.writer),
+            Key::Plan(_) => return true,
+            Key::PlanWords(slot, member) => return self.awaits_words(slot, &member),
             Key::Other => return false,
         };
         writer.is_none_or(|writer| writer.hears(version))
@@ -167,6 +169,8 @@ impl Operator {
             Key::Cell(member) => self.cell_seen(key, member, value, &envelope, &body),
             Key::Confirmations(member) => self.confirmations_seen(key, member, value, &envelope, &body),
             Key::Status(member, page) => self.status_seen(key, member, page, value, &envelope, &body),
+            Key::Plan(slot) => self.plan_seen(slot, &value.value),
+            Key::PlanWords(slot, member) => self.words_seen(slot, member, &body),
             _ => {}
         }
     }

@@ -63,7 +63,7 @@ impl Topology {
             Key::Cell(member) => self.cells.get(member)?.writer.envelope(),
             Key::Status(member, page) if member == own => self.statuses.get(page)?.writer.envelope(),
             Key::Status(member, page) => self.others.get(&(member.clone(), *page))?.writer.envelope(),
-            Key::Confirmations(_) | Key::Other => None,
+            Key::Confirmations(_) | Key::Plan(_) | Key::PlanWords(..) | Key::Other => None,
         }
     }
 }

@@ -25,6 +25,10 @@ pub struct Member {
     wake: Option<u64>,
     events: VecDeque<Event>,
     pub writes: Vec<String>,
+    /// What was only tried.
+    pub tried: Vec<String>,
+    /// Its operator is not running.
+    pub stopped: bool,
 }
 
 /// A league of two.
@@ -38,6 +42,8 @@ pub struct World {
     pub failing: Option<&'static str>,
     /// What the next read of this key alone is answered with, as by a read that overtook others.
     pub late: Option<(String, (u64, Bytes))>,
+    /// The API server of this member refuses what is applied at this path.
+    pub refusing: Option<(usize, &'static str)>,
     /// What the operators log.
     pub notes: Vec<Note>,
     revision: u64,
@@ -78,6 +84,8 @@ impl World {
                 wake: None,
                 events: [Event::Start].into(),
                 writes: Vec::new(),
+                tried: Vec::new(),
+                stopped: false,
             });
         }
         world
@@ -143,7 +151,10 @@ impl World {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let member = &mut self.members[index];
         let answer = |status, body: Value| ApiAnswer { status, body: body.to_string().into() };
-        if request.method != Method::Get {
+        let dry_run = query.contains("dryRun=All");
+        if dry_run {
+            member.tried.push(path.to_owned());
+        } else if request.method != Method::Get {
             member.writes.push(format!("{:?} {path}", request.method));
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -151,7 +162,17 @@ impl World {
         if request.method == Method::Patch && self.failing == Some(path) {
             return answer(500, json!({"message": "etcdserver: no space"}));
         }
+        if request.content_type == ContentType::Apply && self.refusing == Some((index, path)) {
+            return answer(422, json!({"reason": "Invalid", "message": "data: a policy refuses it"}));
+        }
         match request.method {
+            Method::Patch if dry_run => {
+                let standing = standing.unwrap_or_default();
+                let creates = body["metadata"]["uid"].is_null();
+                let meets =
+                    if creates { standing.is_null() } else { body["metadata"]["uid"] == standing["metadata"]["uid"] };
+                if meets { answer(200, body) } else { answer(409, json!({"message": "the object exists"})) }
+            }
             Method::Get if query.contains("limit=") => {
                 let labelled = query.contains("labelSelector");
                 let found =
@@ -192,6 +213,10 @@ impl World {
                     json!([{"manager": "hansa", "operation": "Apply", "fieldsV1": {"f:data": {}}}]);
                 object["status"] = standing.map_or(Value::Null, |standing| standing["status"].clone());
                 answer(200, self.put(index, path, object))
+            }
+            Method::Post if path.ends_with("/secrets") => {
+                let at = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
+                answer(201, self.put(index, &at, body))
             }
             Method::Post if path.ends_with("/events") => answer(201, json!({})),
             Method::Post | Method::Delete => panic!("nothing is made or deleted here: {request:?}"),
@@ -284,11 +309,12 @@ impl World {
             if holds(self) {
                 return;
             }
-            let next = self.members.iter().position(|member| !member.events.is_empty());
+            let next = self.members.iter().position(|member| !member.stopped && !member.events.is_empty());
             let (index, event) = match next {
                 Some(index) => (index, self.members[index].events.pop_front().unwrap()),
                 None => {
-                    let due = self.members.iter().enumerate().filter_map(|(index, member)| Some((member.wake?, index)));
+                    let running = self.members.iter().enumerate().filter(|(_, member)| !member.stopped);
+                    let due = running.filter_map(|(index, member)| Some((member.wake?, index)));
                     let (at, index) = due.min().expect("somebody waits for something");
                     self.now_ms = self.now_ms.max(at);
                     self.members[index].wake = None;
@@ -316,7 +342,10 @@ impl World {
         let until = self.now_ms + 60_000;
         self.run_until("rest", |world| {
             world.now_ms >= until
-                && world.members.iter().all(|member| member.operator.is_idle() && member.events.is_empty())
+                && world
+                    .members
+                    .iter()
+                    .all(|member| member.stopped || member.operator.is_idle() && member.events.is_empty())
         });
     }
 

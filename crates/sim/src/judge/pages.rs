@@ -90,7 +90,9 @@ impl Judge {
                 self.statuses.insert((member, page), cell);
                 Ok(if said.is_empty() { String::new() } else { format!(" | {}", said.join("; ")) })
             }
-            Key::Cell(_) | Key::Confirmations(_) | Key::Status(..) => {
+            Key::Plan(_) => Ok(String::new()),
+            Key::PlanWords(_, member) if member == name => Ok(String::new()),
+            Key::Cell(_) | Key::Confirmations(_) | Key::Status(..) | Key::PlanWords(..) => {
                 Err(Violation::new(SPEAKS, format!("{name} writes {key}")))
             }
             Key::Other => Ok(String::new()),

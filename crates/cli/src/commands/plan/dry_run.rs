@@ -1,7 +1,7 @@
 //! Strict dry runs in the member at hand: of the federated object, and of its output.
 
 use crate::cluster::{Body, CallError, Cluster, MANAGER, Verb};
-use crate::plan::{DryRun, Effect, ObjectPlan};
+use crate::plan::{Asked, Effect, ObjectPlan, Standing};
 use crate::rendering::Rendering;
 use crate::resource::Resource;
 use hansa_model::MemberName;
@@ -26,29 +26,9 @@ impl DryRuns {
         self.member.as_ref()
     }
 
-    /// Tries the object, and its output for this member. `namespace_is_made`: the input makes the
-    /// namespace, so that it need not be there.
-    pub async fn run(
-        &self,
-        plan: &mut ObjectPlan,
-        rendering: &Rendering,
-        object: &Value,
-        output: Option<&Value>,
-        namespace_is_made: bool,
-    ) {
-        self.try_federated(plan, object, namespace_is_made).await;
-        match (&self.member, output) {
-            // What is refused as a whole gives no outputs.
-            _ if plan.members.is_empty() => {}
-            (None, _) => {
-                plan.notes.push("it is not known which member this cluster is: no output was tried".to_owned())
-            }
-            (Some(member), Some(output)) => self.try_output(plan, rendering, member.clone(), output).await,
-            (Some(_), None) => {}
-        }
-    }
-
-    async fn try_federated(&self, plan: &mut ObjectPlan, object: &Value, namespace_is_made: bool) {
+    /// Tries the federated object. `namespace_is_made`: the input makes the namespace, so that it need
+    /// not be there.
+    pub async fn try_federated(&self, plan: &mut ObjectPlan, object: &Value, namespace_is_made: bool) {
         let mut object = object.clone();
         if let Some(metadata) = object["metadata"].as_object_mut() {
             for field in ["managedFields", "resourceVersion", "uid", "generation", "creationTimestamp"] {
@@ -72,7 +52,16 @@ impl DryRuns {
         }
     }
 
-    async fn try_output(&self, plan: &mut ObjectPlan, rendering: &Rendering, member: MemberName, output: &Value) {
+    /// Tries the output for the member at hand, with the user's own rights.
+    pub async fn try_output(&self, plan: &mut ObjectPlan, rendering: &Rendering, output: Option<&Value>) {
+        // What is refused as a whole gives no outputs.
+        if plan.members.is_empty() {
+            return;
+        }
+        let Some(member) = self.member.clone() else {
+            return plan.notes.push("it is not known which member this cluster is: no output was tried".to_owned());
+        };
+        let Some(output) = output else { return };
         let resource = Resource::target(&plan.key, &rendering.version);
         if plan.members.get(&member).is_some_and(|member| member.effect == Effect::Add)
             && let Ok(Some(standing)) = self.cluster.find(&resource).await
@@ -84,18 +73,20 @@ impl DryRuns {
         }
         let query = format!("dryRun=All&fieldManager={OPERATOR}&fieldValidation=Strict");
         let tried = self.cluster.request(Verb::Patch, &resource, &query, Body::Apply(output)).await;
-        let (accepted, message) = match tried {
-            Ok(answer) => (true, answer.warnings.join("; ")),
-            Err(error) if is_namespace(&error) => (false, "its namespace is made with the first output".to_owned()),
-            Err(error) if error.is_forbidden() => (false, error.to_string()),
+        let (standing, message) = match tried {
+            Ok(answer) => (Standing::Accepted, answer.warnings.join("; ")),
+            Err(error) if is_namespace(&error) => {
+                (Standing::NotTried, "its namespace is made with the first output".to_owned())
+            }
+            Err(error) if error.is_forbidden() => (Standing::NotTried, error.to_string()),
             // The operator takes back what drifted, and yields what others keep.
-            Err(error) if error.is_stale() => (true, error.message().to_owned()),
+            Err(error) if error.is_stale() => (Standing::Accepted, error.message().to_owned()),
             Err(error) => {
                 plan.refuse_in(&member, error.message());
                 return;
             }
         };
-        plan.dry_run = Some(DryRun { member, accepted, message });
+        plan.asked.insert(member, Asked::plain(standing, &message));
     }
 }
 
