@@ -82,6 +82,8 @@ pub fn classify(status: u16, body: &[u8]) -> Refusal {
         // The API server answers a body that does not fit the schema with status 500 on an apply.
         500 if message.contains("failed to create typed patch object") => Refusal::Refused(message),
         500 if message.contains("failed calling webhook") => Refusal::NotYet(message),
+        // An apply that names the uid of an object in whose place another one stands by now.
+        422 if causes.iter().any(|cause| cause["field"] == "metadata.uid") => Refusal::Stale(message),
         400 | 405 | 406 | 413 | 415 | 422 => Refusal::Refused(message),
         _ if reason == "Invalid" => Refusal::Refused(message),
         _ => Refusal::Transient(if message.is_empty() { format!("status {status}") } else { message }),
@@ -122,6 +124,8 @@ mod tests {
             Refusal::Missing
         );
         assert!(matches!(of(422, json!({"reason": "Invalid"})), Refusal::Refused(_)));
+        let other_uid = json!({"reason": "Invalid", "details": {"causes": [{"field": "metadata.uid"}]}});
+        assert!(matches!(of(422, other_uid), Refusal::Stale(_)), "another object stands there: it is looked at");
         assert!(matches!(
             of(
                 500,

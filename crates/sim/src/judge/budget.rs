@@ -21,6 +21,9 @@ pub(super) struct Account {
     taken: u64,
     /// The lives that it ended for the league: its own output of them was judged with that.
     ended: BTreeMap<RecordKey, Incarnation>,
+    /// The lives whose output it has deleted. A process that lost the Lease may make one again by what it
+    /// knew: that it goes once more is no other removal.
+    deleted: BTreeSet<(RecordKey, Incarnation)>,
     /// Whether its wall clock was ever set forward: the window then ends early, as everyone's would.
     pub(super) clock_jumped: bool,
 }
@@ -115,6 +118,10 @@ impl Judge {
     ) -> Result<(), Violation> {
         let judged = self.accounts.get(member).and_then(|account| account.ended.get(key));
         if judged == Some(&life) {
+            return Ok(());
+        }
+        let account = self.accounts.entry(member.clone()).or_default();
+        if !account.deleted.insert((key.clone(), life)) {
             return Ok(());
         }
         // Whichever it was let go with.

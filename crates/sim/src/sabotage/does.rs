@@ -5,6 +5,7 @@ use crate::kinds::{About, KINDS, home_path, output_path, type_name};
 use hansa_ballot::Control;
 use hansa_ledger::cell::MemberCell;
 use hansa_ledger::keys::{self, Key};
+use hansa_ledger::record::{Placed, PlacedState};
 use hansa_ledger::{Envelope, Page, Slot, Version, Versioned};
 use hansa_model::{FINALIZER, RecordKey};
 use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoRequest};
@@ -107,7 +108,9 @@ impl Sabotage {
             Sabotage::DeletesStrays => {
                 let key = key(|name| name.resource().to_owned())?;
                 let ours = metadata["labels"][hansa_render::LEAGUE_LABEL].is_string();
-                if !ours || sight.record(&key).is_some() {
+                let is_given = |placed: &Placed| placed.state != PlacedState::Gone;
+                let record = sight.record(&key);
+                if !ours || record.is_some_and(|record| record.placed.get(sight.member).is_some_and(is_given)) {
                     return None;
                 }
                 ApiRequest::write(
