@@ -170,6 +170,20 @@ fn who_is_silent_is_named_and_not_waited_for_longer_than_that() {
 }
 
 #[test]
+fn an_observer_says_what_it_would_do_if_it_did_anything() {
+    let mut world = league(&["configmaps"]);
+    world.observing = Some("b");
+    world.restart();
+    world.run_to_rest();
+    ask(&mut world, 0, "plan", ("configmaps", "conf"), json!({"spec": spec("moin", &["a", "b"])}));
+    let found = findings(&mut world, 0, "plan");
+    let said = word(&found, "b");
+    assert_eq!((said.verdict, said.effect), (Verdict::Accepted, Some(Effect::Change)));
+    assert!(said.notes[0].contains("only observes"), "{said:?}");
+    assert!(world.members[1].writes.is_empty(), "{:?}", world.members[1].writes);
+}
+
+#[test]
 fn a_secret_is_planned_by_its_outline() {
     let mut world = league(&["configmaps", "secrets"]);
     let spec = json!({"templateFrom": {"secretRef": {"name": "source"}}, "placement": {"members": ["a", "b"]}});

@@ -44,6 +44,8 @@ pub struct World {
     pub late: Option<(String, (u64, Bytes))>,
     /// The API server of this member refuses what is applied at this path.
     pub refusing: Option<(usize, &'static str)>,
+    /// The operator of this member only observes, from its next start on.
+    pub observing: Option<&'static str>,
     /// What the operators log.
     pub notes: Vec<Note>,
     revision: u64,
@@ -105,7 +107,7 @@ impl World {
             signer: Signer::new(name.parse().unwrap(), own(2)),
             namespace: "hansa-system".to_owned(),
             keys,
-            observe: false,
+            observe: self.observing == Some(name),
             max_in_flight: 8,
             heartbeat_ms: 5_000,
             pages: 4,
