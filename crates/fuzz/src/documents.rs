@@ -68,7 +68,7 @@ fn reduce(object: &Value) {
     let author = "aws-use1".parse().expect("a name");
     let home = HomeState::reduce(&type_name, object, &author);
     let live = Live::reduce(&type_name, "ConfigMap", object);
-    let _ = (home.has_finalizer(), live);
+    let _ = (home.has_finalizer, live);
 }
 
 pub fn watch_line(bytes: &[u8]) -> Result<(), String> {

@@ -5,7 +5,7 @@
 
 use crate::lives::{self, Departure, HomeObject, Standing};
 use crate::page::{Header, Page, Slot};
-use crate::record::{FORMAT, Intent, Members, Placed, PlacedState, Record, Tombstone};
+use crate::record::{FORMAT, Home, Intent, Members, Placed, PlacedState, Record, Tombstone};
 use crate::seal::{Sealed, Wrap};
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,6 @@ pub struct Mutation {
 
 /// What is to change in a record.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all changes are the largest one, an ingest")]
 pub enum Change {
     /// A home object was read: it may begin a life, edit, join, or converge.
     Ingest {
@@ -33,7 +32,7 @@ pub enum Change {
         /// Its content.
         intent: Intent,
         /// The sealed body, for a Secret.
-        sealed: Option<Sealed>,
+        sealed: Option<Box<Sealed>>,
         /// The members that its placement computes to; recorded before any of them applies.
         placed: BTreeSet<MemberName>,
         /// The highest revision of this life that a member is known to have: a restored record is
@@ -51,6 +50,13 @@ pub enum Change {
         ends: Option<Incarnation>,
         /// What becomes of the outputs when it was the last home.
         policy: DeletionPolicy,
+    },
+    /// A home in step says what is agreed in its own name: its author's signature does not count any more.
+    Vouch {
+        /// The revision that is meant.
+        revision: Revision,
+        /// The signature that does not count.
+        instead_of: Option<String>,
     },
     /// A home object is gone without a word (its finalizer was missing or removed by hand).
     Vanished {
@@ -158,6 +164,17 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
                 }
             }
         }
+        Change::Vouch { revision, instead_of } => {
+            let says_so = |home: &Home| home.hash == record.intent.hash && home.revision == *revision;
+            let is_meant = record.revision == *revision
+                && record.intent.signature == *instead_of
+                && record.homes.get(member).is_some_and(says_so);
+            if is_meant {
+                record.intent.author = member.clone();
+                record.intent.signature = None;
+            }
+            is_meant && record.tombstone.is_none()
+        }
         Change::Vanished { uid } => {
             let known = record.homes.get(member).is_some_and(|home| &home.uid == uid);
             known && record.homes.remove(member).is_some()
@@ -223,7 +240,7 @@ fn ingest(
     member: &MemberName,
     object: &HomeObject,
     intent: &Intent,
-    sealed: &Option<Sealed>,
+    sealed: &Option<Box<Sealed>>,
     placed: &BTreeSet<MemberName>,
     reached: Revision,
 ) -> Result<Record, Skipped> {

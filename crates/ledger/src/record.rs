@@ -83,7 +83,7 @@ pub struct Record {
     pub tombstone: Option<Tombstone>,
     /// The sealed body of a Secret, whose intent holds only the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed: Option<crate::seal::Sealed>,
+    pub sealed: Option<Box<crate::seal::Sealed>>,
 }
 
 /// What users want, kept verbatim so that it can be signed and carried on.
@@ -183,6 +183,8 @@ impl Record {
         self.incarnation == other.incarnation
             && self.revision == other.revision
             && self.intent.hash == other.intent.hash
+            && self.intent.author == other.intent.author
+            && self.intent.signature == other.intent.signature
             && self.homes == other.homes
             && self.moving == other.moving
             && self.former == other.former

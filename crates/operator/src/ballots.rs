@@ -64,6 +64,8 @@ pub(crate) struct Council {
     proposed: BTreeMap<Key, u64>,
     /// The version of the document that the picture holds.
     turned: Option<Version>,
+    /// A newer generation of the spec stands than the one in the picture, and is not noted yet.
+    behind: bool,
     /// What does not count in the document.
     rejected: Vec<Rejected>,
     /// How often something did not count, by why.
@@ -106,7 +108,18 @@ enum CatchingUp {
 }
 
 impl Council {
-    /// How often something did not count in the control document, by why.
+    /// Something does not count.
+    pub fn count_rejection(&mut self, why: &'static str) {
+        *self.rejections.entry(why).or_default() += 1;
+    }
+
+    /// Whether a newer generation of the spec may stand than the one that this member acts on: while its API
+    /// server does not take the notes, it does not follow the control document, and that may take long.
+    pub fn is_behind(&self) -> bool {
+        self.behind || self.notes.is_stuck()
+    }
+
+    /// How often something did not count, by why.
     pub fn rejections(&self) -> &BTreeMap<&'static str, u64> {
         &self.rejections
     }

@@ -2,12 +2,14 @@
 
 use crate::blobs::{CROWDED_INLINE_BYTES, MAX_VALUE_BYTES};
 use base64::decoded_len_estimate;
-use hansa_ledger::Page;
 use hansa_ledger::envelope::pack;
 use hansa_ledger::mutation::{Change, Mutation, Skipped, apply};
+use hansa_ledger::page::Slot;
 use hansa_ledger::record::Body;
 use hansa_ledger::seal::SealedBody;
-use hansa_model::Revision;
+use hansa_ledger::{Page, Record};
+use hansa_model::{RecordKey, Revision};
+use std::sync::Arc;
 
 /// A page is written with at most this many bytes, packed.
 const PAGE_BYTES: usize = 1 << 20;
@@ -27,19 +29,29 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Applies changes to a page that will be written as `revision`.
-    pub fn of(page: &Page, revision: Revision, changes: Vec<Mutation>) -> Self {
-        let draft = Self::with_all(page, revision, changes);
+    /// Applies changes to a page that will be written as `revision`; `sign` gets each record that they made.
+    pub fn of(
+        page: &Page,
+        revision: Revision,
+        changes: Vec<Mutation>,
+        sign: impl Fn(&RecordKey, &mut Arc<Record>),
+    ) -> Self {
+        let draft = Self::with_all(page, revision, changes, &sign);
         if draft.is_within_bounds() {
             return draft;
         }
         // Many new objects at once, for a page that has shown no sign of being full yet.
         let changes = draft.written.into_iter().chain(draft.skipped.into_iter().map(|(change, _)| change));
         let (large, small): (Vec<_>, Vec<_>) = changes.partition(has_large_body);
-        Draft { crowding: large, ..Self::with_all(page, revision, small) }
+        Draft { crowding: large, ..Self::with_all(page, revision, small, &sign) }
     }
 
-    fn with_all(page: &Page, revision: Revision, changes: Vec<Mutation>) -> Self {
+    fn with_all(
+        page: &Page,
+        revision: Revision,
+        changes: Vec<Mutation>,
+        sign: impl Fn(&RecordKey, &mut Arc<Record>),
+    ) -> Self {
         let mut draft = Draft {
             page: page.clone(),
             body: Vec::new(),
@@ -49,7 +61,12 @@ impl Draft {
         };
         for change in changes {
             match apply(&mut draft.page, revision, &change) {
-                Ok(()) => draft.written.push(change),
+                Ok(()) => {
+                    if let Some(Slot::Known(record)) = draft.page.records.get_mut(&change.key) {
+                        sign(&change.key, record);
+                    }
+                    draft.written.push(change);
+                }
                 Err(why) => draft.skipped.push((change, why)),
             }
         }
@@ -138,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_written_as_it_is() {
-        let draft = Draft::of(&Page::empty(), Revision(1), (0..40).map(|n| born(n, 16 << 10)).collect());
+        let draft = Draft::of(&Page::empty(), Revision(1), (0..40).map(|n| born(n, 16 << 10)).collect(), |_, _| {});
         assert_eq!((draft.written.len(), draft.crowding.len()), (40, 0));
     }
 
@@ -146,7 +163,7 @@ mod tests {
     fn a_page_never_outgrows_its_bound_and_small_changes_go_on() {
         let mut changes: Vec<Mutation> = (0..200).map(|n| born(n, 16 << 10)).collect();
         changes.extend((200..300).map(|n| born(n, 500)));
-        let draft = Draft::of(&Page::empty(), Revision(1), changes);
+        let draft = Draft::of(&Page::empty(), Revision(1), changes, |_, _| {});
         assert!(draft.is_within_bounds() && !is_crowded(draft.body.len()));
         assert_eq!((draft.written.len(), draft.crowding.len()), (100, 200));
     }

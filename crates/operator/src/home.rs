@@ -172,7 +172,7 @@ impl Operator {
             record.tombstone.is_none()
                 && record.homes.get(&self.config.member).is_some_and(|entry| entry.uid == home.object.uid)
         });
-        if named && !home.has_finalizer() {
+        if named && !home.has_finalizer {
             self.want_home_work(key, &object.home_work, Priority::Finalizers);
         }
         // A source that is not known yet leaves open what the object stands for.
@@ -185,6 +185,10 @@ impl Operator {
                 home.intent = None;
                 if let Some(record) = record {
                     self.remember_source(key, record);
+                    if !self.config.observe && self.wants_a_voucher(key, record) {
+                        let instead_of = record.intent.signature.clone();
+                        self.mutate(key, Change::Vouch { revision: record.revision, instead_of });
+                    }
                 }
             }
             Standing::Deleted => self.want_home_work(key, &object.home_work, Priority::Finalizers),
@@ -243,7 +247,8 @@ impl Operator {
         if refusal(key, context).is_some() {
             return;
         }
-        let Some(mut intent) = home.intent.clone().or_else(|| record.map(|record| record.intent.clone())) else {
+        let Some(mut intent) = home.intent.as_deref().cloned().or_else(|| record.map(|record| record.intent.clone()))
+        else {
             return;
         };
         let spec = match (&intent.body, record) {
@@ -275,9 +280,9 @@ impl Operator {
         };
         let object = home.object.clone();
         intent.hash = object.hash;
-        intent.author = self.config.member.clone();
+        (intent.author, intent.signature) = (self.config.member.clone(), None);
         let reached = record.map_or(Revision(0), |record| self.reached(key, record));
-        self.mutate(key, Change::Ingest { object, intent, sealed, placed, reached });
+        self.mutate(key, Change::Ingest { object, intent, sealed: sealed.map(Box::new), placed, reached });
     }
 
     /// The highest revision of the record's life that a member says it has.
@@ -305,7 +310,7 @@ impl Operator {
 
     fn process_departure(&mut self, key: &RecordKey, object: &mut Object, record: Option<&Record>) {
         let home = object.home.as_ref().expect("a departure has an object");
-        if !home.has_finalizer() {
+        if !home.has_finalizer {
             return;
         }
         let Some(accident) = object.home_work.accident else {
@@ -370,6 +375,10 @@ impl Operator {
     /// Gives members the output that placement computes to them; asks the page's appointee's
     /// breaker for what is to be withdrawn.
     pub(crate) fn process_placement(&mut self, key: &RecordKey, context: &Context, agreed: Option<Agreed<'_>>) {
+        // Others place by the newer spec: what one gives by the old one, another would take away, for ever.
+        if self.ballots.is_behind() {
+            return;
+        }
         let placed = match agreed.filter(|(record, _)| record.tombstone.is_none() && !self.config.observe) {
             Some((record, Ok(spec))) => self.placement_of(&context.spec, key, spec).ok().map(|placed| (record, placed)),
             _ => None,

@@ -22,6 +22,7 @@
 //! | `output` | outputs of this member: apply, repair, yield, remove |
 //! | `upkeep` | the objects that Hansa keeps for people to read: `Member`s, the mirrored `Federation` |
 //! | `removal` | what is to be taken away: the breaker before each |
+//! | `words` | intents and ends, signed by who heard them; nothing is done on one that is nobody's |
 //! | `sealing` | Secrets: read at home, sealed, opened by those that are to have them |
 //! | `blobs`, `draft` | bodies that are too large for a page; what goes into one write of it |
 //! | [`report`] | the status of a federated object, a pure function |
@@ -50,6 +51,7 @@ mod requests;
 mod sealing;
 mod topology;
 mod upkeep;
+mod words;
 pub mod writer;
 
 pub use blobs::MAX_VALUE_BYTES;

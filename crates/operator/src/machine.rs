@@ -203,6 +203,7 @@ pub struct Operator {
     pub(crate) namespaces: BTreeMap<Arc<str>, BTreeSet<RecordKey>>,
     pub(crate) removals: Removals,
     pub(crate) confirming: crate::removal::confirming::Confirming,
+    pub(crate) words: crate::words::Words,
     pub(crate) events: crate::events::Events,
     pub(crate) metrics: Metrics,
     woken_at: Option<u64>,
@@ -241,6 +242,7 @@ impl Operator {
             namespaces: BTreeMap::new(),
             removals: Removals::default(),
             confirming,
+            words: crate::words::Words::default(),
             events: crate::events::Events::default(),
             metrics: Metrics::default(),
             woken_at: None,
@@ -504,12 +506,15 @@ impl Operator {
     fn process(&mut self, key: &RecordKey) {
         let Some(context) = self.context(key) else { return self.process_without_type(key) };
         let record = self.record_in_page(key);
+        if record.is_none() {
+            self.words.forget(key);
+        }
         // Its body is in a blob that is not at hand: it is looked at again when that has come.
         if record.as_ref().is_some_and(|record| !self.has_bodies(key, record)) {
             return;
         }
         // Read once for all that look at it below.
-        let spec = record.as_ref().map(|record| self.intent_spec(record));
+        let spec = record.as_ref().map(|record| self.answerable(key, record).and_then(|()| self.intent_spec(record)));
         let mut object = self.objects.remove(key).unwrap_or_default();
         self.process_home(key, &context, &mut object, record.as_deref());
         self.process_wraps(key, &context, record.as_deref());

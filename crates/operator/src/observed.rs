@@ -24,16 +24,18 @@ pub struct HomeState {
     pub object: HomeObject,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
-    /// Its finalizers.
-    pub finalizers: Vec<String>,
+    /// Whether Hansa's finalizer is on it.
+    pub has_finalizer: bool,
+    /// The finalizers of others.
+    pub other_finalizers: Vec<String>,
     /// Whether it has a deletion timestamp.
     pub deleting: bool,
     /// Its content, kept until it is the agreed one.
-    pub intent: Option<Intent>,
+    pub intent: Option<Box<Intent>>,
     /// What is wrong with its spec, when it does not read.
     pub invalid: Option<String>,
     /// The Secret that its content is read from.
-    pub source: Option<SourceReference>,
+    pub source: Option<Box<SourceReference>>,
     /// The hash of its status without times, as it stands.
     pub status: Hash,
     /// Its conditions, for their transition times.
@@ -68,15 +70,13 @@ impl HomeState {
             Err(why) => Some(why.clone()),
         };
         // A Secret's values that were written where they do not belong are not kept, either.
-        let kept = (invalid.is_none() || !is_sealed_type(type_name)).then_some(intent);
+        let kept = (invalid.is_none() || !is_sealed_type(type_name)).then(|| Box::new(intent));
         let reference = read.ok().and_then(|read| read.template_from).filter(|_| invalid.is_none());
-        let source = reference.map(|from| SourceReference {
-            name: from.secret_ref.name.into(),
-            spec: hash,
-            settled: false,
-            problem: None,
+        let source = reference.map(|from| {
+            Box::new(SourceReference { name: from.secret_ref.name.into(), spec: hash, settled: false, problem: None })
         });
         let status = &object["status"];
+        let (has_finalizer, other_finalizers) = finalizers(object);
         HomeState {
             object: HomeObject {
                 uid: text(&metadata["uid"]),
@@ -89,7 +89,8 @@ impl HomeState {
                 takeover_allowed: false,
             },
             resource_version: text(&metadata["resourceVersion"]),
-            finalizers: finalizers(object),
+            has_finalizer,
+            other_finalizers,
             deleting: metadata["deletionTimestamp"].is_string(),
             intent: kept,
             invalid,
@@ -112,13 +113,8 @@ impl HomeState {
             && !is_before(version, &self.resource_version)
         {
             version.clone_into(&mut self.resource_version);
-            self.finalizers = finalizers(answer);
+            (self.has_finalizer, self.other_finalizers) = finalizers(answer);
         }
-    }
-
-    /// Whether Hansa's finalizer is on it.
-    pub fn has_finalizer(&self) -> bool {
-        self.finalizers.iter().any(|name| name == FINALIZER)
     }
 }
 
@@ -129,9 +125,11 @@ fn is_unwritten(object: &Value) -> bool {
     writers.next().is_some_and(|manager| manager == MANAGER) && writers.all(|manager| manager == MANAGER)
 }
 
-fn finalizers(object: &Value) -> Vec<String> {
-    let names = object["metadata"]["finalizers"].as_array().into_iter().flatten();
-    names.filter_map(Value::as_str).map(str::to_owned).collect()
+/// Whether Hansa's finalizer is on an object, and those of others.
+fn finalizers(object: &Value) -> (bool, Vec<String>) {
+    let names = object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let (ours, others): (Vec<&str>, Vec<&str>) = names.partition(|name| *name == FINALIZER);
+    (!ours.is_empty(), others.into_iter().map(str::to_owned).collect())
 }
 
 /// Reads and checks a spec beyond its schema.

@@ -195,6 +195,10 @@ impl Operator {
                 self.set_status(key, Some(status));
             }
             Duty::Keep => self.process_keep(key, context, object, (record, spec)),
+            Duty::Remove if self.words.rejected(key).is_some() => {
+                let why = spec.as_ref().err().cloned().unwrap_or_default();
+                self.say(key, record, State::Refused, why);
+            }
             Duty::Remove => {
                 let policy = self.removal_policy(key, record);
                 self.process_remove(key, object, record, policy);

@@ -148,7 +148,7 @@ impl Operator {
 
 /// The agreed body of a record that lives.
 fn living_body(record: Option<&Record>) -> Option<&Sealed> {
-    record.filter(|record| record.tombstone.is_none()).and_then(|record| record.sealed.as_ref())
+    record.filter(|record| record.tombstone.is_none()).and_then(|record| record.sealed.as_deref())
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl Operator {
     fn rejected(&mut self, rejected: Vec<Rejected>) {
         let before = std::mem::replace(&mut self.ballots.rejected, rejected.clone());
         for rejected in rejected.into_iter().filter(|rejected| !before.contains(rejected)) {
-            *self.ballots.rejections.entry(rejected.why.label()).or_default() += 1;
+            self.ballots.count_rejection(rejected.why.label());
             let message = format!("in the control document, {rejected}: it does not count");
             self.log(Level::Warning, None, message.clone());
             self.tell_of_league("Rejected", &message);
@@ -162,7 +162,8 @@ impl Operator {
         let (Some(document), Some(league)) = (proposer.document(), &self.league) else { return };
         let known = &league.control;
         let is_new_spec = known.generation != document.generation || known.home != document.home;
-        if (is_new_spec || begins.is_some()) && !proposer.has_noted() {
+        self.ballots.behind = (is_new_spec || begins.is_some()) && !proposer.has_noted();
+        if self.ballots.behind {
             let acts = proposer.note_now();
             return self.do_acts(acts);
         }

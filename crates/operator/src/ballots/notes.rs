@@ -33,6 +33,10 @@ impl Keeping {
     pub fn is_busy(&self) -> bool {
         self.flight.is_some()
     }
+
+    pub fn is_stuck(&self) -> bool {
+        self.failures > 0
+    }
 }
 
 impl Operator {
@@ -64,13 +68,16 @@ impl Operator {
         };
         match outcome {
             Ok(found) => {
-                self.ballots.notes.failures = 0;
+                let was_stuck = std::mem::take(&mut self.ballots.notes.failures) > 0;
                 match found {
                     Some(notes) => self.notes_read(notes),
                     None => {
                         self.ballots.notes.flight = None;
                         self.drive(Event::Persisted);
                     }
+                }
+                if was_stuck {
+                    self.touch_all();
                 }
             }
             Err(why) => {

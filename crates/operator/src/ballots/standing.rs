@@ -11,6 +11,9 @@ use hansa_ledger::Record;
 use hansa_model::{MemberName, Takeover};
 use serde_json::{Value, json};
 
+/// How many words that do not count are shown.
+const MAX_SHOWN: usize = 100;
+
 impl Operator {
     /// Why this member does nothing, if so: its share is frozen by name, and nobody else's.
     pub(crate) fn share_is_frozen(&self, control: &Control) -> Option<String> {
@@ -93,6 +96,9 @@ impl Operator {
             return Value::Null;
         };
         let mut glance = json!(explain::overview(ballots, league.id, proposer.verifier()));
+        if let Some(rejected) = glance["rejected"].as_array_mut() {
+            rejected.extend(self.words.all_rejected().take(MAX_SHOWN).map(|rejected| json!(rejected)));
+        }
         glance["member"] = json!(self.config.member);
         glance["generation"] = json!(league.control.generation);
         glance["home"] = json!(league.control.home.member);
@@ -118,7 +124,7 @@ impl Operator {
     }
 
     /// An Event on this member's Federation.
-    pub(super) fn tell_of_league(&mut self, reason: &str, message: &str) {
+    pub(crate) fn tell_of_league(&mut self, reason: &str, message: &str) {
         let Some((name, uid)) = self.federation_here() else { return };
         let regarding = Regarding {
             api_version: "hansa.dev/v1alpha1".to_owned(),

@@ -56,6 +56,9 @@ impl Operator {
                 if record.homes.contains_key(&member) {
                     return look(HomeCall::Verify, path);
                 }
+                if self.words.rejected(key).is_some() {
+                    return None;
+                }
                 let spec = self.intent_text(record).ok()?;
                 (record.moving.as_ref() == Some(&member))
                     .then(|| (HomeCall::Create, create(key, &self.kind_of(key), &spec)))
@@ -83,7 +86,7 @@ impl Operator {
                     return look(HomeCall::Namespace, format!("/api/v1/namespaces/{}", key.namespace));
                 };
                 let departure = lives::departure(record, &member, &home.object, accident);
-                if !matches!(departure, Departure::Nothing | Departure::Done) || !home.has_finalizer() {
+                if !matches!(departure, Departure::Nothing | Departure::Done) || !home.has_finalizer {
                     return None;
                 }
                 if !self.is_fresh(object.home_work.fenced_ms.take()) {
@@ -94,12 +97,13 @@ impl Operator {
                 Some((HomeCall::Finalize { on: false }, finalize(&path, home, false)))
             }
             (Some(home), Priority::Finalizers) => match lives::standing(record, &member, &home.object) {
+                Standing::Deleted if self.words.rejected(key).is_some() => None,
                 Standing::Deleted => {
                     let preconditions = json!({"uid": home.object.uid, "resourceVersion": home.resource_version});
                     let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
                     Some((HomeCall::Delete, ApiRequest::write(Method::Delete, path, ContentType::Json, &body)))
                 }
-                _ if !home.has_finalizer() => Some((HomeCall::Finalize { on: true }, finalize(&path, home, true))),
+                _ if !home.has_finalizer => Some((HomeCall::Finalize { on: true }, finalize(&path, home, true))),
                 _ => None,
             },
             _ => None,
@@ -251,8 +255,7 @@ fn report(key: &RecordKey, kind: &str, home: &HomeState, status: Value) -> ApiRe
 }
 
 pub(super) fn finalize(path: &str, home: &HomeState, on: bool) -> ApiRequest {
-    let mut finalizers: Vec<&str> =
-        home.finalizers.iter().map(String::as_str).filter(|name| *name != FINALIZER).collect();
+    let mut finalizers: Vec<&str> = home.other_finalizers.iter().map(String::as_str).collect();
     if on {
         finalizers.push(FINALIZER);
     }

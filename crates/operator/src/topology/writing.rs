@@ -4,6 +4,7 @@ use super::{StatusState, TopoCall};
 use crate::draft::Draft;
 use crate::io::Level;
 use crate::machine::{Operator, Timer};
+use crate::words::{Said, sign};
 use crate::writer::{Pen, Writer};
 use hansa_ledger::cell::{MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
@@ -86,11 +87,12 @@ impl Operator {
 
     pub(super) fn flush_page(&mut self, number: u32) {
         let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
-        let member = self.config.member.clone();
+        let (member, signer) = (self.config.member.clone(), self.config.signer.clone());
         let state = self.page_state(number);
         let revision = state.writer.next_revision();
         let queue = std::mem::take(&mut state.queue);
-        let draft = Draft::of(&state.page, revision, queue);
+        let draft =
+            Draft::of(&state.page, revision, queue, |key, record| sign(key, record, &signer, Said { league, era }));
         if !draft.crowding.is_empty() {
             state.crowded = true;
         }

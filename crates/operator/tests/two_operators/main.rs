@@ -1,6 +1,7 @@
 //! A league of two operators, each behaviour in a module.
 
 mod deposed;
+mod forged;
 mod notes;
 mod replaced;
 mod rolled_back;

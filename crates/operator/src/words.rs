@@ -1,0 +1,226 @@
+//! What users said, signed by the operator that heard it: intents, and ends of lives.
+//!
+//! Whoever can write to the topology server could otherwise put words into anybody's mouth. An
+//! operator signs what it writes as the author ([`sign`]); nobody acts on a word whose signature does
+//! not hold under the key that the league voted in ([`verify`]): what was applied before stays, and
+//! what is said is named. It is looked at when something is to be done about it, not each time a page
+//! is read: a league at rest verifies nothing.
+//!
+//! A signature is written `<key>:<signature>`: with the beginning of the key, it shows without any
+//! arithmetic when its author has another key by now, or has left. A home that is in step then says
+//! the same in its own name ([`hansa_ledger::mutation::Change::Vouch`]).
+//!
+//! Signatures count once all voters speak feature level 1, for a release before it signs nothing.
+
+use crate::io::Level;
+use crate::machine::Operator;
+use hansa_ballot::rejected::{Fault, Rejected};
+use hansa_ballot::signing::Statement;
+use hansa_ballot::{PublicKey, Signature, Signer, Verifier, Voters};
+use hansa_ledger::Record;
+use hansa_ledger::cell::State;
+use hansa_ledger::record::Body;
+use hansa_model::{DeletionPolicy, Era, LeagueId, MemberName, RecordKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The feature level from which on every word is signed.
+const SIGNED: u32 = 1;
+/// How many characters of a key stand before a signature.
+const KEY_CHARS: usize = 8;
+/// How many eras back a word may have been said: a person raises the era after a restore.
+const ERAS: u64 = 8;
+
+/// The league in which something is said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub league: LeagueId,
+    pub era: Era,
+}
+
+/// Something that a record says in an author's name.
+struct Word<'a> {
+    author: &'a MemberName,
+    about: String,
+    counter: (u64, u64),
+    value: Vec<u8>,
+    signature: Option<&'a str>,
+}
+
+impl<'a> Word<'a> {
+    fn intent(key: &RecordKey, record: &'a Record) -> Self {
+        let intent = &record.intent;
+        let mut value = intent.hash.as_bytes().to_vec();
+        match &intent.body {
+            Body::Inline(raw) => value.extend_from_slice(raw.get().as_bytes()),
+            Body::Blob(hash) => value.extend_from_slice(hash.as_bytes()),
+        }
+        Word {
+            author: &intent.author,
+            about: format!("intents/{}/{key}", intent.author),
+            counter: (record.incarnation.0, record.revision.0),
+            value,
+            signature: intent.signature.as_deref(),
+        }
+    }
+
+    fn end(key: &RecordKey, record: &'a Record) -> Option<Self> {
+        let tombstone = record.tombstone.as_ref()?;
+        let policy: &[u8] = match tombstone.policy {
+            DeletionPolicy::Delete => b"delete",
+            DeletionPolicy::Orphan => b"orphan",
+        };
+        Some(Word {
+            author: &tombstone.author,
+            about: format!("ends/{}/{key}", tombstone.author),
+            counter: (record.incarnation.0, 0),
+            value: policy.to_vec(),
+            signature: tombstone.signature.as_deref(),
+        })
+    }
+
+    fn statement(&self, said: Said) -> Statement<'_> {
+        let Said { league, era } = said;
+        Statement { league, era, about: &self.about, counter: self.counter, value: &self.value }
+    }
+
+    fn sign(&self, signer: &Signer, said: Said) -> Option<String> {
+        let unsigned = self.author == signer.member() && self.signature.is_none();
+        unsigned.then(|| format!("{}:{}", beginning(&signer.public()), signer.sign(&self.statement(said))))
+    }
+
+    /// Whether the author's present key is the one that it was signed with, by name.
+    fn names_key_of(&self, voters: &Voters) -> bool {
+        let (signed, voter) = (self.signature, voters.set.get(self.author));
+        signed.zip(voter).is_some_and(|(signed, voter)| signed.starts_with(&beginning(&voter.key)))
+    }
+
+    fn verify(&self, voters: &Voters, said: Said, verifier: &Verifier) -> Result<(), Fault> {
+        let Some(voter) = voters.set.get(self.author) else {
+            return Err(if voters.removed.contains_key(self.author) { Fault::Removed } else { Fault::Stranger });
+        };
+        let signature = self.signature.and_then(|signed| signed.split_once(':')).map(|(_, signature)| signature);
+        let signature: Signature = signature.and_then(|text| text.parse().ok()).ok_or(Fault::Forged)?;
+        let mut eras = (said.era.0.saturating_sub(ERAS)..=said.era.0).rev().map(Era);
+        let holds = eras.any(|era| verifier.verify(&voter.key, &self.statement(Said { era, ..said }), &signature));
+        holds.then_some(()).ok_or(Fault::Forged)
+    }
+}
+
+fn beginning(key: &PublicKey) -> String {
+    let text = key.to_string();
+    text.split(':').next_back().unwrap_or_default().chars().take(KEY_CHARS).collect()
+}
+
+/// Signs what `signer` says in a record and has not signed yet.
+pub(crate) fn sign(key: &RecordKey, record: &mut Arc<Record>, signer: &Signer, said: Said) {
+    if let Some(signature) = Word::intent(key, record).sign(signer, said) {
+        Arc::make_mut(record).intent.signature = Some(signature);
+    }
+    if let Some(signature) = Word::end(key, record).and_then(|word| word.sign(signer, said))
+        && let Some(tombstone) = &mut Arc::make_mut(record).tombstone
+    {
+        tombstone.signature = Some(signature);
+    }
+}
+
+/// Whether what a record says now, its end or else its intent, is its author's word.
+///
+/// # Errors
+/// With what is wrong with it.
+pub(crate) fn verify(
+    key: &RecordKey,
+    record: &Record,
+    voters: &Voters,
+    said: Said,
+    verifier: &Verifier,
+) -> Result<(), Rejected> {
+    let word = Word::end(key, record).unwrap_or_else(|| Word::intent(key, record));
+    word.verify(voters, said, verifier).map_err(|why| Rejected { who: word.author.clone(), what: word.about, why })
+}
+
+/// What this operator found out about words.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    verifier: Verifier,
+    /// Those that are nobody's, by record.
+    rejected: BTreeMap<RecordKey, Rejected>,
+}
+
+impl Words {
+    /// Why nothing is done about a record, when its last word is nobody's.
+    pub fn rejected(&self, key: &RecordKey) -> Option<&Rejected> {
+        self.rejected.get(key)
+    }
+
+    /// There is no such record any more.
+    pub fn forget(&mut self, key: &RecordKey) {
+        self.rejected.remove(key);
+    }
+
+    /// Everything that does not count, for people.
+    pub fn all_rejected(&self) -> impl Iterator<Item = &Rejected> {
+        self.rejected.values()
+    }
+}
+
+impl Operator {
+    /// The voters, where signatures count.
+    fn signed_by(&self) -> Option<(&Voters, Said)> {
+        let league = self.league.as_ref()?;
+        let ballots = league.control.ballots.as_ref().filter(|ballots| ballots.feature >= SIGNED)?;
+        Some((&ballots.voters, Said { league: league.id, era: league.era }))
+    }
+
+    /// Whether something may be done about a record here: its last word is its author's.
+    ///
+    /// # Errors
+    /// With what is wrong, and the mend.
+    pub(crate) fn answerable(&mut self, key: &RecordKey, record: &Record) -> Result<(), String> {
+        let Some((voters, said)) = self.signed_by() else { return Ok(()) };
+        // What was done here was looked at before it was done.
+        let status = self.status_of(&self.config.member, key);
+        let done = status.is_some_and(|status| {
+            crate::machine::is_current(status, record)
+                && match record.tombstone {
+                    None => status.state == State::Applied,
+                    Some(_) => status.state == State::Removed,
+                }
+        });
+        if done {
+            return Ok(());
+        }
+        let Err(rejected) = verify(key, record, voters, said, &self.words.verifier) else {
+            self.words.rejected.remove(key);
+            return Ok(());
+        };
+        let why = self.why_not(record, &rejected);
+        if self.words.rejected.insert(key.clone(), rejected.clone()).as_ref() != Some(&rejected) {
+            self.ballots.count_rejection(rejected.why.label());
+            self.log(Level::Warning, Some(key), why.clone());
+            self.tell_of_league("Rejected", &why);
+        }
+        Err(why)
+    }
+
+    fn why_not(&self, record: &Record, rejected: &Rejected) -> String {
+        format!(
+            "{rejected}: nothing is done about it here; let a home say anew what is meant, with `kubectl annotate {}={}`",
+            crate::observed::TAKE_HOME,
+            record.revision
+        )
+    }
+
+    /// Whether a home that is in step is to say what is agreed in its own name: its author has another
+    /// key by now, has left, or never signed.
+    pub(crate) fn wants_a_voucher(&self, key: &RecordKey, record: &Record) -> bool {
+        let own = self.config.signer.public();
+        self.signed_by().is_some_and(|(voters, _)| {
+            let votes = voters.set.get(&self.config.member).is_some_and(|voter| voter.key == own);
+            votes && !Word::intent(key, record).names_key_of(voters)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

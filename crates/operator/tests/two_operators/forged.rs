@@ -1,0 +1,103 @@
+//! Somebody who can write to the topology server puts words into others' mouths.
+
+use super::world::{World, federated};
+use hansa_ledger::page::Slot;
+use hansa_ledger::record::{Body, Record, Tombstone};
+use hansa_ledger::{Envelope, Page};
+use hansa_model::{DeletionPolicy, Hash, RecordKey, Revision};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
+const OUTPUT: &str = "/api/v1/namespaces/shop/configmaps/conf";
+
+fn spec(word: &str) -> Value {
+    json!({"template": {"data": {"greeting": word}}, "placement": {"members": ["a", "b"]}})
+}
+
+fn says(world: &World, word: &str) -> bool {
+    let there = |member: usize| world.members[member].objects.get(OUTPUT);
+    (0..2).all(|member| there(member).is_some_and(|found| found["data"]["greeting"] == word))
+}
+
+fn settled() -> World {
+    let mut world = World::new();
+    world.found(&["configmaps"]);
+    world.put(0, HOME, federated("ConfigMap", "conf", spec("hello")));
+    world.run_until("it is everywhere", |world| says(world, "hello"));
+    world.run_to_rest();
+    world
+}
+
+/// Writes the page of the record anew, as somebody who is no operator.
+fn meddle(world: &mut World, change: impl Fn(&mut Record)) {
+    let key: RecordKey = "configmaps/shop/conf".parse().unwrap();
+    let pages: Vec<_> = world.topo.iter().filter(|(key, _)| key.starts_with("/v1/pages/")).collect();
+    let (name, envelope, mut page) = pages
+        .into_iter()
+        .map(|(name, (_, value))| (name.clone(), Envelope::open(value).unwrap()))
+        .map(|(name, (envelope, body))| (name, envelope, Page::from_slice(&body).unwrap()))
+        .find(|(.., page)| page.record(&key).is_some())
+        .unwrap();
+    let mut record = Record::clone(page.record(&key).unwrap());
+    change(&mut record);
+    page.records.insert(key, Slot::Known(Arc::new(record)));
+    let forged = Envelope { revision: Revision(envelope.revision.0 + 1), ..envelope };
+    world.put_topo(&name, forged.seal(&page.to_vec()));
+}
+
+fn rejected(world: &mut World, word: &str) {
+    world.run_until("it is named", |world| {
+        let named =
+            |note: &&hansa_operator::Note| note.message.contains(word) && note.message.contains("nothing is done");
+        world.notes.iter().filter(named).count() >= 2
+    });
+    world.run_to_rest();
+}
+
+#[test]
+fn a_forged_intent_is_applied_nowhere_and_the_home_has_the_last_word() {
+    let mut world = settled();
+    meddle(&mut world, |record| {
+        let raw = RawValue::from_string(spec("evil").to_string()).unwrap();
+        record.intent.hash = Hash::of(&spec("evil"));
+        record.intent.body = Body::Inline(Arc::from(raw));
+        record.revision = Revision(record.revision.0 + 1);
+    });
+    rejected(&mut world, "intents/a/configmaps/shop/conf");
+    assert!(says(&world, "hello"), "what was applied stays");
+    let mut home = world.members[0].objects[HOME].clone();
+    home["spec"] = spec("good day");
+    home["metadata"]["annotations"]["hansa.dev/take-home"] = json!("2");
+    world.put(0, HOME, home);
+    world.run_until("the home is heard", |world| says(world, "good day"));
+}
+
+#[test]
+fn a_forged_end_takes_nothing_away() {
+    let mut world = settled();
+    meddle(&mut world, |record| {
+        let author = record.intent.author.clone();
+        // The intent's own signature, copied.
+        let signature = record.intent.signature.clone();
+        record.tombstone = Some(Tombstone { author, policy: DeletionPolicy::Delete, signature });
+    });
+    rejected(&mut world, "ends/a/configmaps/shop/conf");
+    assert!(says(&world, "hello"), "nothing is taken away");
+}
+
+#[test]
+fn what_was_agreed_before_words_were_signed_is_said_by_its_home() {
+    let mut world = settled();
+    meddle(&mut world, |record| record.intent.signature = None);
+    world.run_until("the home has signed it", |world| {
+        world.topo.iter().filter(|(key, _)| key.starts_with("/v1/pages/")).any(|(_, (_, value))| {
+            let page = Page::from_slice(&Envelope::open(value).unwrap().1).unwrap();
+            page.record(&"configmaps/shop/conf".parse().unwrap())
+                .is_some_and(|record| record.intent.signature.is_some())
+        })
+    });
+    world.run_to_rest();
+    assert!(says(&world, "hello"));
+}
