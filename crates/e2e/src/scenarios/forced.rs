@@ -20,25 +20,25 @@ async fn control(scene: &Scene) -> Result<Value> {
     Ok(scene.world.topo_command(&["get", "/v1/control"], "").await?["body"]["ballots"].clone())
 }
 
-/// A member that was discarded makes new keys and is listed with them; then it has its first ones back, so that the
-/// league is as it was.
-async fn comes_back(scene: &Scene, index: usize, keys: &Value, first: &Value) -> Result<()> {
-    let with = async |wanted: &Value| -> Result<()> {
+/// The discarded members come back with new keys, as the spec lists them; then each has its first ones back, so that
+/// the league is as it was. One at a time: a voter that is known under another key is no voter.
+async fn come_back(scene: &Scene, kept: &[(usize, Value, Value)]) -> Result<()> {
+    for (index, ..) in kept {
+        make_new_keys(scene, *index).await?;
+        share_is_frozen(scene, *index, None).await?;
+    }
+    for (index, keys, first) in kept {
+        put_back_keys(scene, *index, keys).await?;
         scene
             .world
             .edit_federation(|spec| {
                 *spec = federation_spec();
-                spec["members"][index]["publicKeys"] = wanted.clone();
+                spec["members"][*index]["publicKeys"] = first.clone();
             })
-            .await
-    };
-    make_new_keys(scene, index).await?;
-    share_is_frozen(scene, index, Some("has asked to join")).await?;
-    with(&json!([])).await?;
-    share_is_frozen(scene, index, None).await?;
-    put_back_keys(scene, index, keys).await?;
-    with(first).await?;
-    share_is_frozen(scene, index, None).await
+            .await?;
+        share_is_frozen(scene, *index, None).await?;
+    }
+    scene.world.edit_federation(|spec| *spec = federation_spec()).await
 }
 
 /// Two of three are lost for good, and nothing can be agreed on any more. A person is shown what a force
@@ -64,7 +64,7 @@ pub async fn forced(scene: &Scene) -> Result<()> {
     .await?;
     let mut kept = Vec::new();
     for index in [1, 2] {
-        kept.push((scene.admin(index).get(KEYS).await?, public_keys(scene, index).await?));
+        kept.push((index, scene.admin(index).get(KEYS).await?, public_keys(scene, index).await?));
     }
     let greets = |word: &str| everywhere(config(&[("greeting", word)]));
     scene.federate(1, CONFIG_MAPS, "conf", &greets("hello")).await?;
@@ -120,9 +120,6 @@ pub async fn forced(scene: &Scene) -> Result<()> {
     ensure!(control(scene).await?["voters"]["set"].as_object().is_some_and(|set| set.len() == 1), "one votes");
     scene.no_deletes(&marks).await?;
 
-    for (index, (keys, first)) in [1, 2].into_iter().zip(&kept) {
-        comes_back(scene, index, keys, first).await?;
-    }
-    scene.world.edit_federation(|spec| *spec = federation_spec()).await?;
+    come_back(scene, &kept).await?;
     ballots_are(scene, 0, "all vote again", all_vote).await.map(|_| ())
 }
