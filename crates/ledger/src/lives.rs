@@ -5,7 +5,7 @@
 //! what the home last ingested: the entry in `homes`, and the stamp on the object itself.
 
 use crate::record::{Home, PlacedState, Record};
-use hansa_model::{Hash, MemberName, Revision};
+use hansa_model::{Hash, Incarnation, MemberName, Revision};
 
 /// A `Federated<Kind>` object as its member's API server holds it, reduced to what the judgement needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub struct HomeObject {
     pub hash: Hash,
     /// The revision in `status.agreed`, when the object was stamped before.
     pub stamp: Option<Revision>,
+    /// The life of which that is a revision.
+    pub stamp_life: Option<Incarnation>,
     /// The highest revision that this member's status cell remembers having stamped on this uid.
     pub remembered_stamp: Option<Revision>,
     /// The agreed revision that the object takes the home over from, by the annotation
@@ -28,6 +30,13 @@ pub struct HomeObject {
     pub unwritten: bool,
     /// Whether a takeover is allowed: by the spec's rule, or by the old homes' consent.
     pub takeover_allowed: bool,
+}
+
+impl HomeObject {
+    /// The revision of this life that it was last agreed on as. Those of other lives are counted anew.
+    pub fn stamp_in(&self, life: Incarnation) -> Option<Revision> {
+        self.stamp.filter(|_| self.stamp_life == Some(life))
+    }
 }
 
 /// Why an object is frozen: shown to its users, who have to say what is meant.
@@ -121,7 +130,7 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
             && home.hash == object.hash
             && home.generation <= object.generation
             // A record that is behind its home was restored: it passes what was lost of it.
-            && object.stamp.is_none_or(|stamp| stamp <= record.revision);
+            && object.stamp_in(record.incarnation).is_none_or(|stamp| stamp <= record.revision);
         return if current { Standing::InStep } else { Standing::Converged };
     }
     // A home may always speak for itself again when it is the only one: nobody else's word is taken.

@@ -244,7 +244,8 @@ fn ingest(
     placed: &BTreeSet<MemberName>,
     reached: Revision,
 ) -> Result<Record, Skipped> {
-    let reached = reached.max(object.stamp.unwrap_or_default());
+    let stamp = current.and_then(|current| object.stamp_in(current.incarnation));
+    let reached = reached.max(stamp.unwrap_or_default());
     let bound_to = |incarnation: Incarnation| match sealed {
         Some(sealed) if sealed.incarnation != incarnation => Err(Skipped::SealedForAnotherLife),
         _ => Ok(sealed.clone()),

@@ -24,6 +24,7 @@ fn object(uid: &str, generation: u64, content: &str) -> HomeObject {
         generation,
         hash: Hash::of_bytes(content.as_bytes()),
         stamp: None,
+        stamp_life: None,
         remembered_stamp: None,
         take_home: None,
         unwritten: false,
@@ -460,8 +461,10 @@ proptest! {
 fn a_record_that_was_restored_passes_what_was_lost_of_it() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "v1"), "v1", &["a"]).unwrap();
+    let life = book.record().unwrap().incarnation;
     let lost = |generation, content, stamp| HomeObject {
         stamp: Some(Revision(stamp)),
+        stamp_life: Some(life),
         remembered_stamp: Some(Revision(stamp)),
         ..object("1", generation, content)
     };
@@ -489,4 +492,17 @@ fn a_record_that_was_restored_passes_what_was_lost_of_it() {
     };
     book.write("a", change).unwrap();
     assert_eq!(book.record().unwrap().revision, Revision(12));
+}
+
+#[test]
+fn a_stamp_of_another_life_says_nothing_of_this_one() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "v1"), "v1", &["a"]).unwrap();
+    let life = book.record().unwrap().incarnation;
+    let earlier =
+        HomeObject { stamp: Some(Revision(4)), stamp_life: Some(Incarnation(life.0 + 9)), ..object("2", 3, "v1") };
+    assert_eq!(standing(book.record(), &member("b"), &earlier), Standing::Converged);
+    book.ingest("b", earlier.clone(), "v1", &["a", "b"]).unwrap();
+    assert_eq!(book.record().unwrap().revision, Revision(1));
+    assert_eq!(standing(book.record(), &member("b"), &earlier), Standing::InStep);
 }

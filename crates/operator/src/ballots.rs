@@ -64,7 +64,7 @@ pub(crate) struct Council {
     proposed: BTreeMap<Key, u64>,
     /// The version of the document that the picture holds.
     turned: Option<Version>,
-    /// A newer generation of the spec stands than the one in the picture, and is not noted yet.
+    /// A newer generation of the spec, or a later era, stands than the one in the picture, and is not noted yet.
     behind: bool,
     /// What does not count in the document.
     rejected: Vec<Rejected>,

@@ -135,6 +135,7 @@ mod tests {
                     generation: 1,
                     hash,
                     stamp: None,
+                    stamp_life: None,
                     remembered_stamp: None,
                     take_home: None,
                     unwritten: false,

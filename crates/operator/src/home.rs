@@ -49,6 +49,7 @@ pub(crate) struct Told {
     hash: Hash,
     conditions: Compact,
     stamp: Option<Revision>,
+    stamp_life: Option<Incarnation>,
 }
 
 /// Work on a federated object.

@@ -83,6 +83,7 @@ impl HomeState {
                 generation: metadata["generation"].as_u64().unwrap_or_default(),
                 hash,
                 stamp: status["agreed"]["revision"].as_u64().map(Revision),
+                stamp_life: status["agreed"]["incarnation"].as_u64().map(Incarnation),
                 remembered_stamp: None,
                 take_home: metadata["annotations"][TAKE_HOME].as_str().and_then(|text| text.parse().ok()).map(Revision),
                 unwritten: is_unwritten(object),

@@ -5,7 +5,7 @@ use hansa_ledger::Record;
 use hansa_ledger::cell::{Health, RecordStatus, State};
 use hansa_ledger::lives::{Freeze, Standing};
 use hansa_ledger::record::PlacedState;
-use hansa_model::{Era, MemberName, Revision};
+use hansa_model::{Era, Incarnation, MemberName, Revision};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub struct Input<'a> {
     pub standing: &'a Standing,
     /// The revision that the object itself was last agreed on as.
     pub stamp: Option<Revision>,
+    /// The life of which that is a revision.
+    pub stamp_life: Option<Incarnation>,
     /// What is wrong with the object's spec.
     pub invalid: Option<&'a str>,
     /// What stands in the way of agreeing on the Secret that the object names.
@@ -129,17 +131,26 @@ pub fn report(input: &Input<'_>) -> Report {
         );
         // The stamp is what this object itself was last agreed on as: a copy that differs keeps its
         // own, or a restored one could not be told from an edited one any more.
-        if let Some(stamp) = if differs { input.stamp } else { Some(record.revision) } {
-            let mut agreed = json!({
-                "era": input.era, "incarnation": record.incarnation, "revision": stamp, "homes": homes, "differs": differs,
-            });
+        let (stamp, life) = match differs {
+            true => (input.stamp, input.stamp_life),
+            false => (Some(record.revision), Some(record.incarnation)),
+        };
+        if let Some(stamp) = stamp {
+            let mut agreed = json!({"era": input.era, "revision": stamp, "homes": homes, "differs": differs});
+            if let Some(life) = life {
+                agreed["incarnation"] = json!(life);
+            }
             if !differs {
                 agreed["hash"] = json!(record.intent.hash);
             }
             status.insert("agreed".into(), agreed);
         }
     } else if let Some(stamp) = input.stamp {
-        status.insert("agreed".into(), json!({"era": input.era, "revision": stamp, "differs": true}));
+        let mut agreed = json!({"era": input.era, "revision": stamp, "differs": true});
+        if let Some(life) = input.stamp_life {
+            agreed["incarnation"] = json!(life);
+        }
+        status.insert("agreed".into(), agreed);
     }
     members.sort_by(|a, b| (a.0, a.1["name"].as_str()).cmp(&(b.0, b.1["name"].as_str())));
     let listed: Vec<Value> = members.into_iter().take(MAX_MEMBERS).map(|(_, entry)| entry).collect();

@@ -9,7 +9,7 @@ use crate::observed::{HomeState, MANAGER};
 use hansa_ledger::Record;
 use hansa_ledger::cell::Stamped;
 use hansa_ledger::lives::{self, Departure, Standing};
-use hansa_model::{Compact, FINALIZER, RecordKey, Revision};
+use hansa_model::{Compact, FINALIZER, Incarnation, RecordKey, Revision};
 use serde_json::{Value, json};
 
 impl Operator {
@@ -73,6 +73,7 @@ impl Operator {
                     hash,
                     conditions: Compact::of(&status["conditions"]),
                     stamp: status["agreed"]["revision"].as_u64().map(Revision),
+                    stamp_life: status["agreed"]["incarnation"].as_u64().map(Incarnation),
                 };
                 Some((HomeCall::Report(told), report(key, &self.kind_of(key), home, status)))
             }
@@ -170,7 +171,7 @@ impl Operator {
                     told = Some((regarding, std::mem::take(&mut work.tidings)));
                     home.conditions = report.conditions;
                     home.was_written(&body);
-                    home.object.stamp = report.stamp;
+                    (home.object.stamp, home.object.stamp_life) = (report.stamp, report.stamp_life);
                     stamped = home.object.stamp.map(|revision| Stamped { uid: home.object.uid.clone(), revision });
                 }
                 None

@@ -145,15 +145,21 @@ impl Operator {
         let trouble = record.and_then(|record| self.sealing_trouble(record));
         let held = self.removals.held(key);
         let frozen = self.frozen_by_topology();
+        let entry = record.and_then(|record| record.homes.get(&self.config.member).map(|entry| (record, entry)));
+        let (stamp, stamp_life) = match entry {
+            // One that is ahead of its record keeps it: it would look like an edit.
+            Some((record, entry)) => {
+                let stamp = Some(entry.revision).max(home.object.stamp_in(record.incarnation));
+                (stamp, Some(record.incarnation))
+            }
+            None => (home.object.stamp, home.object.stamp_life),
+        };
         let input = Input {
             era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
             record,
             standing: &standing,
-            stamp: record
-                .and_then(|record| record.homes.get(&self.config.member))
-                .map(|entry| entry.revision)
-                // One that is ahead of its record keeps it: it would look like an edit.
-                .max(home.object.stamp),
+            stamp,
+            stamp_life,
             invalid: home.invalid.as_deref().or(refused.as_deref()),
             source: problem,
             sealing: trouble.as_deref(),
