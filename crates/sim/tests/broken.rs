@@ -14,7 +14,7 @@ fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
         Sabotage::BelievesRestoredHomes => 42,
         Sabotage::CutOffUnnoticed => 46,
-        Sabotage::DeletesStrays => 1428,
+        Sabotage::DeletesStrays => 57,
         Sabotage::StallsWithTheDead => 11,
         _ => 1,
     }
