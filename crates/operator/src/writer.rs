@@ -115,6 +115,12 @@ impl Writer {
         newer
     }
 
+    /// Whether a newer state than the one known was read while a write is under way: its answer tells what
+    /// stands there.
+    pub fn has_passed_over(&self) -> bool {
+        self.passed_over > Some(self.known())
+    }
+
     /// Takes note that this version stands there. Returns whether it is to be read: not while a write is
     /// under way, for most likely it is that write, and otherwise its answer tells.
     pub fn hears(&mut self, version: &Version) -> bool {

@@ -82,6 +82,10 @@ impl Operator {
                 }
                 let state = self.page_state(number);
                 let asked_ms = state.fencing.take().unwrap_or_default();
+                if state.writer.has_passed_over() {
+                    // The picture is older than what was read: it is read once more when it can be taken.
+                    return;
+                }
                 let fences = std::mem::take(&mut state.fences);
                 if found.is_none() && state.writer.version().is_some() {
                     // The page was there: what is read where it is not allows no removal.
@@ -101,6 +105,7 @@ impl Operator {
                 if self.page_state(number).writer.missed_something() {
                     self.read_again(keys::page(number));
                 }
+                self.read_for_fences(number);
             }
             (TopoCall::Status(number), TopoAnswer::Swapped(swap)) => {
                 self.status_swapped(number, swap);

@@ -25,13 +25,21 @@ impl Operator {
             // What stands there is not believed. When it is again, everything is looked at anew.
             return;
         }
-        let (number, now) = (key.page(self.pages()), self.now.monotonic_ms);
+        let number = key.page(self.pages());
+        self.page_state(number).fences.insert(key.clone());
+        self.read_for_fences(number);
+    }
+
+    /// Reads a page for those that wait for it, unless that is under way; or once this member's own write of
+    /// it is settled, where that hides what stands there.
+    pub(super) fn read_for_fences(&mut self, number: u32) {
+        let now = self.now.monotonic_ms;
         let state = self.page_state(number);
-        state.fences.insert(key.clone());
-        if state.fencing.is_none() {
-            state.fencing = Some(now);
-            self.topo(TopoCall::Fence(number), TopoRequest::Read { keys: vec![keys::page(number)] });
+        if state.fences.is_empty() || state.fencing.is_some() || state.writer.has_passed_over() {
+            return;
         }
+        state.fencing = Some(now);
+        self.topo(TopoCall::Fence(number), TopoRequest::Read { keys: vec![keys::page(number)] });
     }
 
     /// The page of a key was read, linearizably.
