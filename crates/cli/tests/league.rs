@@ -238,12 +238,14 @@ impl Stage {
     }
 }
 
-/// Counts of the topology server, which depend on who was first.
+/// Counts of the topology server, which depend on who was first, and signatures by keys of this run.
 fn normal_line(line: &str) -> String {
     const COUNTS: [&str; 5] = ["nonce", "bytes", "version", "sequence", "incarnation"];
+    let name = |field: &str| field.trim_start_matches([' ', '-', '"']).trim_end_matches('"').to_owned();
     match line.trim_end().split_once(": ") {
+        Some((field, _)) if name(field) == "signature" => format!("{field}: SIGNATURE\n"),
         Some((field, value)) if value.trim_matches('"').bytes().all(|byte| byte.is_ascii_digit()) => {
-            let is_count = COUNTS.contains(&field.trim_start_matches([' ', '-', '"']).trim_end_matches('"'));
+            let is_count = COUNTS.contains(&name(field).as_str());
             // How often an object was born under its name is told, not when its operator started.
             if is_count && (value.len() > 1 || field.trim() == "sequence") {
                 format!("{field}: COUNT\n")
