@@ -139,6 +139,15 @@ pub(crate) fn verify(
     word.verify(voters, said, verifier).map_err(|why| Rejected { who: word.author.clone(), what: word.about, why })
 }
 
+/// Why nothing is done about a record whose last word is nobody's, with the mend.
+fn why_not(record: &Record, rejected: &Rejected) -> String {
+    format!(
+        "{rejected}: nothing is done about it here; let a home say anew what is meant, with `kubectl annotate {}={}`",
+        crate::observed::TAKE_HOME,
+        record.revision
+    )
+}
+
 /// What this operator found out about words.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
@@ -194,21 +203,13 @@ impl Operator {
             self.words.rejected.remove(key);
             return Ok(());
         };
-        let why = self.why_not(record, &rejected);
+        let why = why_not(record, &rejected);
         if self.words.rejected.insert(key.clone(), rejected.clone()).as_ref() != Some(&rejected) {
             self.ballots.count_rejection(rejected.why.label());
             self.log(Level::Warning, Some(key), why.clone());
             self.tell_of_league("Rejected", &why);
         }
         Err(why)
-    }
-
-    fn why_not(&self, record: &Record, rejected: &Rejected) -> String {
-        format!(
-            "{rejected}: nothing is done about it here; let a home say anew what is meant, with `kubectl annotate {}={}`",
-            crate::observed::TAKE_HOME,
-            record.revision
-        )
     }
 
     /// Whether a home that is in step is to say what is agreed in its own name: its author has another

@@ -85,11 +85,17 @@ pub async fn missing_in_members(scene: &Scene) -> Result<()> {
         scene.output_goes(index, WIDGETS, "one").await?;
         scene.record_is(index, WIDGETS, "one", "is gone", Value::is_null).await?;
     }
+    give_back(scene, 0, &name).await
+}
+
+/// Takes the league's spec back to what it was, and lets the CRD of this name go from everywhere, as it is
+/// deleted in its home.
+pub(super) async fn give_back(scene: &Scene, home: usize, name: &str) -> Result<()> {
     scene.world.edit_federation(|spec| *spec = federation_spec()).await?;
-    scene.admin(0).delete(&path).await?;
+    scene.admin(home).delete(&DEFINITIONS.federated("", name)).await?;
     for index in 0..3 {
         eventually("the CRD goes", async || {
-            let found = scene.admin(index).find(&DEFINITIONS.path("", &name)).await?;
+            let found = scene.admin(index).find(&DEFINITIONS.path("", name)).await?;
             Ok(found.map_or(Seen::Yes(()), |found| Seen::No(found["status"].to_string())))
         })
         .await?;

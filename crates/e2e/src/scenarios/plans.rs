@@ -1,12 +1,12 @@
 //! `hansa plan`: every member says what it would do, and none does it.
 
-use super::definitions::{WIDGETS, definition};
+use super::definitions::{WIDGETS, definition, give_back};
 use super::scene::Scene;
 use crate::client::Resource;
 use crate::cluster::User;
 use crate::objects::{self, CONFIG_MAPS, DEFINITIONS, config, everywhere, placed};
 use crate::wait::{Seen, eventually};
-use crate::world::{MEMBERS, federation_spec};
+use crate::world::MEMBERS;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -111,14 +111,5 @@ pub async fn every_member(scene: &Scene) -> Result<()> {
         scene.output_goes(index, WIDGETS, "one").await?;
     }
     scene.record_is(0, WIDGETS, "one", "is gone", Value::is_null).await?;
-    scene.world.edit_federation(|spec| *spec = federation_spec()).await?;
-    scene.admin(1).delete(&path).await?;
-    for index in 0..3 {
-        eventually("the CRD goes", async || {
-            let found = scene.admin(index).find(&DEFINITIONS.path("", &name)).await?;
-            Ok(found.map_or(Seen::Yes(()), |found| Seen::No(found["status"].to_string())))
-        })
-        .await?;
-    }
-    Ok(())
+    give_back(scene, 1, &name).await
 }

@@ -13,12 +13,18 @@ fn written_later(envelope: &Envelope, by: u64, body: &[u8]) -> bytes::Bytes {
     Envelope { revision: Revision(envelope.revision.0 + by), ..envelope.clone() }.seal(body)
 }
 
-#[test]
-fn an_operator_that_missed_a_record_reads_it_before_it_lets_the_home_go() {
+/// A league with an object whose home is in the one member, and whose output is in the other.
+fn with_home() -> World {
     let mut world = World::new();
     world.found(&["configmaps"]);
     let spec = json!({"template": {"data": {"greeting": "hello"}}, "placement": {"members": ["b"]}});
     world.put(0, HOME, federated("ConfigMap", "conf", spec));
+    world
+}
+
+#[test]
+fn an_operator_that_missed_a_record_reads_it_before_it_lets_the_home_go() {
+    let mut world = with_home();
     let key = RecordKey { type_name: "configmaps".parse().unwrap(), namespace: "shop".into(), name: "conf".into() };
     let page = |world: &World| {
         let pages = world.topo.iter().filter(|(key, _)| key.starts_with(PAGE));
@@ -48,10 +54,7 @@ fn an_operator_that_missed_a_record_reads_it_before_it_lets_the_home_go() {
 
 #[test]
 fn what_an_earlier_process_says_of_outputs_is_said_anew() {
-    let mut world = World::new();
-    world.found(&["configmaps"]);
-    let spec = json!({"template": {"data": {"greeting": "hello"}}, "placement": {"members": ["b"]}});
-    world.put(0, HOME, federated("ConfigMap", "conf", spec));
+    let mut world = with_home();
     let statuses = |world: &World| -> Vec<(String, Envelope, Vec<u8>)> {
         let cells = world.topo.iter().filter(|(key, _)| key.starts_with("/v1/members/b/status/"));
         let opened = cells.map(|(name, (_, value))| (name.clone(), Envelope::open(value).unwrap()));
