@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Separates these signatures from every other use of the same key.
 const CONTEXT: &[u8] = b"hansa.dev 2026-11-29 statement in a ballot";
@@ -176,29 +176,48 @@ pub struct Verifier {
 }
 
 impl Verifier {
+    /// Signs a statement, and remembers that it is: it need not be verified when it comes back.
+    pub fn sign(&self, signer: &Signer, statement: &Statement<'_>) -> Signature {
+        let signature = signer.sign(statement);
+        self.remember(proof(&signer.public(), &statement.to_vec(), &signature));
+        signature
+    }
+
     /// Whether `key` signed exactly this statement.
     pub fn verify(&self, key: &PublicKey, statement: &Statement<'_>, signature: &Signature) -> bool {
         let message = statement.to_vec();
-        let mut proof = Vec::with_capacity(message.len() + 96);
-        proof.extend_from_slice(&key.0);
-        proof.extend_from_slice(&signature.0);
-        proof.extend_from_slice(&message);
-        let proof = Hash::of_bytes(&proof);
-        let memo = || self.memo.lock().unwrap_or_else(PoisonError::into_inner);
-        if memo().contains(&proof) {
+        let proof = proof(key, &message, signature);
+        if self.memo().contains(&proof) {
             return true;
         }
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
         let valid = VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(&message, &signature).is_ok());
         if valid {
-            let mut memo = memo();
-            if memo.len() >= MEMO {
-                memo.clear();
-            }
-            memo.insert(proof);
+            self.remember(proof);
         }
         valid
     }
+
+    fn remember(&self, proof: Hash) {
+        let mut memo = self.memo();
+        if memo.len() >= MEMO {
+            memo.clear();
+        }
+        memo.insert(proof);
+    }
+
+    fn memo(&self) -> MutexGuard<'_, BTreeSet<Hash>> {
+        self.memo.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What stands for a verdict: who is said to have signed what, and how.
+fn proof(key: &PublicKey, message: &[u8], signature: &Signature) -> Hash {
+    let mut proof = Vec::with_capacity(message.len() + 96);
+    proof.extend_from_slice(&key.0);
+    proof.extend_from_slice(&signature.0);
+    proof.extend_from_slice(message);
+    Hash::of_bytes(&proof)
 }
 
 impl fmt::Debug for Verifier {
@@ -232,6 +251,25 @@ mod tests {
         }
         let stranger = Signer::new("a".parse().unwrap(), [2; 32]);
         assert!(!verifier.verify(&stranger.public(), &statement, &signature));
+    }
+
+    #[test]
+    fn what_was_signed_here_is_remembered_and_nothing_else() {
+        let signer = Signer::new("a".parse().unwrap(), [1; 32]);
+        let said = |value| {
+            let league = LeagueId(Hash::of_bytes(b"l"));
+            Statement { league, era: Era(1), about: "cells/a", counter: (1, 2), value }
+        };
+        let verifier = Verifier::default();
+        let signature = verifier.sign(&signer, &said(b"v"));
+        assert_eq!(signature, signer.sign(&said(b"v")));
+        assert_eq!(verifier.memo().len(), 1);
+        assert!(verifier.verify(&signer.public(), &said(b"v"), &signature));
+        assert_eq!(verifier.memo().len(), 1, "it was known");
+        assert!(!verifier.verify(&signer.public(), &said(b"w"), &signature));
+        let stranger = Signer::new("a".parse().unwrap(), [2; 32]);
+        assert!(!verifier.verify(&stranger.public(), &said(b"v"), &signature));
+        assert_eq!(verifier.memo().len(), 1);
     }
 
     #[test]

@@ -84,9 +84,9 @@ impl<'a> Word<'a> {
         Statement { league, era, about: &self.about, counter: self.counter, value: &self.value }
     }
 
-    fn sign(&self, signer: &Signer, said: Said) -> Option<String> {
+    fn sign(&self, signer: &Signer, said: Said, verifier: &Verifier) -> Option<String> {
         let unsigned = self.author == signer.member() && self.signature.is_none();
-        unsigned.then(|| format!("{}:{}", beginning(&signer.public()), signer.sign(&self.statement(said))))
+        unsigned.then(|| format!("{}:{}", beginning(&signer.public()), verifier.sign(signer, &self.statement(said))))
     }
 
     /// Whether the author's present key is the one that it was signed with, by name.
@@ -112,12 +112,12 @@ fn beginning(key: &PublicKey) -> String {
     text.split(':').next_back().unwrap_or_default().chars().take(KEY_CHARS).collect()
 }
 
-/// Signs what `signer` says in a record and has not signed yet.
-pub(crate) fn sign(key: &RecordKey, record: &mut Arc<Record>, signer: &Signer, said: Said) {
-    if let Some(signature) = Word::intent(key, record).sign(signer, said) {
+/// Signs what `signer` says in a record and has not signed yet; `verifier` will know it again.
+pub(crate) fn sign(key: &RecordKey, record: &mut Arc<Record>, signer: &Signer, said: Said, verifier: &Verifier) {
+    if let Some(signature) = Word::intent(key, record).sign(signer, said, verifier) {
         Arc::make_mut(record).intent.signature = Some(signature);
     }
-    if let Some(signature) = Word::end(key, record).and_then(|word| word.sign(signer, said))
+    if let Some(signature) = Word::end(key, record).and_then(|word| word.sign(signer, said, verifier))
         && let Some(tombstone) = &mut Arc::make_mut(record).tombstone
     {
         tombstone.signature = Some(signature);
@@ -160,6 +160,11 @@ impl Words {
     /// Why nothing is done about a record, when its last word is nobody's.
     pub fn rejected(&self, key: &RecordKey) -> Option<&Rejected> {
         self.rejected.get(key)
+    }
+
+    /// What this operator signed and verified, in one memory.
+    pub fn verifier(&self) -> Verifier {
+        self.verifier.clone()
     }
 
     /// There is no such record any more.

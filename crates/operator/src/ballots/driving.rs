@@ -41,7 +41,7 @@ impl Operator {
         let (signer, uid) = (&self.config.signer, self.config.cluster_uid.clone());
         let consent = consent(signer, id, &uid, false);
         self.ballots.join = Some(Join { consent, voter: Voter { key: signer.public(), uid, witness: false } });
-        self.ballots.proposer = Some(Proposer::new(Config {
+        let proposer = Proposer::new(Config {
             league: id,
             signer: self.config.signer.clone(),
             uid: self.config.cluster_uid.clone(),
@@ -49,7 +49,8 @@ impl Operator {
             notes,
             round_trip_ms: ROUND_TRIP_MS,
             founding: None,
-        }));
+        });
+        self.ballots.proposer = Some(proposer.with_verifier(self.words.verifier()));
         self.ballots.stage = Stage::Sitting;
         self.drive(Event::Changed);
     }

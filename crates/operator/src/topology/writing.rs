@@ -88,11 +88,11 @@ impl Operator {
     pub(super) fn flush_page(&mut self, number: u32) {
         let Some((league, era, operation, nonce)) = self.pen_parts() else { return };
         let (member, signer) = (self.config.member.clone(), self.config.signer.clone());
+        let (said, verifier) = (Said { league, era }, self.words.verifier());
         let state = self.page_state(number);
         let revision = state.writer.next_revision();
         let queue = std::mem::take(&mut state.queue);
-        let draft =
-            Draft::of(&state.page, revision, queue, |key, record| sign(key, record, &signer, Said { league, era }));
+        let draft = Draft::of(&state.page, revision, queue, |key, record| sign(key, record, &signer, said, &verifier));
         if !draft.crowding.is_empty() {
             state.crowded = true;
         }

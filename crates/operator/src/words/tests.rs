@@ -48,7 +48,7 @@ fn record(author: &str, text: &str) -> Arc<Record> {
 
 fn signed(author: &str) -> Arc<Record> {
     let mut record = record(author, "x");
-    sign(&key(), &mut record, &signer(author), said(1));
+    sign(&key(), &mut record, &signer(author), said(1), &Verifier::default());
     record
 }
 
@@ -62,7 +62,7 @@ fn a_word_is_its_authors_and_nobody_elses() {
     assert_eq!(judged(&signed("a"), &league, said(1)), Ok(()));
     assert_eq!(judged(&record("a", "x"), &league, said(1)), Err(Fault::Forged), "it is not signed");
     let mut of_b = record("a", "x");
-    sign(&key(), &mut of_b, &signer("b"), said(1));
+    sign(&key(), &mut of_b, &signer("b"), said(1), &Verifier::default());
     assert!(of_b.intent.signature.is_none(), "b signs nothing in the name of a");
     let copied = |change: fn(&mut Record)| {
         let mut record = Record::clone(&signed("a"));
@@ -89,7 +89,7 @@ fn an_end_is_signed_apart_from_the_intent() {
     ended.tombstone = Some(Tombstone { author: name("b"), policy: DeletionPolicy::Delete, signature: None });
     assert_eq!(judged(&ended, &league, said(1)), Err(Fault::Forged), "the intent's signature ends nothing");
     let mut ended = Arc::new(ended);
-    sign(&key(), &mut ended, &signer("b"), said(1));
+    sign(&key(), &mut ended, &signer("b"), said(1), &Verifier::default());
     assert_eq!(judged(&ended, &league, said(1)), Ok(()));
     let mut other = Record::clone(&ended);
     other.tombstone.as_mut().unwrap().policy = DeletionPolicy::Orphan;
@@ -111,7 +111,7 @@ fn a_word_outlives_a_raise_of_the_era_and_comes_from_none_to_come() {
     let league = voters(&["a"]);
     assert_eq!(judged(&signed("a"), &league, said(3)), Ok(()));
     let mut later = record("a", "x");
-    sign(&key(), &mut later, &signer("a"), said(4));
+    sign(&key(), &mut later, &signer("a"), said(4), &Verifier::default());
     assert_eq!(judged(&later, &league, said(3)), Err(Fault::Forged));
 }
 
