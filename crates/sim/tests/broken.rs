@@ -12,8 +12,8 @@ const SEEDS: u64 = 120;
 /// met; everything else is found within the first few seeds.
 fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
-        Sabotage::BelievesRestoredHomes => 42,
-        Sabotage::CutOffUnnoticed => 46,
+        Sabotage::BelievesRestoredHomes => 132,
+        Sabotage::CutOffUnnoticed => 90,
         Sabotage::DeletesStrays => 57,
         Sabotage::StallsWithTheDead => 11,
         _ => 1,
