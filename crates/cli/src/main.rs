@@ -19,6 +19,7 @@ mod kinds;
 mod league;
 mod lookout;
 mod member;
+mod newcomer;
 mod person;
 mod plan;
 mod print;
@@ -32,8 +33,8 @@ mod yaml;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use commands::{
-    Outcome, ballot, completion, confirm, delete, explain, get, home, kubesim, manifests, operator, output, pause,
-    status, topo, types, wait,
+    Outcome, ballot, completion, confirm, delete, explain, get, home, init, join, kubesim, leave, manifests, operator,
+    output, pause, status, topo, types, wait,
 };
 use hansa_runner::api_server::one_line;
 use print::Tone;
@@ -90,6 +91,12 @@ enum Command {
     Wait(wait::Arguments),
     /// Show and choose which kinds the league federates.
     Type(types::Arguments),
+    /// Found a league, with the cluster at hand as its only member.
+    Init(init::Arguments),
+    /// Let the cluster at hand become a member of the league.
+    Join(join::Arguments),
+    /// Take a member out of the league, in order: its homes, its outputs, its vote.
+    Leave(leave::Arguments),
     /// Print everything that one member needs, to apply.
     Manifests(manifests::Arguments),
     /// Run the operator of a member.
@@ -157,6 +164,9 @@ async fn run(command: Command, described: clap::Command, name: &str) -> anyhow::
         Command::Resume(arguments) => pause::run(arguments, false).await,
         Command::Wait(arguments) => wait::run(arguments).await,
         Command::Type(arguments) => types::run(arguments).await,
+        Command::Init(arguments) => init::run(arguments).await,
+        Command::Join(arguments) => join::run(arguments).await,
+        Command::Leave(arguments) => leave::run(arguments).await,
         Command::Manifests(arguments) => manifests::run(arguments),
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Topo(arguments) => topo::run(arguments).await,

@@ -21,8 +21,8 @@
 //! member, and `stranger` a user without rights in the first one.
 
 use anyhow::{Context, Result, bail};
-use hansa_e2e::client::Api;
 use hansa_e2e::cluster::{Cluster, Kind, Sim, User};
+use hansa_e2e::contexts::{Contexts, offer};
 use hansa_e2e::operator::Operator;
 use hansa_e2e::wait::{Seen, when, within};
 use hansa_e2e::world::{MEMBERS, World, federation_spec};
@@ -52,31 +52,16 @@ struct Stage {
 impl Stage {
     async fn start() -> Result<Self> {
         let world = World::start(Kind::Sim, Path::new(env!("CARGO_BIN_EXE_hansa"))).await?;
-        let (mut clusters, mut users, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut contexts = Contexts::default();
         let mut operators = Vec::new();
         let mut lone = Cluster::Sim(Sim::start(&world.binary, world.folder().join("lone"))?);
         lone.ready().await?;
-        let mut files = vec![("lone", lone.kubeconfig(User::Admin))];
+        contexts.add("lone", &lone.kubeconfig(User::Admin), None)?;
         for member in &world.members {
-            files.push((member.name, member.cluster.read().await.kubeconfig(User::Admin)));
-        }
-        for (name, file) in files {
-            let config: Value = serde_json::from_slice(&std::fs::read(file)?)?;
-            let mut add = |context: &str, of: &str| -> Result<()> {
-                let named = |list: &str, name: &Value| {
-                    config[list].as_array().into_iter().flatten().find(|entry| entry["name"] == *name).cloned()
-                };
-                let found = named("contexts", &json!(of)).with_context(|| format!("no context {of} in {config}"))?;
-                let user = named("users", &found["context"]["user"]).context("the context has a user")?;
-                clusters.push(json!({"name": context, "cluster": config["clusters"][0]["cluster"]}));
-                users.push(json!({"name": context, "user": user["user"]}));
-                contexts.push(json!({"name": context, "context": {"cluster": context, "user": context}}));
-                Ok(())
-            };
-            let current = config["current-context"].as_str().context("a kubeconfig has a context")?;
-            add(name, current)?;
-            if name == MEMBERS[0] {
-                add("stranger", &format!("{}@{current}", User::Stranger.name()))?;
+            let file = member.cluster.read().await.kubeconfig(User::Admin);
+            contexts.add(member.name, &file, None)?;
+            if member.name == MEMBERS[0] {
+                contexts.add("stranger", &file, Some(User::Stranger.name()))?;
             }
         }
         for member in &world.members {
@@ -87,11 +72,7 @@ impl Stage {
             operators.push(format!("http://{address}"));
         }
         let kubeconfig = world.folder().join("kubeconfig");
-        let merged = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": MEMBERS[0],
-            "clusters": clusters, "users": users, "contexts": contexts,
-        });
-        std::fs::write(&kubeconfig, merged.to_string())?;
+        std::fs::write(&kubeconfig, contexts.kubeconfig(MEMBERS[0]).to_string())?;
         Ok(Stage { world, kubeconfig, operators, lone, lone_operator: Mutex::new(None) })
     }
 
@@ -282,17 +263,6 @@ fn normal_word(word: &str) -> String {
         },
     };
     format!("{known}{rest}")
-}
-
-/// Puts an operator behind its API server's proxy, where users find it.
-async fn offer(admin: &Api, address: &str) -> Result<()> {
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": "hansa-operator", "namespace": "hansa-system", "annotations": {"kubesim.hansa.dev/address": address}},
-        "spec": {"ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
-    });
-    admin.apply("/api/v1/namespaces/hansa-system/services/hansa-operator", &service).await?;
-    Ok(())
 }
 
 fn folder() -> PathBuf {

@@ -12,6 +12,7 @@
 //! | [`cluster`] | an API server of either kind |
 //! | [`operator`] | an operator as a process |
 //! | [`command`] | commands of users |
+//! | [`contexts`] | one kubeconfig for all clusters, and operators behind proxies |
 //! | [`kubectl`] | the real kubectl |
 //! | [`client`] | requests to an API server |
 //! | [`audit`] | what a user wrote, by the API server's record |
@@ -27,6 +28,7 @@ pub mod audit;
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod contexts;
 pub mod files;
 pub mod kubectl;
 pub mod objects;

@@ -447,7 +447,10 @@ impl World {
 
 /// Gives a cluster what `hansa manifests` prints: the operator's rights among it, no larger than the
 /// types of this spec need.
-async fn install(binary: &Path, member: &str, topo: &str, kubeconfig: &Path, spec: &Value) -> Result<()> {
+///
+/// # Errors
+/// When it cannot be applied.
+pub async fn install(binary: &Path, member: &str, topo: &str, kubeconfig: &Path, spec: &Value) -> Result<()> {
     let types = spec["types"].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |each: &Value, field: &str| each[field].as_str().unwrap_or_default().to_owned();
     let words: Vec<String> =
@@ -455,12 +458,11 @@ async fn install(binary: &Path, member: &str, topo: &str, kubeconfig: &Path, spe
     let privileged: Vec<String> =
         types.iter().filter(|each| each["privileged"] == true).map(|each| text(each, "resource")).collect();
     let mut command = Command::new(binary);
-    command.args(["manifests", "-o", "json", "--finalizer-policy", "--member", member, "--topo", topo]).args([
-        "--types",
-        &words.join(","),
-        "--privileged",
-        &privileged.join(","),
-    ]);
+    command.args(["manifests", "-o", "json", "--finalizer-policy", "--member", member, "--topo", topo]);
+    command.args(["--types", &words.join(",")]);
+    if !privileged.is_empty() {
+        command.args(["--privileged", &privileged.join(",")]);
+    }
     let printed = output_of(command, "hansa manifests", "").await?;
     let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     kubectl::run(kubeconfig, &apply, &printed).await.map(|_| ())

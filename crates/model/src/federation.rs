@@ -72,6 +72,20 @@ pub struct Member {
     /// While true, this member's operator changes no output.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Set while the member is about to leave: nothing is placed here any more, and other members may
+    /// take over what is at home here. `hansa leave` sets it, and takes the member out in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+}
+
+/// How a member leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Leaving {
+    /// Whether what stands here stays as ordinary objects, without Hansa's marks; else it goes by the
+    /// `deletionPolicy` of each federated object.
+    #[serde(default)]
+    pub keep_outputs: bool,
 }
 
 /// A kind that may be federated, with its version.
@@ -261,6 +275,12 @@ impl FederationSpec {
                     );
                 }
             }
+        }
+        if !self.members.is_empty() && self.members.iter().all(|member| member.leaving.is_some()) {
+            error(
+                "spec.members[].leaving".to_owned(),
+                "every member is about to leave: one has to stay, or delete what is federated instead".to_owned(),
+            );
         }
         let mut people = BTreeMap::new();
         for (index, person) in self.people.iter().enumerate() {

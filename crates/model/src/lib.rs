@@ -22,7 +22,7 @@ pub use federated::{
     TemplateSource,
 };
 pub use federation::{
-    DeletionBudget, FederatedType, FederationSpec, Homes, Member, NamespacePolicy, Person, Safety, Takeover,
+    DeletionBudget, FederatedType, FederationSpec, Homes, Leaving, Member, NamespacePolicy, Person, Safety, Takeover,
 };
 pub use names::{InvalidName, LeagueId, MemberName, RecordKey, TypeName};
 pub use selector::LabelSelector;

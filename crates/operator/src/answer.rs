@@ -49,6 +49,7 @@ impl Operator {
             .collect();
         json!({
             "member": self.config.member,
+            "publicKeys": self.config.public_keys,
             "ready": self.is_ready(),
             "idle": self.is_idle(),
             "league": league.map(|league| league.id),

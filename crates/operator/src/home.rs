@@ -1,6 +1,7 @@
 //! Federated objects of this member: ingesting them, letting them go, telling their users.
 
 mod calls;
+mod leaving;
 mod telling;
 
 use crate::blobs::Placing;
@@ -188,6 +189,10 @@ impl Operator {
         if !self.settle_source(key, home, record) {
             return;
         }
+        if self.is_leaving(&self.config.member) && self.leave_home(key, object, record) {
+            return;
+        }
+        let Some(home) = &mut object.home else { return };
         let standing = lives::standing(record, &self.config.member, &home.object);
         match &standing {
             Standing::InStep => {
@@ -253,7 +258,7 @@ impl Operator {
         standing: &Standing,
         record: Option<&Record>,
     ) {
-        if refusal(key, context).is_some() {
+        if self.refusal_here(key, context, standing, record).is_some() {
             return;
         }
         let Some(mut intent) = home.intent.as_deref().cloned().or_else(|| record.map(|record| record.intent.clone()))

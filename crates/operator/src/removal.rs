@@ -274,9 +274,10 @@ impl Operator {
         if !wanted.iter().all(well) {
             return;
         }
-        let weight = leaving.len() as u64;
+        // Where a member leaves the league and keeps what it has, nothing is taken away.
+        let weight = leaving.iter().filter(|member| !self.keeps_outputs(member)).count() as u64;
         let scope = Scope::withdrawal(record.incarnation, leaving.clone());
-        if self.removals.ask(Decision::Withdraw, key, Pending { scope, weight }) {
+        if weight == 0 || self.removals.ask(Decision::Withdraw, key, Pending { scope, weight }) {
             self.removals.forget(Decision::Withdraw, key);
             self.mutate(key, Change::Withdraw { revision: record.revision, members: leaving, under });
         }

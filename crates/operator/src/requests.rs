@@ -336,6 +336,11 @@ impl Operator {
                         "spec.arguments.member: {to} is no member of the league: `hansa status` lists them"
                     ));
                 }
+                if self.is_leaving(to) {
+                    return Answer::Refused(format!(
+                        "spec.arguments.member: {to} is about to leave the league: name a member that stays"
+                    ));
+                }
                 let takeover_allowed = self.may_take_home(&record);
                 let own = &self.config.member;
                 let may = record.homes.contains_key(own) || (own == to && (takeover_allowed || record.is_homeless()));

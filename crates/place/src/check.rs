@@ -65,7 +65,8 @@ pub fn check(
         .into_iter()
         .filter_map(|name| {
             let asked = spec.member(name).is_some_and(|member| asks_for(placement, member));
-            let allowed = asked && may_be_in(spec, scope, name);
+            let stays = spec.member(name).is_some_and(|member| member.leaving.is_none());
+            let allowed = asked && stays && may_be_in(spec, scope, name);
             let has = placed.members.contains(name);
             if has && !allowed {
                 return Some(Violation::Unasked(name.clone()));
@@ -108,7 +109,8 @@ fn explains(reason: &Reason, placement: &Placement, member: Option<&Member>, ask
     match reason {
         Reason::Named => allowed && by_name,
         Reason::Selected => allowed && by_label,
-        Reason::NamespaceNotFederated => asked && !allowed,
+        Reason::NamespaceNotFederated => asked && !allowed && member.leaving.is_none(),
+        Reason::Leaving => asked && member.leaving.is_some(),
         Reason::Excluded => excluded,
         Reason::NotNamed => !asked && !excluded && by_name,
         Reason::NotSelected { .. } => !asked && !excluded && by_label,

@@ -10,10 +10,19 @@ fn any_labels() -> impl Strategy<Value = Value> {
 
 /// A league of members from `a` to `e`.
 pub fn any_spec() -> impl Strategy<Value = FederationSpec> {
-    let members = prop::collection::btree_map("[a-e]", any_labels(), 0..5);
+    // One in a few is about to leave.
+    let leaving = prop::option::weighted(0.2, any::<bool>());
+    let members = prop::collection::btree_map("[a-e]", (any_labels(), leaving), 0..5);
     let policy = prop_oneof![Just("Create"), Just("RequireFederated")];
     (members, policy).prop_map(|(members, policy)| {
-        let members: Vec<_> = members.iter().map(|(name, labels)| json!({"name": name, "labels": labels})).collect();
+        let member = |(name, (labels, leaving)): (&String, &(_, Option<bool>))| {
+            let mut member = json!({"name": name, "labels": labels});
+            if let Some(keep) = leaving {
+                member["leaving"] = json!({"keepOutputs": keep});
+            }
+            member
+        };
+        let members: Vec<_> = members.iter().map(member).collect();
         serde_json::from_value(json!({"members": members, "namespaces": policy})).unwrap()
     })
 }

@@ -35,6 +35,8 @@ pub enum Reason {
     NothingAsked,
     /// `exclude` names it.
     Excluded,
+    /// It is about to leave the league.
+    Leaving,
     /// The placement names it, but the league has no such member.
     NotAMember {
         /// Where the placement names it: `spec.placement.members[2]`.
@@ -62,6 +64,7 @@ impl fmt::Display for Reason {
                 "spec.placement asks for no member: add `members` or `memberSelector` (`{}` is every member)",
             ),
             Reason::Excluded => f.write_str("excluded by spec.placement.exclude"),
+            Reason::Leaving => f.write_str("about to leave the league (Federation spec.members[].leaving)"),
             Reason::NotAMember { field } => {
                 write!(
                     f,
@@ -140,7 +143,11 @@ pub fn placed(spec: &FederationSpec, placement: &Placement) -> Result<Placed, Pl
     };
     let mut placed = Placed::default();
     for member in &spec.members {
-        let reason = if excluded.contains(&member.name) { Reason::Excluded } else { rule.reason(member) };
+        let reason = match rule.reason(member) {
+            _ if excluded.contains(&member.name) => Reason::Excluded,
+            reason if reason.places() && member.leaving.is_some() => Reason::Leaving,
+            reason => reason,
+        };
         if reason.places() {
             placed.members.insert(member.name.clone());
         }

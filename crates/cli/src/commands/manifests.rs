@@ -70,8 +70,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The types that are written as `configmaps`, `deployments.apps` or `widgets.example.org/v1`.
-fn types(words: &[String], privileged: &[TypeName]) -> anyhow::Result<Vec<FederatedType>> {
+/// The types that are written as `configmaps`, `deployments.apps` or `widgets.example.org/v1`; those of
+/// `privileged` are among them.
+///
+/// # Errors
+/// When a word is no type that may be federated.
+pub fn types(words: &[String], privileged: &[TypeName]) -> anyhow::Result<Vec<FederatedType>> {
     let kinds = Kinds::new(builtin());
     let mut types = Vec::new();
     for word in words {

@@ -143,6 +143,7 @@ fn members(status: &Value) -> Table {
         let own = member["name"] == status["operator"]["member"];
         let silent = entry["silentMs"].as_u64();
         let (state, tone) = match (cell.is_null(), silent) {
+            _ if member["leaving"].is_object() => ("leaving", Tone::Warning),
             _ if member["paused"] == true => ("paused", Tone::Warning),
             (true, _) => ("never heard of", Tone::Bad),
             // As the operators judge it: three heartbeats of five seconds, and a little.

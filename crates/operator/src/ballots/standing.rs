@@ -59,13 +59,13 @@ impl Operator {
     }
 
     /// Whether another member may become the home of a record without the word of its present ones: by the
-    /// spec's rule, or because each of those was voted lost, or votes no more.
+    /// spec's rule, or because each of those was voted lost, votes no more, or is about to leave.
     pub(crate) fn may_take_home(&self, record: &Record) -> bool {
         let allowed = self.league.as_ref().is_some_and(|league| league.spec.homes.takeover == Takeover::Allowed);
-        let votes = |ballots: &Ballots, home: &MemberName| {
-            ballots.voters.set.contains_key(home) && !ballots.lost.contains_key(home)
+        let speaks = |ballots: &Ballots, home: &MemberName| {
+            ballots.voters.set.contains_key(home) && !ballots.lost.contains_key(home) && !self.is_leaving(home)
         };
-        allowed || self.no_home_is(record, votes)
+        allowed || self.no_home_is(record, speaks)
     }
 
     fn no_home_is(&self, record: &Record, is: impl Fn(&Ballots, &MemberName) -> bool) -> bool {

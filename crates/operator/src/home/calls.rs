@@ -90,12 +90,7 @@ impl Operator {
                 if !matches!(departure, Departure::Nothing | Departure::Done) || !home.has_finalizer {
                     return None;
                 }
-                if !self.is_fresh(object.home_work.fenced_ms.take()) {
-                    // It waited in the queue for too long.
-                    self.fence(key);
-                    return None;
-                }
-                Some((HomeCall::Finalize { on: false }, finalize(&path, home, false)))
+                self.release(key, home, &mut object.home_work)
             }
             (Some(home), Priority::Finalizers)
                 if !object.home_work.vanished && replaced_home(record, &member, &home.object).is_some() =>
@@ -109,11 +104,21 @@ impl Operator {
                     let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
                     Some((HomeCall::Delete, ApiRequest::write(Method::Delete, path, ContentType::Json, &body)))
                 }
+                _ if self.lets_go(home, record) => self.release(key, home, &mut object.home_work),
                 _ if !home.has_finalizer => Some((HomeCall::Finalize { on: true }, finalize(&path, home, true))),
                 _ => None,
             },
             _ => None,
         }
+    }
+
+    /// Takes the finalizer off, unless the page was not read a moment ago: it waited in the queue for too long.
+    fn release(&mut self, key: &RecordKey, home: &HomeState, work: &mut HomeWork) -> Option<(HomeCall, ApiRequest)> {
+        if self.is_fresh(work.fenced_ms.take()) {
+            return Some((HomeCall::Finalize { on: false }, finalize(&home_path(key), home, false)));
+        }
+        self.fence(key);
+        None
     }
 
     pub(super) fn kind_of(&self, key: &RecordKey) -> String {

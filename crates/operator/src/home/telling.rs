@@ -1,6 +1,5 @@
 //! When the status of a federated object is written, and from what.
 
-use super::refusal;
 use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
 use crate::observed::{HomeState, status_hash};
 use crate::report::{self, Input};
@@ -130,7 +129,7 @@ impl Operator {
             .flat_map(|record| record.placed.keys())
             .filter_map(|member| Some((member.clone(), self.cell_of(member)?.frozen.clone()?)))
             .collect();
-        let refused = refusal(key, context);
+        let refused = self.refusal_here(key, context, &standing, record);
         let placement = match (agreed.map(|(_, spec)| spec), &refused) {
             (_, Some(refused)) => Some(Err(refused.clone())),
             (None, None) => None,

@@ -17,11 +17,12 @@ const OWN_CHANGE_MS: u64 = 100;
 
 impl Operator {
     /// What becomes of this member's output when it is to go.
-    pub(super) fn removal_policy(&self, key: &RecordKey, record: &Record) -> DeletionPolicy {
+    pub(crate) fn removal_policy(&self, key: &RecordKey, record: &Record) -> DeletionPolicy {
         match (&record.tombstone, self.intent_spec(record)) {
             (Some(tombstone), _) => tombstone.policy,
             // What users keep here as the source of the object's content is not taken from them.
             (None, Ok(spec)) if self.is_source(key, record, &spec) => DeletionPolicy::Orphan,
+            (None, Ok(_)) if self.keeps_outputs(&self.config.member) => DeletionPolicy::Orphan,
             (None, Ok(spec)) => spec.deletion_policy,
             (None, Err(_)) => DeletionPolicy::Orphan,
         }

@@ -212,7 +212,7 @@ impl Operator {
     /// The member would lose its output: the breaker of this member has its word.
     fn planned_withdrawal(&self, key: &RecordKey, record: &Record, falling: &mut Falling) -> Word {
         let live = self.objects.get(key).and_then(|object| object.live.as_ref());
-        let policy = self.intent_spec(record).map_or(DeletionPolicy::Orphan, |spec| spec.deletion_policy);
+        let policy = self.removal_policy(key, record);
         let mut word = Word { effect: Some(Effect::Withdraw), ..Word::plain(Verdict::Accepted, "") };
         let Some(live) = live.filter(|_| policy == DeletionPolicy::Delete) else { return word };
         let scope = Scope::output(record, record.incarnation, &self.config.member);
@@ -237,7 +237,7 @@ impl Operator {
             return None;
         }
         let names: Vec<String> = leaving.iter().map(ToString::to_string).collect();
-        let weight = leaving.len() as u64;
+        let weight = leaving.iter().filter(|member| !self.keeps_outputs(member)).count() as u64;
         let scope = Scope::withdrawal(record.incarnation, leaving);
         falling.withdrawals.insert(key.clone(), Pending { scope, weight });
         let held = self.would_be_held(Decision::Withdraw, &falling.withdrawals)?;

@@ -1,0 +1,207 @@
+//! `hansa init`, `join` and `leave`: a league begins in one cluster, takes two more in, and lets them go again, by
+//! the commands alone. On three kubesims with an operator each, and a SQLite file.
+
+use anyhow::{Context, Result, ensure};
+use hansa_e2e::client::{Api, Resource};
+use hansa_e2e::cluster::{Cluster, Sim, User};
+use hansa_e2e::command::end_of;
+use hansa_e2e::contexts::{Contexts, offer};
+use hansa_e2e::objects::{CONFIG_MAPS, NAMESPACES, SECRETS, config, everywhere, federated};
+use hansa_e2e::operator::{Operator, Settings};
+use hansa_e2e::wait::{PATIENCE, Seen, eventually, within};
+use hansa_e2e::world::install;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+const NAMES: [&str; 3] = ["aws", "gcp", "azure"];
+const NAMESPACE: &str = "shop";
+
+/// A cluster with an operator that is in no league yet.
+struct Place {
+    admin: Api,
+    // In this order they end.
+    _operator: Operator,
+    _cluster: Cluster,
+}
+
+struct Stage {
+    places: Vec<Place>,
+    kubeconfig: PathBuf,
+    _folder: TempDir,
+}
+
+impl Stage {
+    async fn start() -> Result<Self> {
+        let binary = Path::new(env!("CARGO_BIN_EXE_hansa"));
+        let folder = tempfile::Builder::new().prefix("hansa-membership-").tempdir()?;
+        let topo = format!("sqlite:{}", folder.path().join("topo.db").display());
+        let types =
+            json!({"types": [{"resource": "configmaps", "version": "v1"}, {"resource": "secrets", "version": "v1"}]});
+        let (mut places, mut contexts) = (Vec::new(), Contexts::default());
+        for name in NAMES {
+            let mut cluster = Cluster::Sim(Sim::start(binary, folder.path().join(name))?);
+            cluster.ready().await?;
+            let file = cluster.kubeconfig(User::Admin);
+            install(binary, name, &topo, &file, &types).await?;
+            contexts.add(name, &file, None)?;
+            let admin = cluster.api(User::Admin).await?;
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+            admin.create(&NAMESPACES.collection(""), &namespace).await?.ok()?;
+            let settings = Settings::new(binary, name, cluster.kubeconfig(User::Operator), &topo, folder.path());
+            let mut operator = Operator::new(settings);
+            operator.start(&[])?;
+            let address = within(PATIENCE, "the operator says where it answers", async || {
+                Ok(operator.address().map_or_else(|| Seen::No(operator.log_since(0).join("\n")), Seen::Yes))
+            })
+            .await?;
+            offer(&admin, &address).await?;
+            places.push(Place { admin, _operator: operator, _cluster: cluster });
+        }
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, contexts.kubeconfig(NAMES[0]).to_string())?;
+        Ok(Stage { places, kubeconfig, _folder: folder })
+    }
+
+    /// Runs a command; answers with its exit code and all that it printed.
+    async fn hansa(&self, line: &str) -> Result<(i32, String)> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hansa"));
+        command.args(line.split_whitespace()).env_clear().env("KUBECONFIG", &self.kubeconfig);
+        let ended = end_of(command, line, "").await?;
+        let text = [ended.stdout, ended.stderr].concat();
+        Ok((ended.status.code().context("it was killed")?, String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    async fn says(&self, line: &str, code: i32, words: &[&str]) -> Result<String> {
+        let (ended, told) = self.hansa(line).await?;
+        ensure!(
+            ended == code && words.iter().all(|word| told.contains(word)),
+            "`hansa {line}` ended with {ended}, wanted {code} and {words:?}:\n{told}"
+        );
+        Ok(told)
+    }
+
+    fn admin(&self, index: usize) -> &Api {
+        &self.places[index].admin
+    }
+
+    async fn federate(&self, index: usize, resource: Resource, name: &str, spec: &Value) -> Result<()> {
+        let object = federated(resource, NAMESPACE, name, spec);
+        eventually(&format!("{name} is taken in {}", NAMES[index]), async || {
+            let answer = self.admin(index).try_apply(&resource.federated(NAMESPACE, name), &object).await?;
+            Ok(if answer.status < 300 { Seen::Yes(()) } else { Seen::No(answer.message().to_owned()) })
+        })
+        .await
+    }
+
+    async fn output_is(
+        &self,
+        index: usize,
+        resource: Resource,
+        name: &str,
+        what: &str,
+        is: impl Fn(Option<&Value>) -> bool,
+    ) -> Result<()> {
+        eventually(&format!("{name} in {} {what}", NAMES[index]), async || {
+            let output = self.admin(index).find(&resource.path(NAMESPACE, name)).await?;
+            Ok(if is(output.as_ref()) { Seen::Yes(()) } else { Seen::No(format!("{output:?}")) })
+        })
+        .await
+    }
+
+    async fn settled(&self, name: &str, homes: &str) -> Result<()> {
+        self.says(&format!("wait configmaps/{NAMESPACE}/{name} --context {homes} --timeout 60s"), 0, &["Ready is True"])
+            .await
+            .map(|_| ())
+    }
+}
+
+async fn story(stage: &Stage) -> Result<()> {
+    // A league begins once.
+    let init = "init --context aws --types configmaps,secrets --provider aws --label env=prod";
+    stage.says(init, 0, &["the league of Federation league is founded, aws is its only member"]).await?;
+    stage.says(init, 0, &["is founded"]).await?;
+    stage.says("init other --context gcp --timeout 20s", 1, &["holds a league already", "hansa join"]).await?;
+
+    // A newcomer asks; a user of the league lists it; the members vote.
+    let told =
+        stage.says("join --context gcp --timeout 3s", 1, &["gcp has asked to join", "- name: gcp", "ed25519:"]).await?;
+    ensure!(told.contains("--league-context"), "{told}");
+    stage.says("join --context gcp --league-context gcp --timeout 3s", 1, &["the spec has its home in"]).await?;
+    stage
+        .says("join --context gcp --league-context aws --region europe-west4", 0, &["gcp is a member of the league"])
+        .await?;
+    stage.says("join --context gcp", 0, &["gcp is a member of the league"]).await?;
+    stage.says("join --context azure --league-context aws", 0, &["azure is a member of the league"]).await?;
+    stage.says("status --context azure", 0, &["aws", "gcp", "azure", "europe-west4"]).await?;
+
+    // One object has its home in each; a Secret is shared.
+    stage.federate(0, CONFIG_MAPS, "of-aws", &everywhere(config(&[("from", "aws")]))).await?;
+    stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp")]))).await?;
+    let both = everywhere(config(&[("from", "both")]));
+    stage.federate(0, CONFIG_MAPS, "of-both", &both).await?;
+    stage.settled("of-both", "aws").await?;
+    stage.federate(1, CONFIG_MAPS, "of-both", &both).await?;
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": NAMESPACE}, "stringData": {"token": "hush"}});
+    stage.admin(0).apply(&SECRETS.path(NAMESPACE, "token"), &token).await?;
+    let shared = json!({"templateFrom": {"secretRef": {"name": "token"}}, "placement": {"memberSelector": {}}});
+    stage.federate(0, SECRETS, "token", &shared).await?;
+    for (name, home) in [("of-aws", "aws"), ("of-gcp", "gcp"), ("of-both", "gcp")] {
+        stage.settled(name, home).await?;
+    }
+    stage.output_is(1, SECRETS, "token", "is opened", |output| output.is_some()).await?;
+
+    // One leaves: what it alone kept is kept on, and it has nothing left.
+    stage.says("leave mars --context aws", 1, &["mars is no member of the league"]).await?;
+    stage.says("leave gcp --context gcp", 1, &["ask in one that stays"]).await?;
+    stage
+        .says(
+            "leave gcp --context aws",
+            0,
+            &["gcp has left the league; the home of 1 object moved to aws", "Rotate them:\n  shop/token"],
+        )
+        .await?;
+    for (resource, name) in
+        [(CONFIG_MAPS, "of-aws"), (CONFIG_MAPS, "of-gcp"), (CONFIG_MAPS, "of-both"), (SECRETS, "token")]
+    {
+        stage.output_is(1, resource, name, "is gone", |output| output.is_none()).await?;
+        stage.output_is(2, resource, name, "stands", |output| output.is_some()).await?;
+    }
+    stage.says("home list --context aws", 0, &["configmaps/shop/of-gcp"]).await?;
+    for name in ["of-gcp", "of-both"] {
+        let copy = stage.admin(1).get(&CONFIG_MAPS.federated(NAMESPACE, name)).await?;
+        ensure!(
+            copy["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty),
+            "nobody could take it off: {copy}"
+        );
+    }
+    stage.federate(0, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "aws now")]))).await?;
+    stage
+        .output_is(2, CONFIG_MAPS, "of-gcp", "follows", |output| {
+            output.is_some_and(|output| output["data"]["from"] == "aws now")
+        })
+        .await?;
+    let members = stage.hansa("status --context aws").await?.1;
+    ensure!(!members.contains("gcp"), "it is no member: {members}");
+    stage.says("leave gcp --context aws", 1, &["gcp is no member of the league"]).await?;
+
+    // The other leaves, and keeps what it has.
+    stage.says("leave azure --context aws --keep-outputs", 0, &["azure has left the league."]).await?;
+    let kept = |output: Option<&Value>| {
+        output.is_some_and(|output| {
+            output["metadata"]["labels"]["hansa.dev/league"].is_null() && output["data"]["from"] == "aws now"
+        })
+    };
+    stage.output_is(2, CONFIG_MAPS, "of-gcp", "stays without marks", kept).await?;
+    stage.says("leave aws --context aws", 1, &["aws is the member at hand"]).await?;
+    stage.settled("of-both", "aws").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_league_begins_takes_clusters_in_and_lets_them_go() {
+    let stage = Stage::start().await.expect("three clusters start");
+    if let Err(error) = story(&stage).await {
+        panic!("{error:#}");
+    }
+}
