@@ -32,6 +32,9 @@ pub struct Newcomer {
     /// Where data placed here lies, by law, such as eu.
     #[arg(long, value_name = "PLACE", value_delimiter = ',')]
     residency: Vec<String>,
+    /// It votes, and has no objects: so a league of two clusters goes on without one of them.
+    #[arg(long)]
+    witness: bool,
     /// How long to wait for the operators.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
@@ -67,6 +70,9 @@ impl Newcomer {
             if let Some(value) = value {
                 entry[field] = value.as_str().into();
             }
+        }
+        if self.witness {
+            entry["witness"] = true.into();
         }
         if !self.labels.is_empty() {
             let labels: BTreeMap<&str, &str> =

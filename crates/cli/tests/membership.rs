@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 const NAMES: [&str; 3] = ["aws", "gcp", "azure"];
 const NAMESPACE: &str = "shop";
@@ -22,7 +23,7 @@ const NAMESPACE: &str = "shop";
 struct Place {
     admin: Api,
     // In this order they end.
-    _operator: Operator,
+    operator: Mutex<Operator>,
     _cluster: Cluster,
 }
 
@@ -57,7 +58,7 @@ impl Stage {
             })
             .await?;
             offer(&admin, &address).await?;
-            places.push(Place { admin, _operator: operator, _cluster: cluster });
+            places.push(Place { admin, operator: Mutex::new(operator), _cluster: cluster });
         }
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, contexts.kubeconfig(NAMES[0]).to_string())?;
@@ -196,6 +197,54 @@ async fn story(stage: &Stage) -> Result<()> {
     stage.output_is(2, CONFIG_MAPS, "of-gcp", "stays without marks", kept).await?;
     stage.says("leave aws --context aws", 1, &["aws is the member at hand"]).await?;
     stage.settled("of-both", "aws").await
+}
+
+/// Two clusters and a witness: one of the two is lost, and the other goes on.
+async fn of_two(stage: &Stage) -> Result<()> {
+    stage.says("init --context aws --types configmaps,secrets", 0, &["is founded"]).await?;
+    stage.says("join --context gcp --league-context aws", 0, &["gcp is a member of the league"]).await?;
+    stage.says("join --context azure --league-context aws --witness", 0, &["azure is a member of the league"]).await?;
+    stage.says("ballot show --context gcp", 0, &["live (witness)", "2 of 3 voters"]).await?;
+    stage.federate(0, CONFIG_MAPS, "of-aws", &everywhere(config(&[("from", "aws")]))).await?;
+    stage.settled("of-aws", "aws").await?;
+    stage.output_is(1, CONFIG_MAPS, "of-aws", "stands", |output| output.is_some()).await?;
+    stage
+        .says("explain configmaps/shop/of-aws --context aws", 0, &["a witness, which votes and has no objects"])
+        .await?;
+    ensure!(stage.admin(2).find(&CONFIG_MAPS.path(NAMESPACE, "of-aws")).await?.is_none(), "a witness has no objects");
+    stage.federate(2, CONFIG_MAPS, "of-azure", &everywhere(config(&[("from", "azure")]))).await?;
+    eventually("a witness keeps no objects", async || {
+        let object = stage.admin(2).get(&CONFIG_MAPS.federated(NAMESPACE, "of-azure")).await?;
+        let told = object["status"].to_string();
+        Ok(if told.contains("azure is a witness") { Seen::Yes(()) } else { Seen::No(told) })
+    })
+    .await?;
+    stage.says("home move configmaps/shop/of-aws --to azure --context aws", 1, &["azure is a witness"]).await?;
+
+    stage.places[1].operator.lock().await.kill();
+    eventually("who is left decides about all pages", async || {
+        let told = stage.hansa("ballot show --context aws -o json").await?.1;
+        let ballots: Value = serde_json::from_str(&told)?;
+        let pages = |name: &str| ballots["voters"][name]["pages"].as_u64();
+        let is = (pages("aws"), pages("gcp"), pages("azure")) == (Some(256), Some(0), Some(0));
+        Ok(if is { Seen::Yes(()) } else { Seen::No(told) })
+    })
+    .await?;
+    // And agrees on the spec, with the witness.
+    stage.says("pause --context aws", 0, &["the league: paused"]).await?;
+    eventually("the edit is agreed on", async || {
+        let told = stage.hansa("status --context azure").await?.1;
+        Ok(if told.contains("Paused") { Seen::Yes(()) } else { Seen::No(told) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_league_of_two_goes_on_by_a_witness() {
+    let stage = Stage::start().await.expect("three clusters start");
+    if let Err(error) = of_two(&stage).await {
+        panic!("{error:#}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ pub fn federations() -> Vec<Vec<u8>> {
         "members": [
             {"name": "aws-use1", "provider": "aws", "region": "us-east-1", "labels": {"env": "prod"}, "residency": ["us"],
              "publicKeys": ["ed25519:AAAA", "x25519:AAAA"]},
-            {"name": "gcp-euw4", "leaving": {"keepOutputs": true}},
+            {"name": "gcp-euw4", "leaving": {"keepOutputs": true}, "witness": false},
         ],
         "types": [{"resource": "deployments.apps", "version": "v1"}, {"resource": "configmaps", "version": "v1"}],
         "namespaces": "Create", "homes": {"takeover": "Consent"},

@@ -76,6 +76,23 @@ pub struct Member {
     /// take over what is at home here. `hansa leave` sets it, and takes the member out in the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
+    /// Whether it votes, and does nothing else: nothing is placed or at home here, and it decides about no
+    /// page. So a league of two clusters goes on without one of them. Said before it joins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witness: bool,
+}
+
+impl Member {
+    /// Why nothing is placed here, nor becomes a home here, whatever users say; `None`: it may.
+    pub fn takes_nothing(&self) -> Option<&'static str> {
+        match self {
+            Member { witness: true, .. } => {
+                Some("a witness, which votes and has no objects (Federation spec.members[].witness)")
+            }
+            Member { leaving: Some(_), .. } => Some("about to leave the league (Federation spec.members[].leaving)"),
+            _ => None,
+        }
+    }
 }
 
 /// How a member leaves.
@@ -276,10 +293,10 @@ impl FederationSpec {
                 }
             }
         }
-        if !self.members.is_empty() && self.members.iter().all(|member| member.leaving.is_some()) {
+        if !self.members.is_empty() && self.members.iter().all(|member| member.takes_nothing().is_some()) {
             error(
-                "spec.members[].leaving".to_owned(),
-                "every member is about to leave: one has to stay, or delete what is federated instead".to_owned(),
+                "spec.members".to_owned(),
+                "every member is a witness or about to leave: one has to be neither; to end a league, delete what is federated".to_owned(),
             );
         }
         let mut people = BTreeMap::new();

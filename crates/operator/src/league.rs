@@ -242,7 +242,8 @@ impl Operator {
 
     fn first_voters(&self, spec: &FederationSpec) -> Voters {
         let key = self.config.signer.public();
-        let voter = Voter { key, uid: self.config.cluster_uid.clone(), witness: false };
+        let witness = spec.member(&self.config.member).is_some_and(|member| member.witness);
+        let voter = Voter { key, uid: self.config.cluster_uid.clone(), witness };
         let people =
             spec.people.iter().filter_map(|person| Some((person.name.to_string(), person.public_key.parse().ok()?)));
         Voters::found(std::iter::once((self.config.member.clone(), voter)).collect(), people.collect())

@@ -331,14 +331,13 @@ impl Operator {
                     return Answer::Done { message: format!("the home of {key} is {to}"), result: None };
                 }
                 let spec = self.league.as_ref().map(|league| league.spec.clone()).unwrap_or_default();
-                if spec.member(to).is_none() {
+                let why_not = match spec.member(to) {
+                    None => Some("no member of the league"),
+                    Some(member) => member.takes_nothing(),
+                };
+                if let Some(why) = why_not {
                     return Answer::Refused(format!(
-                        "spec.arguments.member: {to} is no member of the league: `hansa status` lists them"
-                    ));
-                }
-                if self.is_leaving(to) {
-                    return Answer::Refused(format!(
-                        "spec.arguments.member: {to} is about to leave the league: name a member that stays"
+                        "spec.arguments.member: {to} is {why}: `hansa status` lists the members"
                     ));
                 }
                 let takeover_allowed = self.may_take_home(&record);

@@ -65,8 +65,8 @@ pub fn check(
         .into_iter()
         .filter_map(|name| {
             let asked = spec.member(name).is_some_and(|member| asks_for(placement, member));
-            let stays = spec.member(name).is_some_and(|member| member.leaving.is_none());
-            let allowed = asked && stays && may_be_in(spec, scope, name);
+            let takes = spec.member(name).is_some_and(|member| member.leaving.is_none() && !member.witness);
+            let allowed = asked && takes && may_be_in(spec, scope, name);
             let has = placed.members.contains(name);
             if has && !allowed {
                 return Some(Violation::Unasked(name.clone()));
@@ -109,8 +109,9 @@ fn explains(reason: &Reason, placement: &Placement, member: Option<&Member>, ask
     match reason {
         Reason::Named => allowed && by_name,
         Reason::Selected => allowed && by_label,
-        Reason::NamespaceNotFederated => asked && !allowed && member.leaving.is_none(),
-        Reason::Leaving => asked && member.leaving.is_some(),
+        Reason::NamespaceNotFederated => asked && !allowed && member.leaving.is_none() && !member.witness,
+        Reason::Leaving => asked && member.leaving.is_some() && !member.witness,
+        Reason::Witness => asked && member.witness,
         Reason::Excluded => excluded,
         Reason::NotNamed => !asked && !excluded && by_name,
         Reason::NotSelected { .. } => !asked && !excluded && by_label,

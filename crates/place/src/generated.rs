@@ -10,13 +10,14 @@ fn any_labels() -> impl Strategy<Value = Value> {
 
 /// A league of members from `a` to `e`.
 pub fn any_spec() -> impl Strategy<Value = FederationSpec> {
-    // One in a few is about to leave.
+    // One in a few is about to leave, or a witness.
     let leaving = prop::option::weighted(0.2, any::<bool>());
-    let members = prop::collection::btree_map("[a-e]", (any_labels(), leaving), 0..5);
+    let witness = prop::bool::weighted(0.2);
+    let members = prop::collection::btree_map("[a-e]", (any_labels(), leaving, witness), 0..5);
     let policy = prop_oneof![Just("Create"), Just("RequireFederated")];
     (members, policy).prop_map(|(members, policy)| {
-        let member = |(name, (labels, leaving)): (&String, &(_, Option<bool>))| {
-            let mut member = json!({"name": name, "labels": labels});
+        let member = |(name, (labels, leaving, witness)): (&String, &(_, Option<bool>, bool))| {
+            let mut member = json!({"name": name, "labels": labels, "witness": witness});
             if let Some(keep) = leaving {
                 member["leaving"] = json!({"keepOutputs": keep});
             }

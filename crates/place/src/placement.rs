@@ -37,6 +37,8 @@ pub enum Reason {
     Excluded,
     /// It is about to leave the league.
     Leaving,
+    /// It votes, and does nothing else.
+    Witness,
     /// The placement names it, but the league has no such member.
     NotAMember {
         /// Where the placement names it: `spec.placement.members[2]`.
@@ -65,6 +67,9 @@ impl fmt::Display for Reason {
             ),
             Reason::Excluded => f.write_str("excluded by spec.placement.exclude"),
             Reason::Leaving => f.write_str("about to leave the league (Federation spec.members[].leaving)"),
+            Reason::Witness => {
+                f.write_str("a witness, which votes and has no objects (Federation spec.members[].witness)")
+            }
             Reason::NotAMember { field } => {
                 write!(
                     f,
@@ -145,6 +150,7 @@ pub fn placed(spec: &FederationSpec, placement: &Placement) -> Result<Placed, Pl
     for member in &spec.members {
         let reason = match rule.reason(member) {
             _ if excluded.contains(&member.name) => Reason::Excluded,
+            reason if reason.places() && member.witness => Reason::Witness,
             reason if reason.places() && member.leaving.is_some() => Reason::Leaving,
             reason => reason,
         };

@@ -149,6 +149,7 @@ fn members(status: &Value) -> Table {
             // As the operators judge it: three heartbeats of five seconds, and a little.
             (false, Some(silent)) if silent >= 17_000 && !own => ("silent", Tone::Bad),
             _ if cell["apiServerReady"] == false => ("API server away", Tone::Bad),
+            _ if member["witness"] == true => ("witness", Tone::Good),
             _ => ("active", Tone::Good),
         };
         let heard = match silent {

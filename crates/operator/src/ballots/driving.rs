@@ -38,9 +38,6 @@ impl Operator {
         let slot = ballots.slot(&self.config.member);
         let earlier = slot.and_then(|slot| slot.cell().ok()).map_or(0, |cell| cell.incarnation.0);
         let incarnation = Incarnation(earlier.max(self.config.incarnation.0) + 1 + (self.random() & 0xff));
-        let (signer, uid) = (&self.config.signer, self.config.cluster_uid.clone());
-        let consent = consent(signer, id, &uid, false);
-        self.ballots.join = Some(Join { consent, voter: Voter { key: signer.public(), uid, witness: false } });
         let proposer = Proposer::new(Config {
             league: id,
             signer: self.config.signer.clone(),
@@ -238,6 +235,7 @@ impl Operator {
         if self.config.observe || !self.topology.is_loaded() {
             return false;
         }
+        self.sign_join();
         let edit = self.spec_to_propose();
         let Some((proposer, league)) = self.ballots.proposer.as_ref().zip(self.league.as_ref()) else { return false };
         let Some(join) = &self.ballots.join else { return false };
@@ -299,6 +297,18 @@ impl Operator {
             given = true;
         }
         given
+    }
+
+    /// Consents to join, once: as a witness where the spec lists this member so.
+    fn sign_join(&mut self) {
+        let Some(league) = &self.league else { return };
+        let witness = league.spec.member(&self.config.member).is_some_and(|member| member.witness);
+        if self.ballots.join.as_ref().is_some_and(|join| join.voter.witness == witness) {
+            return;
+        }
+        let (signer, uid) = (&self.config.signer, self.config.cluster_uid.clone());
+        let consent = consent(signer, league.id, &uid, witness);
+        self.ballots.join = Some(Join { consent, voter: Voter { key: signer.public(), uid, witness } });
     }
 
     /// For how long a member has said nothing while this operator could have heard it.

@@ -102,6 +102,14 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
             control.home.member
         ));
     }
+    for (name, voter) in &ballots.voters.set {
+        if spec.member(name).is_some_and(|member| member.witness != voter.witness) {
+            let is = if voter.witness { "a witness" } else { "no witness" };
+            return Err(format!(
+                "spec.members[{name}].witness: it votes as {is}: let it leave, and join again with new keys"
+            ));
+        }
+    }
     if spec.member(views.member).is_some_and(|member| has_another_key(member, &views.key)) {
         return Err(format!("spec.members[{}].publicKeys: it is not the key of this member's operator", views.member));
     }
@@ -136,6 +144,11 @@ pub(crate) fn judge_change(spec: &FederationSpec, ballots: &Ballots, change: &Ch
             if known.removed.values().any(|removed| removed.key == voter.key) {
                 return Err(format!(
                     "{name} has the key of a removed member: delete its Secret of keys, and it makes new ones"
+                ));
+            }
+            if member.witness != voter.witness {
+                return Err(format!(
+                    "{name} asked before it read in spec.members[{name}].witness whether it is a witness: it asks again"
                 ));
             }
             if has_another_key(member, &voter.key) {

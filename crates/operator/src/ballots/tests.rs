@@ -1,14 +1,14 @@
 //! What a voter says, and how it votes, in leagues of three.
 
-use super::judging::{Views, judge};
+use super::judging::{Views, judge, judge_change};
 use super::wanted::{Sight, Topic, wanted};
 use hansa_ballot::control::SpecCandidate;
 use hansa_ballot::decide::{settle, tally};
-use hansa_ballot::membership::{Join, consent};
+use hansa_ballot::membership::{Change, Join, consent};
 use hansa_ballot::motion::{Motion, Pen, apply};
 use hansa_ballot::voters::Place;
 use hansa_ballot::{Cell, Control, Document, FederationHome, Key, Signer, Verdict, Verifier, Voter, Voters};
-use hansa_model::{Era, Hash, Incarnation, LeagueId, MemberName};
+use hansa_model::{Era, FederationSpec, Hash, Incarnation, LeagueId, MemberName};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -256,6 +256,32 @@ fn who_takes_part_follows_the_spec() {
     league.says("c");
     assert_eq!(league.votes(), ["a", "b", "c"]);
     assert!(league.topics("d").is_empty(), "its key joins no more");
+}
+
+#[test]
+fn a_witness_joins_as_one_and_stays_one() {
+    let mut spec = spec_of(&["a", "b", "c", "d"]);
+    spec["members"][3]["witness"] = json!(true);
+    let listed: FederationSpec = serde_json::from_value(spec.clone()).unwrap();
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    let join = |witness| Change::Join {
+        consent: consent(&signer("d"), league.id, "uid-d", witness),
+        name: name("d"),
+        user: String::new(),
+        voter: Voter { witness, ..voter("d") },
+    };
+    let judged = |witness| judge_change(&listed, league.control.ballots(), &join(witness));
+    assert_eq!(judged(true), Ok(()));
+    assert!(judged(false).unwrap_err().contains("spec.members[d].witness"));
+    // Who votes already is not made one by an edit.
+    spec["members"].as_array_mut().unwrap().truncate(3);
+    spec["members"][1]["witness"] = json!(true);
+    league.all_say(2);
+    league.edit = Some(league.candidate("a", &spec));
+    league.says("a");
+    let (verdict, why) = league.vote("c", &Key::spec()).unwrap();
+    assert_eq!(verdict, Verdict::No);
+    assert!(why.unwrap().contains("spec.members[b].witness: it votes as no witness"));
 }
 
 #[test]

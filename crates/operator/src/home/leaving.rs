@@ -2,7 +2,8 @@
 //!
 //! An object whose only home is here waits for a person to say who takes it (`hansa leave` does, object by
 //! object). Where other homes stay, this one goes by itself. Nothing becomes a home here any more, and Hansa's
-//! finalizer comes off what is none: once this operator has left, nobody could take it off.
+//! finalizer comes off what is none: once this operator has left, nobody could take it off. A witness never has
+//! anything at home.
 
 use super::refusal;
 use crate::machine::{Context, Object, Operator, Priority};
@@ -38,12 +39,8 @@ impl Operator {
         let would_be_home =
             matches!(standing, Standing::Born | Standing::Reborn | Standing::Taken | Standing::Converged);
         let is_home = record.is_some_and(|record| record.tombstone.is_none() && record.homes.contains_key(member));
-        let leaves = would_be_home && !is_home && self.is_leaving(member);
-        refusal(key, context).or_else(|| {
-            leaves.then(|| {
-                format!("{member} is about to leave the league (Federation spec.members[].leaving): keep the object in another member")
-            })
-        })
+        let why_not = || context.spec.member(member)?.takes_nothing().filter(|_| would_be_home && !is_home);
+        refusal(key, context).or_else(|| Some(format!("{member} is {}: keep the object in another member", why_not()?)))
     }
 
     /// What becomes of an object in a member that leaves. Answers whether nothing else is to be done about it.
