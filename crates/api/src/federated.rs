@@ -8,7 +8,7 @@ use crate::openapi::Document;
 use crate::status::FederatedStatus;
 use crate::structural::{PRESERVE, add_rule, limit, node, object, rule, structural_schema};
 use crate::target::{GenerateError, TargetKind};
-use hansa_model::{Adoption, DeletionPolicy, Hash, Override, Placement, TemplateSource};
+use hansa_model::{Adoption, DeletionPolicy, Hash, Override, Placement, Rollout, TemplateSource};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
@@ -173,6 +173,8 @@ struct Common {
     adoption: Adoption,
     /// What becomes of the outputs when the federated object is deleted; Delete when it is left out.
     deletion_policy: DeletionPolicy,
+    /// In which order the members get a new revision; all at once when it is left out.
+    rollout: Rollout,
     /// While true, the outputs of this object are left as they are.
     paused: bool,
 }
@@ -186,6 +188,15 @@ fn common() -> Value {
         rule(
             "!(has(self.members) && has(self.memberSelector))",
             "members are chosen by name or by label, not both: remove members or memberSelector",
+        ),
+    );
+    let wave = node(&mut common, &["rollout", "waves", "[]"]);
+    bound_selector(node(wave, &["memberSelector"]));
+    add_rule(
+        wave,
+        rule(
+            "has(self.members) != has(self.memberSelector)",
+            "a wave chooses members by name or by label: give one of members and memberSelector",
         ),
     );
     let item = node(&mut common, &["overrides", "[]"]);
@@ -337,6 +348,7 @@ mod tests {
         let full: FederatedSpec = serde_json::from_value(json!({
             "template": {}, "templateFrom": {"secretRef": {"name": "s"}}, "placement": {},
             "overrides": [{}], "adoption": "Always", "deletionPolicy": "Orphan", "paused": true,
+            "rollout": {"waves": [{}]},
         }))
         .unwrap();
         let known =

@@ -10,7 +10,7 @@ mod tests;
 use crate::documents::{Document, words};
 use crate::kinds::{Kind, Kinds};
 use hansa_api::target::PREFIX;
-use hansa_model::{Adoption, DeletionPolicy, FINALIZER, Placement, RecordKey, TypeName};
+use hansa_model::{Adoption, DeletionPolicy, FINALIZER, Placement, RecordKey, TypeName, Wave};
 use hansa_render::{Refusal, Stripped};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -25,6 +25,8 @@ pub struct Options {
     pub placement: Placement,
     /// What to do where an object exists already.
     pub adoption: Option<Adoption>,
+    /// In which order the members get a new revision; empty: all at once.
+    pub waves: Vec<Wave>,
     /// What becomes of the outputs when the federated object is deleted.
     pub deletion_policy: Option<DeletionPolicy>,
 }
@@ -162,6 +164,9 @@ fn wrap(kind: &Kind, namespace: Option<&str>, name: &str, source: (&str, Value),
     let mut spec = Map::new();
     spec.insert(source.0.to_owned(), source.1);
     spec.insert("placement".to_owned(), json!(options.placement));
+    if !options.waves.is_empty() {
+        spec.insert("rollout".to_owned(), json!({"waves": options.waves}));
+    }
     if let Some(adoption) = options.adoption {
         spec.insert("adoption".to_owned(), json!(adoption));
     }

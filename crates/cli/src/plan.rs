@@ -157,7 +157,7 @@ pub fn compare(
 
 /// What changes in a spec beside what outputs are made of.
 pub fn compare_settings(before: &FederatedSpec, after: &FederatedSpec, keys: &dyn ListKeys) -> Vec<Change> {
-    let settings = |spec: &FederatedSpec| json!({"spec": {"adoption": spec.adoption, "deletionPolicy": spec.deletion_policy, "paused": spec.paused, "templateFrom": spec.template_from}});
+    let settings = |spec: &FederatedSpec| json!({"spec": {"adoption": spec.adoption, "deletionPolicy": spec.deletion_policy, "paused": spec.paused, "rollout": spec.rollout, "templateFrom": spec.template_from}});
     diff(&settings(before), &settings(after), keys)
 }
 

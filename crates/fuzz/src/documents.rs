@@ -44,6 +44,7 @@ pub fn all_federated() -> Vec<Vec<u8>> {
         },
         "overrides": [{"members": ["gcp-euw4"], "merge": {"spec": {"replicas": null}},
             "patches": [{"op": "replace", "path": "/spec/replicas", "value": 5}, {"op": "remove", "path": "/a~1b"}]}],
+        "rollout": {"waves": [{"members": ["aws-use1"]}, {"memberSelector": {"matchLabels": {"env": "prod"}}}]},
         "adoption": "IfNoDifference", "deletionPolicy": "Orphan", "paused": true,
     });
     let secret = json!({"templateFrom": {"secretRef": {"name": "s"}}, "placement": {"members": ["gcp-euw4"]}});

@@ -5,7 +5,7 @@
 
 use crate::lives::{self, Departure, HomeObject, Standing};
 use crate::page::{Header, Page, Slot};
-use crate::record::{FORMAT, Home, Intent, Members, Placed, PlacedState, Record, Tombstone};
+use crate::record::{FORMAT, Home, Intent, Members, Opened, Placed, PlacedState, Record, Tombstone};
 use crate::seal::{Sealed, Wrap};
 use hansa_model::{DeletionPolicy, Hash, Incarnation, MemberName, RecordKey, Revision, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,15 @@ pub enum Change {
         /// The members.
         members: BTreeSet<MemberName>,
         /// The term under which the appointee decides, and the start of its process.
+        under: (Term, Incarnation),
+    },
+    /// A further wave of this revision is open; only by the page's appointee.
+    Open {
+        /// The revision.
+        revision: Revision,
+        /// The last wave that is open, counted from 0.
+        wave: u32,
+        /// As of [`Change::Withdraw`].
         under: (Term, Incarnation),
     },
     /// This member's output of this life, or an earlier one, is gone.
@@ -193,13 +202,19 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             let alive = record.tombstone.is_none();
             record.sealed.as_mut().is_some_and(|sealed| alive && sealed.digest == *digest && sealed.add_wraps(wraps))
         }
-        Change::Withdraw { revision, members, under: (term, start) } => {
-            let header = Header { member: Some(member.clone()), start: Some(*start), term: *term };
-            if !header.may_follow(&page.header) {
-                return Err(Skipped::Fenced { term: page.header.term });
-            }
+        Change::Withdraw { revision, members, under } => {
+            let header = decides(page, member, *under)?;
             let changed = record.tombstone.is_none() && record.revision == *revision && withdraw(&mut record, members);
             if changed {
+                page.header = header;
+            }
+            changed
+        }
+        Change::Open { revision, wave, under } => {
+            let header = decides(page, member, *under)?;
+            let changed = record.tombstone.is_none() && record.revision == *revision && record.open_wave() < *wave;
+            if changed {
+                record.opened = Some(Box::new(Opened { revision: *revision, wave: *wave }));
                 page.header = header;
             }
             changed
@@ -230,6 +245,12 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
         page.records.insert(key.clone(), Slot::Known(Arc::new(record)));
     }
     Ok(())
+}
+
+/// The page's header under a decision of its appointee.
+fn decides(page: &Page, member: &MemberName, (term, start): (Term, Incarnation)) -> Result<Header, Skipped> {
+    let header = Header { member: Some(member.clone()), start: Some(start), term };
+    if header.may_follow(&page.header) { Ok(header) } else { Err(Skipped::Fenced { term: page.header.term }) }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one mutation, taken apart once")]
@@ -264,6 +285,7 @@ fn ingest(
             former: Default::default(),
             placed: debts.map(owed).unwrap_or_default(),
             tombstone: None,
+            opened: None,
             sealed: bound_to(incarnation)?,
         };
         place(&mut record, placed);
@@ -275,6 +297,7 @@ fn ingest(
         (Standing::Edited | Standing::Taken, Some(current)) => {
             let mut record = current.clone();
             record.revision = current.revision.max(reached).next();
+            record.opened = None;
             record.intent = intent.clone();
             record.sealed = bound_to(current.incarnation)?;
             if let (Some(sealed), Some(before)) = (&mut record.sealed, &current.sealed)

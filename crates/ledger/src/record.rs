@@ -81,9 +81,22 @@ pub struct Record {
     /// Present when the object is deleted; it stays until every member that was ever placed has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tombstone: Option<Tombstone>,
+    /// The last wave of the rollout of a revision that is open, when it is not the first; by the page's appointee.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<Box<Opened>>,
     /// The sealed body of a Secret, whose intent holds only the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Box<crate::seal::Sealed>>,
+}
+
+/// How far the rollout of a revision has come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Opened {
+    /// The revision.
+    pub revision: Revision,
+    /// The last wave that is open, counted from 0.
+    pub wave: u32,
 }
 
 /// What users want, kept verbatim so that it can be signed and carried on.
@@ -178,6 +191,11 @@ impl Record {
         self.placed.iter().filter(|(_, placed)| placed.state == PlacedState::Placed).map(|(member, _)| member)
     }
 
+    /// The last wave of the present revision that is open, counted from 0.
+    pub fn open_wave(&self) -> u32 {
+        self.opened.as_ref().filter(|opened| opened.revision == self.revision).map_or(0, |opened| opened.wave)
+    }
+
     /// Whether two states of one record say the same. Equal hashes stand for equal intents.
     pub fn says_the_same(&self, other: &Record) -> bool {
         self.incarnation == other.incarnation
@@ -190,6 +208,7 @@ impl Record {
             && self.former == other.former
             && self.placed == other.placed
             && self.tombstone == other.tombstone
+            && self.opened == other.opened
             && self.sealed == other.sealed
     }
 }

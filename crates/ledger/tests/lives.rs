@@ -358,6 +358,24 @@ fn a_withdrawal_is_fenced_by_the_term_in_the_header() {
     assert_eq!(book.write("a", withdraw("b", 6)), Err(Skipped::Unneeded));
 }
 
+#[test]
+fn a_wave_opens_once_for_one_revision_and_by_the_appointee() {
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "x"), "x", &["a", "b", "c"]).unwrap();
+    let open =
+        |revision, wave, term| Change::Open { revision: Revision(revision), wave, under: (Term(term), Incarnation(1)) };
+    assert_eq!(book.record().unwrap().open_wave(), 0);
+    book.write("a", open(1, 1, 2)).unwrap();
+    assert_eq!(book.record().unwrap().open_wave(), 1);
+    assert_eq!(book.write("b", open(1, 2, 1)), Err(Skipped::Fenced { term: Term(2) }));
+    assert_eq!(book.write("a", open(1, 1, 2)), Err(Skipped::Unneeded), "it is open");
+    book.ingest("a", object("1", 2, "y"), "y", &["a", "b", "c"]).unwrap();
+    assert_eq!(book.record().unwrap().open_wave(), 0, "a new revision begins in the first wave");
+    assert_eq!(book.write("a", open(1, 2, 2)), Err(Skipped::Unneeded), "that was said of an earlier revision");
+    book.write("a", open(2, 2, 2)).unwrap();
+    assert_eq!(book.record().unwrap().open_wave(), 2);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Edit { name: usize, content: u8 },

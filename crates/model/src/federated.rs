@@ -30,9 +30,37 @@ pub struct FederatedSpec {
     /// What becomes of the outputs when the federated object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// In which order the members get a new revision; all at once when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
     /// While true, the outputs of this object are left as they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+}
+
+/// In which order the members get a new revision.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rollout {
+    /// One after the other: a wave opens when the members of all earlier ones have applied the revision and report
+    /// it healthy. Members in none of them make a last wave. Until its wave opens, a member's output is
+    /// left as it is.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = 16))]
+    pub waves: Vec<Wave>,
+}
+
+/// Members that get a new revision together: by name or by label.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Wave {
+    /// Members by name; refused together with `memberSelector`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-list-type" = "set", "maxItems" = 256))]
+    pub members: Option<Vec<MemberName>>,
+    /// Members by label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_selector: Option<LabelSelector>,
 }
 
 /// Where a template is read from.

@@ -18,8 +18,8 @@ pub use compact::Compact;
 pub use counters::{Era, Generation, Incarnation, MAX_COUNT, Revision, Term};
 pub use federated::FINALIZER;
 pub use federated::{
-    Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement, SecretReference,
-    TemplateSource,
+    Adoption, DeletionPolicy, FederatedSpec, JsonPatchOperation, Override, PatchOp, Placement, Rollout,
+    SecretReference, TemplateSource, Wave,
 };
 pub use federation::{
     DeletionBudget, FederatedType, FederationSpec, Homes, Leaving, Member, NamespacePolicy, Person, Safety, Takeover,

@@ -153,6 +153,15 @@ impl Operator {
         }
         let spec = self.intent_spec(&record);
         answer["paused"] = json!(spec.as_ref().is_ok_and(|spec| spec.paused));
+        let placed = record.placed_members().cloned().collect();
+        let waves = spec.as_ref().ok().zip(self.league.as_ref());
+        let waves = waves.and_then(|(spec, league)| crate::output::waves::waves(&league.spec, spec, &placed));
+        if let Some(waves) = waves {
+            let last = waves.values().max().copied().unwrap_or_default();
+            let numbers: serde_json::Map<_, _> =
+                waves.iter().map(|(member, wave)| (member.to_string(), json!(wave + 1))).collect();
+            answer["rollout"] = json!({"open": record.open_wave().min(last) + 1, "of": last + 1, "waves": numbers});
+        }
         let reasons = spec.map_err(|error| json!(error)).and_then(|spec| {
             let league = self.league.as_ref().ok_or_else(|| json!("there is no league yet"))?;
             let placed = self.placement_of(&league.spec, key, &spec).map_err(|error| json!(error))?;

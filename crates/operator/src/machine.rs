@@ -530,6 +530,7 @@ impl Operator {
         self.process_awaited(key, &object, record.as_deref());
         // A withdrawal waits for this member's own output too: what was just learned of that counts.
         self.process_placement(key, &context, record.as_deref().zip(spec.as_ref()));
+        self.process_waves(key, &context, record.as_deref().zip(spec.as_ref()));
         self.process_report(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
         if object.is_worth_keeping() {
             self.objects.insert(key.clone(), object);

@@ -144,7 +144,10 @@ impl DeserializeChecked for FederatedSpec {
         match (&read.template, &read.template_from) {
             (None, None) => Err("spec.template: it is required (or spec.templateFrom, for a Secret)".to_owned()),
             (Some(_), Some(_)) => Err("spec.templateFrom: it excludes spec.template, keep one of them".to_owned()),
-            _ => Ok(read),
+            _ => {
+                let waves = read.rollout.as_ref().map_or(Ok(()), hansa_place::validate_rollout);
+                waves.map_err(|error| error.to_string()).map(|()| read)
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod removing;
 mod rendering;
 mod rivals;
 mod sending;
+pub(crate) mod waves;
 
 use self::adoption::bar;
 pub(crate) use self::adoption::{NEVER_ADOPTED, comparable_hash, difference};
@@ -275,6 +276,9 @@ impl Operator {
         }
         if let Some(why) = self.pause_reason(context, spec) {
             return self.say(key, record, State::Paused, why);
+        }
+        if let Some(why) = self.awaits_wave(key, context, record, spec) {
+            return self.say(key, record, State::Waiting, why);
         }
         if let Some(refused) = &object.output_work.refused
             && refused.0 == output

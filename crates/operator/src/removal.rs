@@ -255,6 +255,15 @@ impl Operator {
         }
     }
 
+    /// Whether a member says that it has applied the present revision, and that its output is not unhealthy.
+    pub(crate) fn is_well(&self, member: &MemberName, key: &RecordKey, record: &Record) -> bool {
+        self.status_of(member, key).is_some_and(|status| {
+            crate::machine::is_current(status, record)
+                && status.state == State::Applied
+                && matches!(status.health, Health::Healthy | Health::Unknown)
+        })
+    }
+
     /// Withdraws an object from members that placement does not select any more: only as the page's
     /// appointee, and only when those that stay report this revision healthy. A withdrawal from
     /// everywhere has nobody to wait for; the breaker is its gate.
@@ -264,14 +273,7 @@ impl Operator {
         let Some(under) = self.seat(key).filter(|_| !leaving.is_empty()) else {
             return self.removals.forget(Decision::Withdraw, key);
         };
-        let well = |member: &MemberName| {
-            self.status_of(member, key).is_some_and(|status| {
-                crate::machine::is_current(status, record)
-                    && status.state == State::Applied
-                    && matches!(status.health, Health::Healthy | Health::Unknown)
-            })
-        };
-        if !wanted.iter().all(well) {
+        if !wanted.iter().all(|member| self.is_well(member, key, record)) {
             return;
         }
         // Where a member leaves the league and keeps what it has, nothing is taken away.
@@ -293,7 +295,7 @@ impl Operator {
     /// The seat of a key's page, when this member has it: the term under which it decides there, and
     /// the start of this process, for an earlier one may still run. Where a start that stands there looks later,
     /// the clock was set back in between: this one goes on from there.
-    fn seat(&mut self, key: &RecordKey) -> Option<(Term, Incarnation)> {
+    pub(crate) fn seat(&mut self, key: &RecordKey) -> Option<(Term, Incarnation)> {
         let page = key.page(self.pages());
         let ballots = self.league.as_ref()?.control.ballots.as_ref()?;
         let seat = ballots.appointments.page(page)?;

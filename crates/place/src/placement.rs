@@ -100,17 +100,23 @@ pub struct PlacementError {
 /// When it has both `members` and `memberSelector`, or a selector whose operator and values do not
 /// go together.
 pub fn validate(placement: &Placement) -> Result<(), PlacementError> {
-    let error = |field: &str, message: &str| {
-        Err(PlacementError { field: format!("spec.placement.{field}"), message: message.to_owned() })
-    };
     let Some(selector) = &placement.member_selector else {
         return Ok(());
     };
+    let field = "spec.placement.memberSelector";
     if placement.members.is_some() {
-        return error("memberSelector", "members are named in spec.placement.members already: keep one of the two");
+        let message = "members are named in spec.placement.members already: keep one of the two";
+        return Err(PlacementError { field: field.to_owned(), message: message.to_owned() });
     }
+    refused_selector(field, selector)
+}
+
+/// Refuses a selector whose operator and values do not go together.
+pub(crate) fn refused_selector(field: &str, selector: &LabelSelector) -> Result<(), PlacementError> {
+    let error =
+        |field: &str, message: &str| Err(PlacementError { field: field.to_owned(), message: message.to_owned() });
     for (index, requirement) in selector.match_expressions.iter().enumerate() {
-        let field = |name: &str| format!("memberSelector.matchExpressions[{index}].{name}");
+        let field = |name: &str| format!("{field}.matchExpressions[{index}].{name}");
         if requirement.key.is_empty() {
             return error(&field("key"), "it is empty: name a label");
         }

@@ -171,6 +171,7 @@ fn record(index: usize) -> Result<(RecordKey, Record)> {
         former: Default::default(),
         placed: [(m1, placed()), (m2, placed())].into_iter().collect(),
         tombstone: None,
+        opened: None,
         sealed: None,
     };
     Ok((key, record))

@@ -64,6 +64,7 @@ fn explanation(answer: &Value, screen: &Screen) -> String {
     if answer["paused"] == true {
         line("Paused", Tone::Warning, "spec.paused: outputs are left as they are (`hansa resume`)".to_owned());
     }
+    line("Rollout", Tone::Plain, rollout(&answer["rollout"]));
     line("Held", Tone::Warning, text(&answer["held"]));
     line("Withdrawing", Tone::Warning, names(&answer["withdrawing"]));
     if let Some(refused) = answer["placement"].as_str() {
@@ -79,6 +80,17 @@ fn explanation(answer: &Value, screen: &Screen) -> String {
         out.push_str(&print::entry(screen, "", 0, Tone::Plain, &format!("{}: {message}", members.join(", "))));
     }
     out
+}
+
+/// How far a rollout in waves has come.
+fn rollout(rollout: &Value) -> String {
+    let Some(last) = rollout["of"].as_u64() else { return String::new() };
+    let waves = (1..=last).map(|wave| {
+        let members = rollout["waves"].as_object().into_iter().flatten().filter(|(_, number)| **number == wave);
+        members.map(|(member, _)| member.as_str()).collect::<Vec<_>>().join(", ")
+    });
+    let waves: Vec<String> = waves.filter(|members| !members.is_empty()).collect();
+    format!("wave {} of {last} is open ({})", rollout["open"], waves.join(" → "))
 }
 
 /// What members say, each thing once.

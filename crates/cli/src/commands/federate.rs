@@ -10,7 +10,7 @@ use crate::print::{self, Format, ManifestOutput, Screen, Table, Tone, count};
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use hansa_model::selector::{Operator, Requirement};
-use hansa_model::{Adoption, DeletionPolicy, LabelSelector, MemberName, Placement};
+use hansa_model::{Adoption, DeletionPolicy, LabelSelector, MemberName, Placement, Wave};
 use hansa_render::Refusal;
 
 /// Arguments of `hansa federate`.
@@ -47,6 +47,10 @@ pub struct Wanted {
     /// Members that never have them.
     #[arg(long, value_name = "MEMBER", value_delimiter = ',', help_heading = "Placement")]
     exclude: Vec<MemberName>,
+    /// Members that get a new revision first; may be repeated, for waves one after the other. Members in none
+    /// make a last wave.
+    #[arg(long = "wave", value_name = "MEMBER,…", value_parser = wave, help_heading = "Placement")]
+    waves: Vec<Wave>,
     /// The namespace of objects that name none.
     #[arg(short, long)]
     namespace: Option<String>,
@@ -56,6 +60,11 @@ pub struct Wanted {
     /// What becomes of the outputs when a federated object is deleted.
     #[arg(long, value_name = "POLICY", value_parser = PossibleValuesParser::new(["Delete", "Orphan"]).map(|text| policy(&text)))]
     deletion_policy: Option<DeletionPolicy>,
+}
+
+fn wave(text: &str) -> Result<Wave, String> {
+    let members = text.split(',').map(str::trim).map(str::parse).collect::<Result<Vec<MemberName>, _>>();
+    Ok(Wave { members: Some(members.map_err(|error| error.to_string())?), member_selector: None })
 }
 
 fn adoption(text: &str) -> Adoption {
@@ -83,6 +92,7 @@ impl Wanted {
             namespace: self.namespace.clone(),
             placement,
             adoption: self.adoption,
+            waves: self.waves.clone(),
             deletion_policy: self.deletion_policy,
         })
     }

@@ -275,6 +275,7 @@ fn what_is_asked_for_goes_into_every_object() {
             ..Placement::default()
         },
         adoption: Some(Adoption::Always),
+        waves: vec![hansa_model::Wave { members: Some(vec!["aws".parse().unwrap()]), member_selector: None }],
         deletion_policy: Some(DeletionPolicy::Orphan),
         namespace: None,
     };
@@ -286,6 +287,7 @@ fn what_is_asked_for_goes_into_every_object() {
         object["spec"],
         json!({
             "template": {}, "adoption": "Always", "deletionPolicy": "Orphan",
+            "rollout": {"waves": [{"members": ["aws"]}]},
             "placement": {"memberSelector": {"matchLabels": {"env": "prod"}}, "exclude": ["azure"]},
         })
     );

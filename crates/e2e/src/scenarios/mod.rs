@@ -15,6 +15,7 @@ pub mod homes;
 pub mod lives;
 pub mod plans;
 pub mod requests;
+pub mod rollouts;
 pub mod scene;
 pub mod secrets;
 pub mod shop;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("home-move", Beside, BOTH, requests::home_move),
         scenario!("home-move-differs", Beside, BOTH, requests::home_move_differs),
         scenario!("namespace-deleted", Beside, BOTH, accidents::namespace_deleted),
+        scenario!("waves", Beside, BOTH, rollouts::waves),
         scenario!("reborn-name", Beside, BOTH, lives::reborn_name),
         scenario!("finished-job", Beside, BOTH, lives::finished_job),
         scenario!("immutable-field", Beside, BOTH, lives::immutable_field),

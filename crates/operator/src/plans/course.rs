@@ -6,6 +6,7 @@
 
 use super::trial::{Setting, Trial};
 use crate::machine::{Context, Operator, is_current};
+use crate::output::waves::waves;
 use crate::output::{identity, list_keys, substitute};
 use crate::removal::Decision;
 use crate::sealing::{THE_SOURCE, is_sealed_type, misplaced_content};
@@ -15,7 +16,8 @@ use hansa_ledger::cell::State;
 use hansa_ledger::plan::{Difference, Effect, Plan, Planned, Verdict, Word};
 use hansa_ledger::record::PlacedState;
 use hansa_model::{
-    Compact, DeletionPolicy, FederatedSpec, Incarnation, MemberName, NamespacePolicy, RecordKey, Revision,
+    Compact, DeletionPolicy, FederatedSpec, FederationSpec, Incarnation, MemberName, NamespacePolicy, RecordKey,
+    Revision,
 };
 use hansa_render::{Marks, diff_for_people, restarts_pods};
 use serde_json::Value;
@@ -79,6 +81,7 @@ impl Operator {
                 };
                 let paused = self.pause_reason(&context, &spec);
                 notes.extend(paused.map(|why| format!("{why}: what stands is left as it is")));
+                notes.extend(wave_note(&league, &spec, &placed.members, &own));
                 self.planned_output(plan, planned, &spec, &context, standing.as_ref())
             }
             Some(record) => Ok(Course::Said(self.planned_withdrawal(key, &record, falling))),
@@ -246,6 +249,23 @@ impl Operator {
             names.join(", ")
         ))
     }
+}
+
+/// That the change comes here later than elsewhere.
+fn wave_note(
+    league: &FederationSpec,
+    spec: &FederatedSpec,
+    placed: &BTreeSet<MemberName>,
+    own: &MemberName,
+) -> Option<String> {
+    let waves = waves(league, spec, placed)?;
+    let wave = waves.get(own).copied().filter(|wave| *wave > 0)?;
+    let last = waves.values().max().copied().unwrap_or_default();
+    Some(format!(
+        "wave {} of {}: it comes here when the members of all earlier ones are well with it",
+        wave + 1,
+        last + 1
+    ))
 }
 
 /// What changes between two outputs.

@@ -42,6 +42,7 @@ fn record(author: &str, text: &str) -> Arc<Record> {
         former: Default::default(),
         placed: Default::default(),
         tombstone: None,
+        opened: None,
         sealed: None,
     })
 }

@@ -1,0 +1,81 @@
+//! The waves of a rollout: a member's output waits until its wave is open, and whoever decides about the object
+//! opens it.
+//!
+//! What opens a wave is what others see of the members before it, so it is a decision: recorded in the page by its
+//! appointee, under its term, like a withdrawal. A member that is voted lost holds up nobody.
+
+use crate::machine::{Agreed, Context, Operator};
+use hansa_ledger::Record;
+use hansa_ledger::mutation::Change;
+use hansa_model::{FederatedSpec, FederationSpec, MemberName, RecordKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many members a message names.
+const SHOWN: usize = 3;
+
+fn waves_of(context: &Context, record: &Record, spec: &FederatedSpec) -> Option<BTreeMap<MemberName, u32>> {
+    waves(&context.spec, spec, &record.placed_members().cloned().collect())
+}
+
+/// The wave of each of these members, counted from 0; `None`: all at once.
+pub(crate) fn waves(
+    league: &FederationSpec,
+    spec: &FederatedSpec,
+    members: &BTreeSet<MemberName>,
+) -> Option<BTreeMap<MemberName, u32>> {
+    let rollout = spec.rollout.as_ref().filter(|rollout| !rollout.waves.is_empty())?;
+    Some(hansa_place::waves(league, rollout, members))
+}
+
+impl Operator {
+    /// Why this member's output is left as it is until its wave is open.
+    pub(super) fn awaits_wave(
+        &self,
+        key: &RecordKey,
+        context: &Context,
+        record: &Record,
+        spec: &FederatedSpec,
+    ) -> Option<String> {
+        let waves = waves_of(context, record, spec)?;
+        let own = *waves.get(&self.config.member)?;
+        if own <= record.open_wave() {
+            return None;
+        }
+        let before = waves.iter().filter(|(member, wave)| **wave < own && !self.is_done(member, key, record));
+        let names: Vec<&str> = before.map(|(member, _)| member.as_str()).collect();
+        let for_whom = match names.len() {
+            0 => "it is about to open".to_owned(),
+            number if number > SHOWN => {
+                format!("it opens after {} and {} more", names[..SHOWN].join(", "), number - SHOWN)
+            }
+            _ => format!("it opens after {}", names.join(", ")),
+        };
+        let last = waves.values().max().copied().unwrap_or_default();
+        Some(format!(
+            "revision {} comes here in wave {} of {}: {for_whom}; until then the output is left as it is",
+            record.revision,
+            own + 1,
+            last + 1
+        ))
+    }
+
+    /// Opens the next wave of a record, as its page's appointee, when all before it are done.
+    pub(crate) fn process_waves(&mut self, key: &RecordKey, context: &Context, agreed: Option<Agreed<'_>>) {
+        let Some((record, Ok(spec))) = agreed.filter(|(record, _)| record.tombstone.is_none()) else { return };
+        let Some(waves) = waves_of(context, record, spec) else { return };
+        let open = record.open_wave();
+        let wave = hansa_place::may_open(&waves, open, |member| self.is_done(member, key, record));
+        if wave > open
+            && let Some(under) = self.seat(key)
+        {
+            self.mutate(key, Change::Open { revision: record.revision, wave, under });
+        }
+    }
+
+    /// Whether a member holds up no later wave: it has the revision, and is well with it, or is voted lost.
+    fn is_done(&self, member: &MemberName, key: &RecordKey, record: &Record) -> bool {
+        let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
+        let is_lost = ballots.is_some_and(|ballots| ballots.lost.contains_key(member));
+        is_lost || self.is_well(member, key, record)
+    }
+}
