@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 const NAMES: [&str; 3] = ["aws", "gcp", "azure"];
 const NAMESPACE: &str = "shop";
+const TOPO: &str = "topo.db";
 
 /// A cluster with an operator that is in no league yet.
 struct Place {
@@ -27,17 +28,27 @@ struct Place {
     _cluster: Cluster,
 }
 
+/// Starts an operator, and puts it behind its API server's proxy.
+async fn start(operator: &mut Operator, admin: &Api) -> Result<()> {
+    operator.start(&[])?;
+    let address = within(PATIENCE, "the operator says where it answers", async || {
+        Ok(operator.address().map_or_else(|| Seen::No(operator.log_since(0).join("\n")), Seen::Yes))
+    })
+    .await?;
+    offer(admin, &address).await
+}
+
 struct Stage {
     places: Vec<Place>,
     kubeconfig: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stage {
     async fn start() -> Result<Self> {
         let binary = Path::new(env!("CARGO_BIN_EXE_hansa"));
         let folder = tempfile::Builder::new().prefix("hansa-membership-").tempdir()?;
-        let topo = format!("sqlite:{}", folder.path().join("topo.db").display());
+        let topo = format!("sqlite:{}", folder.path().join(TOPO).display());
         let types =
             json!({"types": [{"resource": "configmaps", "version": "v1"}, {"resource": "secrets", "version": "v1"}]});
         let (mut places, mut contexts) = (Vec::new(), Contexts::default());
@@ -52,17 +63,12 @@ impl Stage {
             admin.create(&NAMESPACES.collection(""), &namespace).await?.ok()?;
             let settings = Settings::new(binary, name, cluster.kubeconfig(User::Operator), &topo, folder.path());
             let mut operator = Operator::new(settings);
-            operator.start(&[])?;
-            let address = within(PATIENCE, "the operator says where it answers", async || {
-                Ok(operator.address().map_or_else(|| Seen::No(operator.log_since(0).join("\n")), Seen::Yes))
-            })
-            .await?;
-            offer(&admin, &address).await?;
+            start(&mut operator, &admin).await?;
             places.push(Place { admin, operator: Mutex::new(operator), _cluster: cluster });
         }
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, contexts.kubeconfig(NAMES[0]).to_string())?;
-        Ok(Stage { places, kubeconfig, _folder: folder })
+        Ok(Stage { places, kubeconfig, folder })
     }
 
     /// Runs a command; answers with its exit code and all that it printed.
@@ -237,6 +243,89 @@ async fn of_two(stage: &Stage) -> Result<()> {
         Ok(if told.contains("Paused") { Seen::Yes(()) } else { Seen::No(told) })
     })
     .await
+}
+
+/// The topology server is lost, and nobody made a backup: it is rebuilt from the members, and nothing is taken away.
+async fn rebuilt(stage: &Stage) -> Result<()> {
+    stage.says("init --context aws --types configmaps,secrets", 0, &["is founded"]).await?;
+    stage.says("join --context gcp --league-context aws", 0, &["gcp is a member"]).await?;
+    stage.says("join --context azure --league-context aws", 0, &["azure is a member"]).await?;
+    stage.federate(0, CONFIG_MAPS, "of-aws", &everywhere(config(&[("from", "aws")]))).await?;
+    stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp")]))).await?;
+    stage.federate(1, CONFIG_MAPS, "lost", &everywhere(config(&[("from", "gcp")]))).await?;
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": NAMESPACE}, "stringData": {"token": "hush"}});
+    stage.admin(0).apply(&SECRETS.path(NAMESPACE, "token"), &token).await?;
+    let shared = json!({"templateFrom": {"secretRef": {"name": "token"}}, "placement": {"memberSelector": {}}});
+    stage.federate(0, SECRETS, "token", &shared).await?;
+    for (name, home) in [("of-aws", "aws"), ("of-gcp", "gcp"), ("lost", "gcp")] {
+        stage.settled(name, home).await?;
+    }
+    stage.says("wait secrets/shop/token --context aws --timeout 60s", 0, &["Ready is True"]).await?;
+    let outputs = [(CONFIG_MAPS, "of-aws"), (CONFIG_MAPS, "of-gcp"), (CONFIG_MAPS, "lost"), (SECRETS, "token")];
+    let uids = async || -> Result<Vec<Value>> {
+        let mut uids = Vec::new();
+        for index in 0..NAMES.len() {
+            for (resource, name) in outputs {
+                uids.push(stage.admin(index).get(&resource.path(NAMESPACE, name)).await?["metadata"]["uid"].clone());
+            }
+        }
+        Ok(uids)
+    };
+    let before = uids().await?;
+
+    for place in &stage.places {
+        place.operator.lock().await.kill();
+    }
+    for file in std::fs::read_dir(stage.folder.path())? {
+        let file = file?.path();
+        if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TOPO)) {
+            std::fs::remove_file(file)?;
+        }
+    }
+    // Meanwhile a user edits, and a home goes with its finalizer taken off by hand.
+    stage.federate(0, CONFIG_MAPS, "of-aws", &everywhere(config(&[("from", "aws, edited")]))).await?;
+    let lost = CONFIG_MAPS.federated(NAMESPACE, "lost");
+    stage.admin(1).patch(&lost, "hand", &json!({"metadata": {"finalizers": null}})).await?;
+    stage.admin(1).delete(&lost).await?;
+
+    let file = stage.folder.path().join("league.backup").display().to_string();
+    let contexts = "--context aws --context gcp --context azure";
+    stage.says(&format!("topo rebuild -f {file} --context aws --context gcp"), 1, &["azure was not read"]).await?;
+    let told = stage.says(&format!("topo rebuild -f {file} {contexts}"), 0, &["3 records", "topo restore"]).await?;
+    for words in ["configmaps/shop/of-aws", "its home holds a newer content", "configmaps/shop/lost", "as a stray"] {
+        ensure!(told.contains(words), "{words}: {told}");
+    }
+    let topo = stage.folder.path().join(TOPO).display().to_string();
+    stage.says(&format!("topo restore sqlite:{topo} -f {file}"), 0, &["is restored in era 2"]).await?;
+    for place in &stage.places {
+        start(&mut *place.operator.lock().await, &place.admin).await?;
+    }
+    for index in 0..NAMES.len() {
+        let edited = |output: Option<&Value>| output.is_some_and(|output| output["data"]["from"] == "aws, edited");
+        stage.output_is(index, CONFIG_MAPS, "of-aws", "follows", edited).await?;
+    }
+    for (name, home) in [("of-aws", "aws"), ("of-gcp", "gcp")] {
+        stage.settled(name, home).await?;
+    }
+    stage.says("wait secrets/shop/token --context aws --timeout 60s", 0, &["Ready is True"]).await?;
+    // It goes on as before: an edit, and a new Secret's content.
+    stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp, again")]))).await?;
+    let again = |output: Option<&Value>| output.is_some_and(|output| output["data"]["from"] == "gcp, again");
+    stage.output_is(2, CONFIG_MAPS, "of-gcp", "follows", again).await?;
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": NAMESPACE}, "stringData": {"token": "louder"}});
+    stage.admin(0).apply(&SECRETS.path(NAMESPACE, "token"), &token).await?;
+    let louder = |output: Option<&Value>| output.is_some_and(|output| output["data"]["token"] == "bG91ZGVy");
+    stage.output_is(2, SECRETS, "token", "is opened", louder).await?;
+    ensure!(uids().await? == before, "nothing was made anew, and nothing was taken away");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_topology_server_is_rebuilt_from_the_members() {
+    let stage = Stage::start().await.expect("three clusters start");
+    if let Err(error) = rebuilt(&stage).await {
+        panic!("{error:#}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@
 
 mod file;
 mod raise;
+pub mod rebuild;
 mod restore;
 
 pub use file::{FORMAT, Manifest, Reader};

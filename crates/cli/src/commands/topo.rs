@@ -6,6 +6,7 @@ mod cost;
 mod figures;
 mod measure;
 mod quorum;
+mod rebuild;
 mod verdict;
 
 use super::Outcome;
@@ -74,6 +75,12 @@ enum Command {
     /// The file is checked before anything is written, and the control document comes last. If it is
     /// interrupted, the same command goes on.
     Restore(backup::Restore),
+    /// Make a backup from what the members' own API servers show, when the topology server is lost and there is none.
+    ///
+    /// It reads the stamps of homes, the marks of outputs, the spec and the members' keys, with the user's own rights, and
+    /// writes nothing but the file; `restore` then writes that into an empty topology server. Nothing is deleted by it:
+    /// outputs that no home speaks for are left alone, and told.
+    Rebuild(rebuild::Arguments),
     /// Say that what stands there counts, after it was put back by other means (an etcd snapshot).
     RaiseEra(backup::RaiseEra),
     /// Change the stores of a quorum.
@@ -109,6 +116,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     if let Command::Cost(cost) = &arguments.command {
         return cost::run(cost);
     }
+    if let Command::Rebuild(rebuild) = arguments.command {
+        return rebuild::run(rebuild).await;
+    }
     let url = match (&arguments.command, &arguments.topo) {
         (
             Command::Check(check::Arguments { url: Some(url), .. })
@@ -136,6 +146,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         }
         Command::Check(arguments) => check::run(&url, topo, &arguments).await,
         Command::Cost(cost) => cost::run(&cost),
+        Command::Rebuild(rebuild) => rebuild::run(rebuild).await,
         Command::Backup(arguments) => backup::backup(&*topo, arguments).await,
         Command::Restore(arguments) => backup::restore(&*topo, arguments).await,
         Command::RaiseEra(arguments) => backup::raise_era(&*topo, arguments).await,

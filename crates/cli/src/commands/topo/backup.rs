@@ -11,7 +11,7 @@ use hansa_topo::Topo;
 use hansa_topo::backup::{self, Manifest, Progress as Step, Word};
 use serde_json::json;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -73,24 +73,42 @@ pub(super) async fn backup(topo: &dyn Topo, arguments: Backup) -> anyhow::Result
         print::note(Tone::Plain, &told(&manifest));
         return Ok(Outcome::Done);
     }
-    let name = || format!("-f {}", file.display());
-    if file.exists() {
-        bail!("{}: it is there already, and a backup replaces none: name another file", name());
-    }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Readable by its owner alone: it holds what users wrote.
-    let mut unfinished = tempfile::NamedTempFile::new_in(folder).with_context(name)?;
-    let mut out = BufWriter::new(unfinished.as_file_mut());
-    let manifest = backup::backup(topo, &mut out, tell).await?;
-    out.flush().with_context(name)?;
-    drop(out);
+    let mut unfinished = NewFile::begin(&file)?;
+    let manifest = backup::backup(topo, &mut unfinished.out, tell).await?;
     drop(bar);
-    unfinished.as_file().sync_all().with_context(name)?;
-    unfinished.persist_noclobber(&file).map_err(|error| error.error).with_context(name)?;
+    unfinished.keep()?;
     let mut value = json!(manifest);
     value["file"] = json!(file);
     print::done(output, &value, &format!("{}\n{}", told(&manifest), consistency(&manifest)))?;
     Ok(Outcome::Done)
+}
+
+/// A backup's file on its way: it appears when it is whole, and replaces none.
+pub(super) struct NewFile<'a> {
+    path: &'a Path,
+    /// Where it is written to.
+    pub out: BufWriter<tempfile::NamedTempFile>,
+}
+
+impl<'a> NewFile<'a> {
+    pub fn begin(path: &'a Path) -> anyhow::Result<Self> {
+        let name = || format!("-f {}", path.display());
+        if path.exists() {
+            bail!("{}: it is there already, and a backup replaces none: name another file", name());
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Readable by its owner alone: it holds what users wrote.
+        let unfinished = tempfile::NamedTempFile::new_in(folder).with_context(name)?;
+        Ok(NewFile { path, out: BufWriter::new(unfinished) })
+    }
+
+    pub fn keep(self) -> anyhow::Result<()> {
+        let name = || format!("-f {}", self.path.display());
+        let unfinished = self.out.into_inner().map_err(|error| error.into_error()).with_context(name)?;
+        unfinished.as_file().sync_all().with_context(name)?;
+        unfinished.persist_noclobber(self.path).map_err(|error| error.error).with_context(name)?;
+        Ok(())
+    }
 }
 
 fn told(manifest: &Manifest) -> String {
