@@ -80,6 +80,12 @@ pub enum Breach {
         /// What does not fit.
         why: String,
     },
+    /// What the document holds beside its ballots is not what was decided.
+    #[error("the document was altered: {what}; restore it, or let a person raise the era")]
+    Altered {
+        /// What does not follow.
+        what: String,
+    },
     /// An era that nobody began who may: see [`crate::era`].
     #[error("era {era} was begun by nobody who may begin one: {why}")]
     Unforced {

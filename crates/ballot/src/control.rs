@@ -56,6 +56,12 @@ pub struct SpecCandidate {
     pub spec: Arc<RawValue>,
 }
 
+impl SpecCandidate {
+    fn to_vec(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a candidate always encodes into memory")
+    }
+}
+
 /// The Federation object that the agreed spec was ingested from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -188,6 +194,12 @@ impl Control {
         if home.uid != uid || home.generation > generation { Standing::Stale } else { Standing::Edited }
     }
 
+    /// The candidate that the agreed spec was, byte for byte.
+    fn agreed(&self) -> Vec<u8> {
+        let (generation, home, spec) = (self.generation, self.home.clone(), Arc::clone(&self.spec));
+        SpecCandidate { generation, home, spec }.to_vec()
+    }
+
     /// The document after an edit in the spec's home.
     #[must_use]
     pub fn edited(&self, spec: Arc<RawValue>, home: FederationHome) -> Control {
@@ -235,6 +247,10 @@ impl Document for Control {
         if Hash::of(&canonical) != spec.home.hash {
             return Err("home.hash is not that of the spec".to_owned());
         }
+        // The document keeps what is adopted in its own fields, and shows by these bytes that it does.
+        if spec.to_vec() != candidate.value.get().as_bytes() {
+            return Err("it is not written as this release writes it".to_owned());
+        }
         Ok(())
     }
 
@@ -245,6 +261,21 @@ impl Document for Control {
         let Ok(spec) = serde_json::from_str::<SpecCandidate>(candidate.value.get()) else { return false };
         (self.generation, self.spec, self.home) = (spec.generation, spec.spec, spec.home);
         true
+    }
+
+    fn fault(&self, known: Option<&Self>) -> Option<String> {
+        if let Some(known) = known.filter(|known| known.pages != self.pages) {
+            return Some(format!("it names {} pages, and had {}", self.pages, known.pages));
+        }
+        match (self.ballots.as_ref()?.decisions.get(&Key::spec()), known) {
+            (Some(decision), _) if Hash::of_bytes(&self.agreed()) != decision.hash => {
+                Some(format!("the spec in it, or its home, is not what was decided by ballot #{}", decision.epoch))
+            }
+            (None, Some(known)) if self.agreed() != known.agreed() => {
+                Some("the spec in it, or its home, was changed without a vote".to_owned())
+            }
+            _ => None,
+        }
     }
 }
 

@@ -126,6 +126,12 @@ pub trait Document: Clone + fmt::Debug {
     fn adopt(&mut self, _key: &Key, _candidate: &Candidate) -> bool {
         false
     }
+
+    /// What of it, beside the ballots, does not follow from their decisions. `known`: an earlier state of the
+    /// same era, for what no decision speaks of.
+    fn fault(&self, _known: Option<&Self>) -> Option<String> {
+        None
+    }
 }
 
 impl Document for Ballots {

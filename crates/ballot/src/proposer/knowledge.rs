@@ -118,12 +118,15 @@ impl<D: Document> Proposer<D> {
                     return Err(Trouble::Later);
                 }
                 breach_of(seen, known.envelope.nonce, shown, envelope.nonce)?;
+                let same_era = known.document.ballots().era == document.ballots().era;
+                unaltered(&document, Some(&known.document).filter(|_| same_era))?;
                 self.follow(&mut document)?
             }
             None => {
                 let seen = (self.notes.era, self.notes.revision);
                 breach_of(seen, self.notes.nonce, position(&envelope), envelope.nonce)?;
                 self.recall(&document)?;
+                unaltered(&document, None)?;
                 Vec::new()
             }
         };
@@ -308,4 +311,10 @@ fn notes_of<D: Document>(envelope: &Envelope, document: &D, cell: &Cell) -> Note
         revision: envelope.revision,
         ..Notes::default()
     }
+}
+
+/// What is voted on holds as it was voted on, byte for byte.
+fn unaltered<D: Document>(document: &D, known: Option<&D>) -> Result<(), Trouble> {
+    let breach = |what| Trouble::Frozen(Frozen::Breached { breaches: vec![Breach::Altered { what }] });
+    document.fault(known).map_or(Ok(()), |what| Err(breach(what)))
 }

@@ -17,6 +17,7 @@ use hansa_ballot::{
     Ballots, Control, DEFAULT_PAGES, Document, Epoch, FederationHome, Key, Motion, Outcome, Proposer, Rule, Verdict,
     Verifier, audit,
 };
+use hansa_ledger::Envelope;
 use hansa_model::{Era, Generation, Hash, Term};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -224,6 +225,52 @@ fn a_store_that_went_back_freezes_whoever_saw_more() {
     table.serve(0);
     assert!(answers(&mut table, 0).contains(&"Thawed".to_owned()));
     assert_eq!(table.proposers[0].frozen(), None);
+}
+
+#[test]
+fn a_spec_that_nobody_voted_for_freezes_whoever_reads_it() {
+    let control = Control::found(raw("{}"), home(1, "{}"), 8).1.voting(voters(&NAMES));
+    let rewrite = |stored: &(u64, bytes::Bytes), change: &dyn Fn(&mut Control)| {
+        let (envelope, body) = Envelope::open(&stored.1).unwrap();
+        let mut document = Control::from_slice(&body).unwrap();
+        change(&mut document);
+        let revision = envelope.revision.next();
+        Some((stored.0 + 1, Envelope { revision, nonce: 77, ..envelope }.seal(&document.to_vec())))
+    };
+    let why = |table: &mut Table<Control>, number: usize| {
+        all_want(table, &[number], &Motion::Speak { level: 5 });
+        table.proposers[number].frozen().map(ToString::to_string).unwrap_or_default()
+    };
+    // Whoever has read it before notices that it changed without a vote, before any was taken.
+    for (change, words) in [
+        (
+            &(|control: &mut Control| control.spec = raw(r#"{"paused":true}"#)) as &dyn Fn(&mut Control),
+            "changed without a vote",
+        ),
+        (&|control: &mut Control| control.home.member = name("b"), "changed without a vote"),
+        (&|control: &mut Control| control.pages = 4, "it names 4 pages, and had 8"),
+    ] {
+        let mut table = Table::new(&NAMES, &control);
+        all_want(&mut table, &[0], &Motion::Speak { level: 1 });
+        let honest = table.stored.clone().unwrap();
+        table.stored = rewrite(&honest, change);
+        let told = why(&mut table, 0);
+        assert!(told.contains(words), "{told}");
+        table.stored = Some(honest.clone());
+        assert_eq!(why(&mut table, 0), "");
+    }
+    let mut table = Table::new(&NAMES, &control);
+    // Once one was voted on, it shows to everybody, also to who has read nothing yet.
+    let spec = r#"{"paused":false}"#;
+    all_want(&mut table, &[0, 1], &decide(Key::spec(), json(&spec_candidate(2, spec)), Rule::Quorum));
+    let adopted = table.stored.clone().unwrap();
+    let mut late = Table::new(&NAMES, &control);
+    late.stored = Some(adopted.clone());
+    assert_eq!(why(&mut late, 2), "");
+    let mut deceived = Table::new(&NAMES, &control);
+    deceived.stored = rewrite(&adopted, &|control| control.spec = raw(r#"{"paused":true}"#));
+    let told = why(&mut deceived, 2);
+    assert!(told.contains("not what was decided by ballot #1"), "{told}");
 }
 
 #[test]

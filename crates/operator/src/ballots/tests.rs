@@ -36,7 +36,7 @@ struct League {
     verifier: Verifier,
     /// For how long each has been silent.
     silent: BTreeMap<MemberName, u64>,
-    edit: Option<Value>,
+    edit: Option<Arc<RawValue>>,
     caught_up: bool,
     rests: bool,
 }
@@ -63,9 +63,9 @@ impl League {
         League { id, control, verifier: Verifier::default(), silent, edit, caught_up: false, rests: false }
     }
 
-    fn candidate(&self, of: &str, spec: &Value) -> Value {
+    fn candidate(&self, of: &str, spec: &Value) -> Arc<RawValue> {
         let generation = self.control.generation.next();
-        json!(SpecCandidate { generation, home: home(of, spec), spec: raw(spec) })
+        to_raw_value(&SpecCandidate { generation, home: home(of, spec), spec: raw(spec) }).unwrap().into()
     }
 
     fn views<'a>(&'a self, member: &'a MemberName, silent_ms: &'a dyn Fn(&MemberName) -> u64) -> Views<'a> {
@@ -97,7 +97,7 @@ impl League {
                 place: &place,
                 join: &join,
                 views,
-                edit: self.edit.as_ref().map(raw),
+                edit: self.edit.clone(),
                 caught_up: self.caught_up,
                 rests: &|_| self.rests,
             })
