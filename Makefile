@@ -1,7 +1,8 @@
 # Hansa's commands. `make demo` needs Rust alone; `make test` sets itself up (see README.md).
 
 CARGO ?= cargo
-SECONDS ?= 40
+# bash keeps a variable of this name; only one that is given to make counts.
+SECONDS :=
 
 .PHONY: help rust demo build test lint control-plane store-servers bench soak docs clean
 
@@ -12,7 +13,7 @@ help:
 	@echo "make control-plane  build a real kube-apiserver, its controllers, kubectl, etcd and kwok (once)"
 	@echo "make store-servers  build real object stores for the tests (once)"
 	@echo "make bench          measure; NAMES='edit restart' chooses, SCALE=0.1 shrinks"
-	@echo "make soak           simulate leagues for SECONDS=$(SECONDS)"
+	@echo "make soak           simulate 10,000 leagues, or as many as fit: SECONDS=40"
 	@echo "make docs           write the generated reference pages anew"
 
 build: rust
@@ -49,7 +50,7 @@ bench: build
 	@assets="$$(tools/control-plane)" && KUBEBUILDER_ASSETS="$$assets" ./target/release/hansa bench $(NAMES) $(if $(SCALE),--scale $(SCALE))
 
 soak:
-	$(CARGO) run --release --package hansa-sim -- soak --seconds $(SECONDS)
+	$(CARGO) run --release --package hansa-sim -- soak $(if $(SECONDS),--seconds $(SECONDS))
 
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --package hansa-api --test docs

@@ -58,6 +58,13 @@ pub enum Change {
         /// The signature that does not count.
         instead_of: Option<String>,
     },
+    /// A home's user says that a life goes on whose end is nobody's word: its signature does not hold.
+    Disown {
+        /// The life that was to end.
+        incarnation: Incarnation,
+        /// The signature that does not count.
+        instead_of: Option<String>,
+    },
     /// A home object is gone without a word (its finalizer was missing or removed by hand).
     Vanished {
         /// The uid of the object that is gone.
@@ -184,6 +191,15 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             }
             is_meant && record.tombstone.is_none()
         }
+        Change::Disown { incarnation, instead_of } => {
+            let is_meant = record.incarnation == *incarnation
+                && record.homes.contains_key(member)
+                && record.tombstone.as_ref().is_some_and(|tombstone| tombstone.signature == *instead_of);
+            if is_meant {
+                record.tombstone = None;
+            }
+            is_meant
+        }
         Change::Vanished { uid } => {
             let known = record.homes.get(member).is_some_and(|home| &home.uid == uid);
             known && record.homes.remove(member).is_some()
@@ -274,7 +290,10 @@ fn ingest(
     let begin = |debts: Option<&Record>| {
         // The page's revision rises with every write of the page for ever, so a life that begins
         // with it can never be taken for an earlier one, even when the earlier record is long gone.
-        let incarnation = Incarnation(page_revision.0.max(debts.map_or(0, |record| record.incarnation.next().0)));
+        // Where the topology server was restored, its revisions are behind what was lost: the life that the
+        // object was agreed on in was an earlier one, too.
+        let earlier = debts.map(|record| record.incarnation).max(object.stamp_life);
+        let incarnation = Incarnation(page_revision.0.max(earlier.map_or(0, |life| life.next().0)));
         let mut record = Record {
             format: FORMAT,
             incarnation,

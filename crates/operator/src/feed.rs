@@ -172,6 +172,12 @@ impl Feed {
         self.failures > 0
     }
 
+    /// Lists anew: what was told may be long past.
+    pub fn begin_anew(&mut self, now: Now) {
+        self.state = FeedState::Pausing { until_ms: now.monotonic_ms };
+        self.synced = false;
+    }
+
     /// Whether an object was told of, and not that it is gone.
     pub fn knows(&self, name: &ObjectName) -> bool {
         self.known.contains_key(name)

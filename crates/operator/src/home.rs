@@ -166,6 +166,11 @@ impl Operator {
             Some(record) => self.may_take_home(record),
             None => context.spec.homes.takeover == Takeover::Allowed,
         };
+        if let Some(record) = record
+            && self.disowns(key, &home.object, home.deleting, record)
+        {
+            return;
+        }
         if home.deleting {
             return self.process_departure(key, object, record);
         }
@@ -213,6 +218,21 @@ impl Operator {
             }
             Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Awaited | Standing::Frozen(_) => {}
         }
+    }
+
+    /// A forged end stands as long as no home says that the life goes on: by its user's word, or because it is
+    /// to end by that one's. Whether it does is judged again when the end is gone.
+    fn disowns(&mut self, key: &RecordKey, object: &HomeObject, deleting: bool, record: &Record) -> bool {
+        let Some(tombstone) = record.tombstone.as_ref().filter(|_| self.words.rejected(key).is_some()) else {
+            return false;
+        };
+        let is_home = record.homes.get(&self.config.member).is_some_and(|home| home.uid == object.uid);
+        let speaks = is_home && (deleting || object.take_home == Some(record.revision)) && !self.config.observe;
+        if speaks {
+            let instead_of = tombstone.signature.clone();
+            self.mutate(key, Change::Disown { incarnation: record.incarnation, instead_of });
+        }
+        speaks
     }
 
     /// Tells the others what keeps this member from becoming the home that it is to be: whoever asked

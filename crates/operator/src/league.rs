@@ -409,7 +409,7 @@ impl Operator {
         self.turn_types();
         self.start_heartbeats();
         self.refresh_members();
-        self.continue_requests(None);
+        self.continue_all_requests();
         self.touch_all();
         self.take_seat();
     }

@@ -127,6 +127,7 @@ pub(crate) enum Timer {
     Notes,
     Plans,
     Statuses,
+    Tick,
     Continue,
 }
 
@@ -210,6 +211,8 @@ pub struct Operator {
     pub(crate) events: crate::events::Events,
     pub(crate) metrics: Metrics,
     woken_at: Option<u64>,
+    /// When it looks next whether it was stopped.
+    tick_ms: Option<u64>,
 }
 
 impl Operator {
@@ -250,6 +253,7 @@ impl Operator {
             events: crate::events::Events::default(),
             metrics: Metrics::default(),
             woken_at: None,
+            tick_ms: None,
         }
     }
 
@@ -258,6 +262,9 @@ impl Operator {
     pub fn step(&mut self, event: Event, now: Now) -> Vec<Act> {
         self.now = now;
         self.random ^= now.entropy.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        if self.has_slept() {
+            self.look_anew();
+        }
         match event {
             Event::Start => self.start(),
             Event::Wake => self.woken_at = None,
@@ -336,6 +343,7 @@ impl Operator {
         self.follow(FeedId::Federation, "/apis/hansa.dev/v1alpha1/federations".to_owned(), None);
         self.follow(FeedId::Members, "/apis/hansa.dev/v1alpha1/members".to_owned(), None);
         self.follow(FeedId::Requests, "/apis/hansa.dev/v1alpha1/requests".to_owned(), None);
+        self.tick();
     }
 
     pub(crate) fn random(&mut self) -> u64 {
@@ -421,6 +429,7 @@ impl Operator {
                 Timer::Ballots => self.ballots_timer(),
                 Timer::Notes => self.notes_timer(),
                 Timer::Plans => self.judge_plans(),
+                Timer::Tick => self.tick(),
                 Timer::Statuses | Timer::Continue => {}
             }
         }

@@ -110,6 +110,20 @@ impl Removals {
         self.decided.remove(key);
     }
 
+    /// What was let go and is not durable yet is judged once more, and its entries are taken out: another
+    /// start of this operator has let something go meanwhile, each within the budget that it saw.
+    fn take_back(&mut self, entries: &mut Vec<Removal>) {
+        for (_, decision, pendings) in std::mem::take(&mut self.unpersisted) {
+            let weight: u64 = pendings.values().map(|pending| pending.weight).sum();
+            if let Some(at) = entries.iter().rposition(|entry| entry.weight == weight) {
+                entries.remove(at);
+            }
+            let queue = self.queues.entry(decision).or_default();
+            queue.pending.extend(pendings);
+            queue.changed = true;
+        }
+    }
+
     /// Why a removal of this key waits for a person, if it does.
     pub fn held(&self, key: &RecordKey) -> Option<String> {
         let queue = self.queues.values().find(|queue| queue.pending.contains_key(key))?;
@@ -245,6 +259,12 @@ impl Operator {
         }
     }
 
+    /// Another start of this operator wrote this cell: what that took away counts, before anything else goes.
+    pub(crate) fn cell_overtaken(&mut self, standing: Vec<Removal>) {
+        self.removals.take_back(&mut self.topology.cell.cell.removals);
+        self.topology.cell.cell.remember(standing);
+    }
+
     /// The cell with the entries of the verdicts up to this one is durable: what waited may be done.
     pub(crate) fn removals_persisted(&mut self, serial: u64) {
         let (durable, waiting): (Vec<_>, Vec<_>) =
@@ -314,4 +334,26 @@ impl Operator {
 fn excess(number: usize, limit: u64, weight: u64, recent: u64) -> String {
     let removals = if number == 1 { "removal is" } else { "removals are" };
     format!("{number} {removals} more than the budget of {limit} (weight {weight}, after {recent} lately)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_start_let_go_is_counted_before_anything_goes() {
+        let key: RecordKey = "configmaps/shop/a".parse().unwrap();
+        let pending = Pending { scope: Scope::end(Incarnation(1)), weight: 3 };
+        let pendings: Pendings = [(key.clone(), pending.clone())].into();
+        let mut removals = Removals { serial: 1, ..Removals::default() };
+        removals.unpersisted.push((1, Decision::Output, pendings.clone()));
+        let durable = Removal { at_ms: 10, weight: 3 };
+        let mut entries = vec![durable.clone(), Removal { at_ms: 20, weight: 3 }];
+        removals.take_back(&mut entries);
+        assert_eq!(entries, [durable]);
+        let queue = &removals.queues[&Decision::Output];
+        assert!(queue.changed && queue.pending == pendings);
+        // It waits for the breaker as before.
+        assert!(!removals.ask(Decision::Output, &key, pending));
+    }
 }

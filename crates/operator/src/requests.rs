@@ -215,6 +215,14 @@ impl Operator {
         self.api(Purpose::Request(name.clone(), RequestCall::Remove), request);
     }
 
+    /// Looks at every open request again: what they waited for may be what they are not about.
+    pub(crate) fn continue_all_requests(&mut self) {
+        let all: Vec<ObjectName> = self.requests.open.keys().cloned().collect();
+        for name in all {
+            self.continue_request(&name);
+        }
+    }
+
     /// Looks at the open requests about an object, or about none, again.
     pub(crate) fn continue_requests(&mut self, key: Option<&RecordKey>) {
         let about: Vec<ObjectName> = self

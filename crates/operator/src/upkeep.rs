@@ -172,13 +172,15 @@ impl Operator {
             Ok(answer) if answer.status < 300 => {
                 own.failures = 0;
                 let written: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                if let Some(version) = written["metadata"]["resourceVersion"].as_str()
-                    && !is_before(version, &own.version)
-                {
+                let version = written["metadata"]["resourceVersion"].as_str();
+                let overtaken = version.is_some_and(|version| is_before(version, &own.version));
+                if let Some(version) = version.filter(|_| !overtaken) {
                     version.clone_into(&mut own.version);
                 }
                 let mut told = Vec::new();
                 match call {
+                    // Another start of this operator has written since, and the watch has told of it already.
+                    _ if overtaken => {}
                     UpkeepCall::Spec(hash) => own.spec = Some(hash),
                     UpkeepCall::Status(hash) => {
                         own.status = Some(hash);

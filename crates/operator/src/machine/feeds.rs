@@ -11,6 +11,13 @@ use std::sync::Arc;
 /// How long an API server may take until it serves the kind of a new CRD; it is tried again after that.
 const SERVED_MS: u64 = 200;
 
+/// How late a tick is when this process was stopped. With the tick, no more than a holder of the Lease keeps it for
+/// without renewing it (`hansa-runner`: 15 s, renewed every 5 s).
+const ASLEEP_MS: u64 = 4_000;
+
+/// How often this process looks whether it was stopped.
+const TICK_MS: u64 = 4_000;
+
 impl Operator {
     pub(crate) fn follow(&mut self, id: FeedId, path: String, selector: Option<String>) {
         if !self.feeds.contains_key(&id) {
@@ -55,6 +62,39 @@ impl Operator {
             }
             FeedRequest::Wait(until) => self.at(until, Timer::Feed(id.clone())),
         }
+    }
+
+    /// Whether this process was stopped: its tick is overdue.
+    pub(super) fn has_slept(&self) -> bool {
+        self.tick_ms.is_some_and(|due| self.now.monotonic_ms > due + ASLEEP_MS)
+    }
+
+    pub(super) fn tick(&mut self) {
+        let due = self.now.monotonic_ms + TICK_MS;
+        self.tick_ms = Some(due);
+        self.at(due, Timer::Tick);
+    }
+
+    /// It was stopped for so long that another may lead meanwhile: what waited to be told, and what was
+    /// concluded from it, may be long past. Everything is listed anew before anything is said of objects.
+    pub(super) fn look_anew(&mut self) {
+        let now = self.now;
+        self.log(Level::Warning, None, "this process was stopped for a while: it looks at everything anew");
+        let ids: Vec<FeedId> = self.feeds.keys().cloned().collect();
+        for id in ids {
+            if let Some(act) = self.watches.remove(&id) {
+                self.pending.remove(&act);
+                self.acts.push(Act::CloseWatch { id: act });
+            }
+            self.pending.retain(|_, purpose| !matches!(purpose, Purpose::FeedList(listed) if *listed == id));
+            if let Some(feed) = self.feeds.get_mut(&id) {
+                feed.begin_anew(now);
+            }
+            self.continue_feed(&id);
+        }
+        // Once is enough: the timer itself comes after whatever waited longer.
+        self.tick_ms = None;
+        self.forget_observations();
     }
 
     pub(super) fn feed_fault(&mut self, id: &FeedId, fault: &FeedFault) {

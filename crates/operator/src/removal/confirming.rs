@@ -12,7 +12,7 @@ use hansa_ledger::cell::State;
 use hansa_ledger::confirmation::{CONFIRMATIONS_FORMAT, Confirmations, Confirmed, MAX_ASKED};
 use hansa_ledger::record::PlacedState;
 use hansa_ledger::swap::Settled;
-use hansa_ledger::{Envelope, Swap, Versioned, keys};
+use hansa_ledger::{Envelope, Record, Swap, Versioned, keys};
 use hansa_model::{Hash, MemberName, RecordKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -281,7 +281,18 @@ impl Operator {
                 |member| record.placed.get(member).is_some_and(|placed| placed.state == PlacedState::Withdrawing);
             members.iter().any(withdraws)
         };
-        record.tombstone.is_some() || scope.members.as_ref().is_some_and(withdrawn) || self.removals.is_under_way(key)
+        record.tombstone.is_some()
+            || scope.members.as_ref().is_some_and(|members| withdrawn(members) || self.leaves(key, &record, members))
+            || self.removals.is_under_way(key)
+    }
+
+    /// Whether placement does not select some of these members that are placed: their withdrawal is to come,
+    /// also where it is not asked for yet because those that stay are not well.
+    fn leaves(&self, key: &RecordKey, record: &Record, members: &BTreeSet<MemberName>) -> bool {
+        let (Some(context), Ok(spec)) = (self.context(key), self.intent_spec(record)) else { return true };
+        let placed = |member: &&MemberName| record.placed_members().any(|placed| placed == *member);
+        let Ok(wanted) = self.placement_of(&context.spec, key, &spec) else { return false };
+        members.iter().filter(placed).any(|member| !wanted.members.contains(member))
     }
 }
 

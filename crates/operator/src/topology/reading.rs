@@ -102,6 +102,8 @@ impl Operator {
             self.heartbeat();
         }
         self.touch_all();
+        // What was asked before anything was known, about what the league does not know either.
+        self.continue_all_requests();
         if anew {
             self.settle_in_era();
         }

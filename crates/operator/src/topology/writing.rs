@@ -47,6 +47,24 @@ impl Operator {
         }
     }
 
+    /// Drops changes that wait to be written and rest on what this member's API server showed.
+    pub(crate) fn forget_observations(&mut self) {
+        let rests = |mutation: &Mutation| {
+            use mutation::Change::{Acknowledge, Depart, Disown, Ingest, Vanished};
+            matches!(
+                mutation.change,
+                Ingest { .. } | Depart { .. } | Vanished { .. } | Disown { .. } | Acknowledge { .. }
+            )
+        };
+        for state in self.topology.pages.values_mut() {
+            state.queue.retain(|mutation| !rests(mutation));
+            if let Some((_, mutations)) = &mut state.flight {
+                // Whether they were written shows in the page; they are not written once more.
+                mutations.retain(|mutation| !rests(mutation));
+            }
+        }
+    }
+
     /// Puts a change into its page's next write.
     pub(crate) fn mutate(&mut self, key: &RecordKey, change: mutation::Change) {
         let number = key.page(self.pages());
@@ -274,7 +292,7 @@ impl Operator {
                 match state.writer.adopt(&current, league) {
                     Ok(body) => {
                         if let Ok(standing) = serde_json::from_slice::<MemberCell>(&body) {
-                            state.cell.remember(standing.removals);
+                            self.cell_overtaken(standing.removals);
                         }
                     }
                     Err(error) => {

@@ -7,6 +7,7 @@ use hansa_model::{RecordKey, Revision};
 use serde_json::json;
 
 const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
+const OUTPUT: &str = "/api/v1/namespaces/shop/configmaps/conf";
 const PAGE: &str = "/v1/pages/";
 
 fn written_later(envelope: &Envelope, by: u64, body: &[u8]) -> bytes::Bytes {
@@ -69,4 +70,31 @@ fn what_an_earlier_process_says_of_outputs_is_said_anew() {
     let earlier = String::from_utf8(said.clone()).unwrap().replace("Applied", "Conflicting");
     world.put_topo(&name, written_later(&envelope, 1, earlier.as_bytes()));
     world.run_until("it is said anew", |world| statuses(world).pop().unwrap().2 == said);
+}
+
+#[test]
+fn what_waited_to_be_told_while_a_process_was_stopped_begins_no_life() {
+    let mut world = with_home();
+    world.run_until("b has it", |world| world.members[1].objects.contains_key(OUTPUT));
+    world.run_to_rest();
+    let conf = world.members[0].objects[HOME].clone();
+    let late = HOME.replace("conf", "late");
+    let mut object = federated("ConfigMap", "late", conf["spec"].clone());
+    world.members[0].stopped = true;
+    object = world.put(0, &late, object);
+    assert!(object["metadata"]["uid"].is_string());
+    // Another process led meanwhile: what was made was heard, and has ended.
+    world.members[0].objects.remove(&late);
+    world.sleep(20_000);
+    world.members[0].stopped = false;
+    world.run_until("it has looked anew", |world| {
+        world.notes.iter().any(|note| note.message.contains("was stopped for a while"))
+    });
+    world.run_to_rest();
+    let pages = world.topo.iter().filter(|(key, _)| key.starts_with(PAGE));
+    let records: Vec<RecordKey> = pages
+        .flat_map(|(_, (_, value))| Page::from_slice(&Envelope::open(value).unwrap().1).unwrap().records.into_keys())
+        .collect();
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert!(!world.members[1].objects.contains_key(&OUTPUT.replace("conf", "late")));
 }

@@ -56,6 +56,26 @@ fn rejected(world: &mut World, word: &str) {
     world.run_to_rest();
 }
 
+fn forge_end(world: &mut World) {
+    meddle(world, |record| {
+        let author = record.intent.author.clone();
+        // The intent's own signature, copied.
+        let signature = record.intent.signature.clone();
+        record.tombstone = Some(Tombstone { author, policy: DeletionPolicy::Delete, signature });
+    });
+    rejected(world, "ends/a/configmaps/shop/conf");
+}
+
+/// Whether an end stands in the record.
+fn ends(world: &World) -> bool {
+    let pages = world.topo.iter().filter(|(key, _)| key.starts_with("/v1/pages/"));
+    let mut records = pages.filter_map(|(_, (_, value))| {
+        let page = Page::from_slice(&Envelope::open(value).unwrap().1).unwrap();
+        page.record(&"configmaps/shop/conf".parse().unwrap()).cloned()
+    });
+    records.any(|record| record.tombstone.is_some())
+}
+
 #[test]
 fn a_forged_intent_is_applied_nowhere_and_the_home_has_the_last_word() {
     let mut world = settled();
@@ -75,16 +95,32 @@ fn a_forged_intent_is_applied_nowhere_and_the_home_has_the_last_word() {
 }
 
 #[test]
-fn a_forged_end_takes_nothing_away() {
+fn a_forged_end_takes_nothing_away_and_a_home_says_that_the_life_goes_on() {
     let mut world = settled();
-    meddle(&mut world, |record| {
-        let author = record.intent.author.clone();
-        // The intent's own signature, copied.
-        let signature = record.intent.signature.clone();
-        record.tombstone = Some(Tombstone { author, policy: DeletionPolicy::Delete, signature });
-    });
-    rejected(&mut world, "ends/a/configmaps/shop/conf");
+    forge_end(&mut world);
     assert!(says(&world, "hello"), "nothing is taken away");
+    let mut home = world.members[0].objects[HOME].clone();
+    home["metadata"]["annotations"]["hansa.dev/take-home"] = json!("1");
+    world.put(0, HOME, home.clone());
+    world.run_until("no end stands", |world| !ends(world));
+    home["metadata"]["annotations"] = Value::Null;
+    home["spec"] = spec("good day");
+    world.put(0, HOME, home);
+    world.run_until("the home is heard", |world| says(world, "good day"));
+}
+
+#[test]
+fn what_a_user_deletes_ends_by_that_word_and_not_by_a_forged_one() {
+    let mut world = settled();
+    forge_end(&mut world);
+    // It goes by intent: what it lies in stays.
+    world.put(0, "/api/v1/namespaces/shop", json!({}));
+    let definition = "federatedconfigmaps.core.types.hansa.dev";
+    world.put(0, &format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}"), json!({}));
+    let mut home = world.members[0].objects[HOME].clone();
+    home["metadata"]["deletionTimestamp"] = json!("2026-11-15T00:00:00Z");
+    world.put(0, HOME, home);
+    world.run_until("it is nowhere", |world| !(0..2).any(|member| world.members[member].objects.contains_key(OUTPUT)));
 }
 
 #[test]

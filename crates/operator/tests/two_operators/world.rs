@@ -149,6 +149,19 @@ impl World {
         object
     }
 
+    /// An object goes, and whoever watches is told.
+    pub fn remove(&mut self, member: usize, path: &str) {
+        self.revision += 1;
+        let member = &mut self.members[member];
+        let Some(mut object) = member.objects.remove(path) else { return };
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        let of = collection(path);
+        for (id, _) in member.watches.iter().filter(|(_, (watched, ..))| *watched == of) {
+            let line = json!({"type": "DELETED", "object": object}).to_string();
+            member.events.push_back(Event::WatchLine { id: ActId(*id), line: line.into() });
+        }
+    }
+
     fn api(&mut self, index: usize, request: &ApiRequest) -> ApiAnswer {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let member = &mut self.members[index];
@@ -221,7 +234,11 @@ impl World {
                 answer(201, self.put(index, &at, body))
             }
             Method::Post if path.ends_with("/events") => answer(201, json!({})),
-            Method::Post | Method::Delete => panic!("nothing is made or deleted here: {request:?}"),
+            Method::Delete => {
+                self.remove(index, path);
+                answer(200, json!({}))
+            }
+            Method::Post => panic!("nothing is made here: {request:?}"),
         }
     }
 
@@ -231,9 +248,11 @@ impl World {
             value: value.clone(),
         };
         let answer = match request {
-            TopoRequest::Read { keys } if self.late.as_ref().is_some_and(|(key, _)| keys == [key.clone()]) => {
-                let late = self.late.take().map(|(_, entry)| versioned(&entry));
-                TopoAnswer::Values(vec![late])
+            TopoRequest::Read { keys } if self.late.as_ref().is_some_and(|(key, _)| keys.contains(key)) => {
+                let (late, entry) = self.late.take().expect("it was there a moment ago");
+                let now = |key: &String| self.topo.get(key).map(versioned);
+                let shown = |key: &String| if *key == late { Some(versioned(&entry)) } else { now(key) };
+                TopoAnswer::Values(keys.iter().map(shown).collect())
             }
             TopoRequest::Read { keys } => {
                 TopoAnswer::Values(keys.iter().map(|key| self.topo.get(key).map(versioned)).collect())
@@ -349,6 +368,11 @@ impl World {
                     .iter()
                     .all(|member| member.stopped || member.operator.is_idle() && member.events.is_empty())
         });
+    }
+
+    /// Time passes in which nobody who is stopped notices anything.
+    pub fn sleep(&mut self, ms: u64) {
+        self.now_ms += ms;
     }
 
     pub fn found(&mut self, types: &[&str]) {
