@@ -31,7 +31,7 @@ demo: build
 # 20 minutes on two cores), the object stores from Go modules and npm (about 5), and kept outside of
 # the work tree.
 test: lint
-	@assets="$$(tools/control-plane)" && stores="$$(tools/store-servers)" && \
+	@assets="$$(tools/control-plane)" && stores="$$(tools/store-servers)" && tools/network-namespaces && \
 	echo "testing against the control plane in $$assets and the object stores in $$stores" && \
 	KUBEBUILDER_ASSETS="$$assets" HANSA_STORE_SERVERS="$$stores" $(CARGO) test --workspace --all-features --no-fail-fast
 

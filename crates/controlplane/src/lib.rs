@@ -6,6 +6,7 @@
 //! its handle: also when the test panics, and, by the kernel's word (`PR_SET_PDEATHSIG`), when the
 //! process is killed.
 
+mod etcd;
 mod nodes;
 mod objects;
 
@@ -24,6 +25,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub use etcd::{Etcd, EtcdCluster, EtcdNode, Seat};
 pub use nodes::Nodes;
 pub use objects::S3;
 
@@ -47,12 +49,25 @@ impl Process {
     /// # Errors
     /// When the program cannot be started or its log not written.
     pub fn start(program: &Path, name: &str, arguments: &[String], folder: &Path) -> Result<Self> {
+        Self::start_within(None, program, name, arguments, folder)
+    }
+
+    /// The same in a network namespace, which a file names.
+    ///
+    /// # Errors
+    /// When the program cannot be started or its log not written.
+    pub fn start_within(
+        namespace: Option<&Path>,
+        program: &Path,
+        name: &str,
+        arguments: &[String],
+        folder: &Path,
+    ) -> Result<Self> {
         let path = folder.join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
-        // `setpriv` sets the death signal without unsafe code in here.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        let mut command = command_within(namespace);
         let child = command
+            .arg(program)
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -86,6 +101,22 @@ impl Process {
         let lines: Vec<&str> = text.lines().collect();
         format!("{}:\n{}", self.name, lines[lines.len().saturating_sub(20)..].join("\n"))
     }
+}
+
+/// The beginning of a command that ends with this process and runs in a network namespace: the program and its
+/// arguments follow.
+pub fn command_within(namespace: Option<&Path>) -> Command {
+    // Both set what they are to set without unsafe code in here, and become the program themselves.
+    let mut command = match namespace {
+        None => Command::new("setpriv"),
+        Some(path) => {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net={}", path.display())).args(["--", "setpriv"]);
+            command
+        }
+    };
+    command.args(["--pdeathsig", "KILL", "--"]);
+    command
 }
 
 impl Drop for Process {
@@ -168,67 +199,6 @@ async fn connects(process: &mut Process, address: &str) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-/// A real etcd of one node.
-#[derive(Debug)]
-pub struct Etcd {
-    /// `127.0.0.1:PORT`.
-    pub address: String,
-    /// The process.
-    pub process: Process,
-    peer: u16,
-    durable: bool,
-}
-
-impl Etcd {
-    /// Starts one in a folder. `durable`: with fsync, as a topology server has it.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn start(folder: &Path, name: &str, durable: bool) -> Result<Self> {
-        let [client, peer] = free_ports()?;
-        let address = format!("127.0.0.1:{client}");
-        let process = Self::run(folder, name, &address, peer, durable)?;
-        Ok(Etcd { address, process, peer, durable })
-    }
-
-    /// Ends it, and starts one with the data of this name in its place.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn replace(&mut self, folder: &Path, name: &str) -> Result<()> {
-        self.process.kill();
-        self.process = Self::run(folder, name, &self.address, self.peer, self.durable)?;
-        Ok(())
-    }
-
-    fn run(folder: &Path, name: &str, client: &str, peer: u16, durable: bool) -> Result<Process> {
-        let mut arguments = vec![
-            format!("--data-dir={}", folder.join(name).display()),
-            format!("--listen-client-urls=http://{client}"),
-            format!("--advertise-client-urls=http://{client}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
-            // Two clusters of the same addresses are the same to etcd without it.
-            format!("--initial-cluster-token={name}"),
-            "--auto-compaction-mode=revision".to_owned(),
-            "--auto-compaction-retention=10000".to_owned(),
-        ];
-        if !durable {
-            arguments.push("--unsafe-no-fsync".to_owned());
-        }
-        Process::start(&binaries()?.join("etcd"), name, &arguments, folder)
-    }
-
-    /// Waits until it takes connections.
-    ///
-    /// # Errors
-    /// When it ended, or takes too long.
-    pub async fn ready(&mut self) -> Result<()> {
-        connects(&mut self.process, &self.address).await
-    }
 }
 
 /// Someone whom the API server knows by a token.

@@ -20,6 +20,7 @@
 //! | [`wait`] | waiting for states |
 //! | [`objects`] | the objects that scenarios are about |
 //! | [`scenarios`] | the scenarios |
+//! | [`processes`] | another league, whose processes and networks fail |
 //!
 //! The suite is a library, so that the test in the binary's own package can hand over the binary
 //! that cargo built for it.
@@ -33,6 +34,7 @@ pub mod files;
 pub mod kubectl;
 pub mod objects;
 pub mod operator;
+pub mod processes;
 pub mod runner;
 pub mod scenarios;
 pub mod wait;

@@ -2,11 +2,13 @@
 
 use crate::wait::{Seen, eventually, when};
 use anyhow::{Context, Result, bail};
+use hansa_controlplane::command_within;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,6 +33,10 @@ pub struct Settings {
     pub away: PathBuf,
     /// Where its log goes.
     pub log: PathBuf,
+    /// Where it answers questions.
+    pub listen: IpAddr,
+    /// The file of the network namespace that it runs in; without one, that of this process.
+    pub namespace: Option<PathBuf>,
 }
 
 impl Settings {
@@ -44,6 +50,8 @@ impl Settings {
             topo: topo.to_owned(),
             away: folder.join(format!("{member}.away")),
             log: folder.join(format!("{member}.log")),
+            listen: Ipv4Addr::LOCALHOST.into(),
+            namespace: None,
         }
     }
 }
@@ -70,14 +78,13 @@ impl Operator {
         if self.child.is_some() {
             bail!("the operator of {} runs already", self.settings.member);
         }
-        let Settings { binary, member, kubeconfig, lease, topo, away, log } = &self.settings;
+        let Settings { binary, member, kubeconfig, lease, topo, away, log, listen, namespace } = &self.settings;
         let file = File::options().create(true).append(true).open(log)?;
         self.start_of_log = file.metadata()?.len();
-        // `setpriv` has it end with this process, however that ends.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
+        let child = command_within(namespace.as_deref())
             .arg(binary)
-            .args(["operator", "--log", "json", "--listen", "127.0.0.1:0", "--member", member])
+            .args(["operator", "--log", "json", "--listen", &SocketAddr::new(*listen, 0).to_string()])
+            .args(["--member", member])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(["--topo", topo])

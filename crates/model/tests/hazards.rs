@@ -8,6 +8,9 @@ fn exists(root: &Path, name: &str) -> bool {
         |file: &str, text: &str| std::fs::read_to_string(root.join(file)).is_ok_and(|found| found.contains(text));
     match name.split_once(": ") {
         Some(("e2e", name)) => holds("crates/e2e/src/scenarios/mod.rs", &format!("scenario!(\"{name}\",")),
+        Some(("processes", name)) => ["trials.rs", "mod.rs"]
+            .iter()
+            .any(|file| holds(&format!("crates/e2e/src/processes/{file}"), &format!("\"{name}\""))),
         Some(("sim", name)) => holds("crates/sim/src/sabotage.rs", &format!("\"{name}\"")),
         Some(("battery", name)) => root.join(format!("crates/kubesim/tests/battery/cases/{name}.yaml")).is_file(),
         Some(("league", name)) => root.join(format!("crates/cli/tests/league/{name}.golden")).is_file(),

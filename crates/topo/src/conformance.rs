@@ -9,6 +9,7 @@
 
 mod changes;
 mod client;
+pub mod linear;
 mod lists;
 mod races;
 mod values;

@@ -5,8 +5,6 @@
 mod certificates;
 #[path = "support/etcd.rs"]
 mod etcd_servers;
-#[path = "support/linear.rs"]
-mod linear;
 #[path = "support/proxy.rs"]
 mod proxy;
 #[path = "support/stores.rs"]
@@ -15,10 +13,10 @@ mod support;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use hansa_topo::conformance::linear::{Event, Operation, check, record};
 use hansa_topo::fault::{self, Chances};
 use hansa_topo::url::Cloud;
 use hansa_topo::{Changes, Cursor, Entry, Finding, Swap, Topo, TopoError, Usage, Version, Versioned};
-use linear::{Event, Operation, check, record};
 use std::sync::{Arc, Mutex};
 use stores::Server;
 use support::opened;

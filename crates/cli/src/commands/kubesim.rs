@@ -6,13 +6,17 @@ use anyhow::Context;
 use hansa_kubesim::core::Config;
 use hansa_kubesim::core::access::Rule;
 use hansa_kubesim::edge::{Account, Options, serve};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Arguments of `hansa kubesim`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The port on 127.0.0.1; 0 for the one that the data file remembers, else for any that is free.
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1", hide_short_help = true)]
+    address: IpAddr,
+    /// The port; 0 for the one that the data file remembers, else for any that is free.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Where to write a kubeconfig, once requests are answered.
@@ -54,6 +58,7 @@ fn account(text: &str) -> Result<Account, String> {
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let running = serve(Options {
         name: arguments.name,
+        address: arguments.address,
         port: arguments.port,
         kubeconfig: arguments.kubeconfig,
         data: arguments.data,

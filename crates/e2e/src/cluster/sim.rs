@@ -6,6 +6,7 @@ use crate::files::{copy, while_stopped};
 use anyhow::{Context, Result, bail};
 use hansa_controlplane::Process;
 use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ const NAME: &str = "sim";
 pub struct Sim {
     binary: PathBuf,
     folder: PathBuf,
+    address: IpAddr,
     process: Option<Process>,
 }
 
@@ -29,8 +31,16 @@ impl Sim {
     /// # Errors
     /// When it cannot be started.
     pub fn start(binary: &Path, folder: PathBuf) -> Result<Self> {
+        Self::start_at(binary, folder, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same at an address of this machine.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_at(binary: &Path, folder: PathBuf, address: IpAddr) -> Result<Self> {
         std::fs::create_dir_all(folder.join("data"))?;
-        let mut sim = Sim { binary: binary.to_owned(), folder, process: None };
+        let mut sim = Sim { binary: binary.to_owned(), folder, address, process: None };
         sim.start_again()?;
         Ok(sim)
     }
@@ -48,6 +58,7 @@ impl Sim {
         let mut arguments = vec![
             "kubesim".to_owned(),
             format!("--name={NAME}"),
+            format!("--address={}", self.address),
             format!("--kubeconfig={}", self.kubeconfig(User::Admin).display()),
             format!("--data={}", self.folder.join("data/file").display()),
         ];

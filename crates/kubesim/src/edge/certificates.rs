@@ -1,5 +1,6 @@
-//! A certificate authority of the server's own, and its certificate for 127.0.0.1.
+//! A certificate authority of the server's own, and its certificate for the address that it listens on.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::{
@@ -37,7 +38,7 @@ fn authority_params() -> CertificateParams {
 
 impl Authority {
     /// A new authority, or the one that clients know.
-    pub fn new(known: Option<Known>) -> Result<Self, rcgen::Error> {
+    pub fn new(known: Option<Known>, address: IpAddr) -> Result<Self, rcgen::Error> {
         let (pem, key) = match known {
             Some(known) => (known.pem, KeyPair::from_pem(&known.key)?),
             None => {
@@ -50,7 +51,11 @@ impl Authority {
         let issuer = Issuer::new(authority_params(), key);
         let names =
             ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1"];
-        let mut params = CertificateParams::new(names.map(String::from).to_vec())?;
+        let mut names: Vec<String> = names.map(String::from).to_vec();
+        if !names.contains(&address.to_string()) {
+            names.push(address.to_string());
+        }
+        let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "kubesim-server");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -23,7 +23,7 @@ mod proxy;
 mod server;
 mod stream;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,7 +54,9 @@ pub struct Account {
 pub struct Options {
     /// The name of cluster and context in the kubeconfig.
     pub name: String,
-    /// The port on 127.0.0.1; 0 for the one that the data file remembers, or any that is free.
+    /// Where to listen: the loopback, unless clients come from another network namespace.
+    pub address: IpAddr,
+    /// The port; 0 for the one that the data file remembers, or any that is free.
     pub port: u16,
     /// Where to write a kubeconfig once the server is ready.
     pub kubeconfig: Option<PathBuf>,
@@ -72,6 +74,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             name: "kubesim".to_string(),
+            address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             kubeconfig: None,
             data: None,
@@ -86,10 +89,10 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
     /// The port is taken or forbidden.
-    #[error("cannot listen on 127.0.0.1:{port}; give another --port, or 0 for a free one")]
+    #[error("cannot listen on {address}; give another --port, or 0 for a free one, and an --address of this machine")]
     Listen {
-        /// The port.
-        port: u16,
+        /// The address and the port.
+        address: SocketAddr,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -198,10 +201,11 @@ pub async fn serve(options: Options) -> Result<Running, EdgeError> {
         }
         None => (None, data::Memory::default()),
     };
-    let authority = Authority::new(memory.authority.clone()).map_err(EdgeError::Certificates)?;
+    let authority = Authority::new(memory.authority.clone(), options.address).map_err(EdgeError::Certificates)?;
     let admin_token = memory.admin_token.clone().unwrap_or_else(random_token);
-    let listener = listen(options.port, memory.port).await?;
-    let address = listener.local_addr().map_err(|source| EdgeError::Listen { port: options.port, source })?;
+    let wished = SocketAddr::new(options.address, options.port);
+    let listener = listen(wished, memory.port).await?;
+    let address = listener.local_addr().map_err(|source| EdgeError::Listen { address: wished, source })?;
 
     let mut config = options.core.clone();
     config.seed = options.seed.unwrap_or_else(|| getrandom::u64().unwrap_or(config.seed));
@@ -254,18 +258,18 @@ fn token_of(account: &Account, file: Option<&DataFile>, path: Option<&Path>) -> 
 }
 
 /// Listens on the wished port, or on the one that clients know from before, or on any.
-async fn listen(port: u16, before: Option<u16>) -> Result<TcpListener, EdgeError> {
-    if let Some(known) = before.filter(|_| port == 0)
-        && let Ok(listener) = TcpListener::bind(("127.0.0.1", known)).await
+async fn listen(wished: SocketAddr, before: Option<u16>) -> Result<TcpListener, EdgeError> {
+    if let Some(known) = before.filter(|_| wished.port() == 0)
+        && let Ok(listener) = TcpListener::bind((wished.ip(), known)).await
     {
         return Ok(listener);
     }
-    TcpListener::bind(("127.0.0.1", port)).await.map_err(|source| EdgeError::Listen { port, source })
+    TcpListener::bind(wished).await.map_err(|source| EdgeError::Listen { address: wished, source })
 }
 
 fn random_token() -> String {
     let mut bytes = [0; 24];
-    // Without a source of randomness the time has to do: this server listens on loopback alone.
+    // Without a source of randomness the time has to do: this server is for demos and tests alone.
     if getrandom::fill(&mut bytes).is_err() {
         bytes[..8].copy_from_slice(&hub::wall_clock().to_le_bytes());
     }

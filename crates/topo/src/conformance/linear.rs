@@ -6,11 +6,13 @@
 //! had ended when it began. An operation of unknown fate may stand anywhere after its beginning, or
 //! nowhere.
 
-use hansa_topo::{Swap, Topo, Version};
+use crate::contract::Topo;
+use hansa_ledger::{Swap, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What a client did, and what it was told. Each write has a value of its own, so that a value stands
 /// for its version, too.
@@ -18,20 +20,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Operation {
     /// A read told this value.
     Read(Option<u32>),
-    /// A write of `new` over `expected` (none: a create) was committed.
-    Committed { expected: Option<u32>, new: u32 },
-    /// A write over `expected` was refused, for this value stands there.
-    Mismatch { expected: Option<u32>, current: Option<u32> },
+    /// A write was committed.
+    Committed {
+        /// What it was to replace; none: a create.
+        expected: Option<u32>,
+        /// What stands there now.
+        new: u32,
+    },
+    /// A write was refused.
+    Mismatch {
+        /// What it was to replace.
+        expected: Option<u32>,
+        /// What stands there instead.
+        current: Option<u32>,
+    },
     /// A write of unknown fate.
-    Unknown { expected: Option<u32>, new: u32 },
+    Unknown {
+        /// What it was to replace.
+        expected: Option<u32>,
+        /// What it was to put there.
+        new: u32,
+    },
 }
 
 /// An operation in its history. Moments are numbered in the order in which they came.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
+    /// Who.
     pub client: usize,
+    /// The moment before it was asked.
     pub begun: u64,
+    /// The moment after it was answered.
     pub ended: u64,
+    /// What, and the answer.
     pub operation: Operation,
 }
 
@@ -51,7 +72,9 @@ impl Operation {
 /// Why a history is not linearizable: the longest order that could be found, and what cannot follow.
 #[derive(Debug)]
 pub struct NotLinearizable {
+    /// The longest order.
     pub ordered: Vec<Event>,
+    /// Some of the others.
     pub stuck: Vec<Event>,
 }
 
@@ -73,6 +96,9 @@ impl fmt::Display for NotLinearizable {
 }
 
 /// Finds an order, or says why there is none.
+///
+/// # Errors
+/// When there is none.
 pub fn check(history: &[Event]) -> Result<(), NotLinearizable> {
     let mut events = history.to_vec();
     events.sort_by_key(|event| event.begun);
@@ -90,11 +116,11 @@ pub fn check(history: &[Event]) -> Result<(), NotLinearizable> {
         if placed == all_certain {
             return Ok(());
         }
-        let state = *states.last().unwrap();
+        let state = states.last().copied().flatten();
         // What ends first must not stand behind what begins later.
         let open = |at: usize| if certain(&events[at]) { events[at].ended } else { u64::MAX };
         let limit = (0..events.len()).filter(|at| !taken[*at]).map(open).min().unwrap_or(u64::MAX);
-        let from = *next.last().unwrap();
+        let from = next.last().copied().unwrap_or_default();
         let mut found = None;
         for at in from..events.len() {
             if events[at].begun > limit {
@@ -114,7 +140,9 @@ pub fn check(history: &[Event]) -> Result<(), NotLinearizable> {
         }
         match found {
             Some((at, after)) => {
-                *next.last_mut().unwrap() = at + 1;
+                if let Some(next) = next.last_mut() {
+                    *next = at + 1;
+                }
                 order.push(at);
                 states.push(after);
                 next.push(0);
@@ -145,23 +173,38 @@ fn bits(taken: &[bool]) -> Vec<u64> {
 
 /// Lets each handle read and write `key` so many times, all at once; gives what happened.
 pub async fn record(handles: &[Arc<dyn Topo>], key: &str, rounds: u32) -> Vec<Event> {
+    record_while(handles, key, Duration::ZERO, move |round| round < rounds).await
+}
+
+/// The same with a pause after each operation, as long as the rounds are to go on.
+pub async fn record_while(
+    handles: &[Arc<dyn Topo>],
+    key: &str,
+    pause: Duration,
+    goes_on: impl Fn(u32) -> bool + Clone + Send + 'static,
+) -> Vec<Event> {
     let clock = Arc::new(AtomicU64::new(1));
-    let clients = handles.iter().cloned().enumerate().map(|(client, topo)| {
-        let (clock, key) = (clock.clone(), key.to_owned());
-        tokio::spawn(async move { Client { client, topo, key, clock }.run(rounds).await })
+    let clients = handles.iter().cloned().zip(0..).map(|(topo, number)| {
+        let client =
+            Client { number, topo, key: key.to_owned(), clock: clock.clone(), values: BTreeMap::new(), newest: None };
+        tokio::spawn(client.run(pause, goes_on.clone()))
     });
     let mut history = Vec::new();
     for client in clients.collect::<Vec<_>>() {
-        history.extend(client.await.unwrap());
+        history.extend(client.await.expect("a client does not panic"));
     }
     history
 }
 
 struct Client {
-    client: usize,
+    number: u32,
     topo: Arc<dyn Topo>,
     key: String,
     clock: Arc<AtomicU64>,
+    /// The versions seen so far with their values.
+    values: BTreeMap<Version, u32>,
+    /// The newest of them.
+    newest: Option<Version>,
 }
 
 impl Client {
@@ -169,61 +212,60 @@ impl Client {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
-    async fn run(self, rounds: u32) -> Vec<Event> {
+    async fn run(mut self, pause: Duration, goes_on: impl Fn(u32) -> bool) -> Vec<Event> {
         let mut events = Vec::new();
-        // The versions seen so far with their values, and the newest of them.
-        let mut values: BTreeMap<Version, u32> = BTreeMap::new();
-        let mut newest: Option<Version> = None;
-        for round in 0..rounds {
-            let new = u32::try_from(self.client).unwrap() * 100_000 + round;
+        let mut round = 0;
+        while goes_on(round) {
             let begun = self.moment();
-            // Reads, writes on what is newest, and now and then a create, or a write on something old.
-            let expected = match (round + new / 100_000) % 7 {
-                3 => None,
-                5 => values.keys().min().cloned(),
-                _ => newest.clone(),
-            };
-            let told = |values: &BTreeMap<Version, u32>, version: &Option<Version>| {
-                version.as_ref().map(|version| values[version])
-            };
-            let read = |value: &[u8]| std::str::from_utf8(value).unwrap().parse::<u32>().unwrap();
-            let operation = if round % 3 == 0 {
-                let Ok(found) = self.topo.get(&self.key).await else { continue };
-                let value = found.as_ref().map(|found| read(&found.value));
-                if let Some(found) = found {
-                    values.insert(found.version.clone(), read(&found.value));
-                    newest = Some(found.version);
-                }
-                Operation::Read(value)
-            } else {
-                let value = new.to_string().into();
-                let swap = match &expected {
-                    None => self.topo.create(&self.key, value).await,
-                    Some(version) => self.topo.compare_and_swap(&self.key, version, value).await,
-                };
-                let expected = told(&values, &expected);
-                match swap {
-                    Ok(Swap::Committed(version)) => {
-                        values.insert(version.clone(), new);
-                        newest = Some(version);
-                        Operation::Committed { expected, new }
-                    }
-                    Ok(Swap::Mismatch { current }) => {
-                        let value = current.as_ref().map(|current| read(&current.value));
-                        if let Some(current) = current {
-                            values.insert(current.version.clone(), read(&current.value));
-                            newest = Some(current.version);
-                        }
-                        Operation::Mismatch { expected, current: value }
-                    }
-                    Ok(Swap::Indeterminate { .. }) => Operation::Unknown { expected, new },
-                    // An error is determinate: nothing happened.
-                    Err(_) => continue,
-                }
-            };
-            events.push(Event { client: self.client, begun, ended: self.moment(), operation });
-            tokio::task::yield_now().await;
+            // An error is determinate: nothing happened.
+            if let Some(operation) = self.one(round).await {
+                events.push(Event { client: self.number as usize, begun, ended: self.moment(), operation });
+            }
+            round += 1;
+            match pause {
+                Duration::ZERO => tokio::task::yield_now().await,
+                pause => tokio::time::sleep(pause).await,
+            }
         }
         events
+    }
+
+    /// Reads, writes on what is newest, and now and then a create, or a write on something old.
+    async fn one(&mut self, round: u32) -> Option<Operation> {
+        if round.is_multiple_of(3) {
+            let found = self.topo.get(&self.key).await.ok()?;
+            return Some(Operation::Read(found.and_then(|found| self.saw(found.version, &found.value))));
+        }
+        let new = self.number * 100_000 + round;
+        let expected = match (round + self.number) % 7 {
+            3 => None,
+            5 => self.values.keys().min().cloned(),
+            _ => self.newest.clone(),
+        };
+        let swap = match &expected {
+            None => self.topo.create(&self.key, new.to_string().into()).await,
+            Some(version) => self.topo.compare_and_swap(&self.key, version, new.to_string().into()).await,
+        };
+        let expected = expected.map(|version| self.values[&version]);
+        Some(match swap.ok()? {
+            Swap::Committed(version) => {
+                self.values.insert(version.clone(), new);
+                self.newest = Some(version);
+                Operation::Committed { expected, new }
+            }
+            Swap::Mismatch { current } => {
+                let current = current.and_then(|current| self.saw(current.version, &current.value));
+                Operation::Mismatch { expected, current }
+            }
+            Swap::Indeterminate { .. } => Operation::Unknown { expected, new },
+        })
+    }
+
+    /// Remembers a version; gives its value.
+    fn saw(&mut self, version: Version, value: &[u8]) -> Option<u32> {
+        let value = std::str::from_utf8(value).ok()?.parse().ok()?;
+        self.values.insert(version.clone(), value);
+        self.newest = Some(version);
+        Some(value)
     }
 }
