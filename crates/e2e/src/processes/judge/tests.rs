@@ -41,6 +41,7 @@ fn page(member: &str, term: u64, revision: u64) -> Page {
         former: Default::default(),
         placed: Default::default(),
         tombstone: None,
+        opened: None,
         sealed: None,
     };
     let header = Header { member: Some(name(member)), start: Some(Incarnation(1)), term: Term(term) };
