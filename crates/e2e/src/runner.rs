@@ -1,13 +1,13 @@
 //! Which scenarios run, when, and what is told of them.
 //!
 //! Scenarios that leave the league as it is run beside each other, each in a namespace of its own;
-//! those that disturb it (kill, restore, edit the spec) run alone, after them.
+//! those that disturb it (kill, restore, edit the spec) run alone in their league, after them.
 
 use crate::cluster::Kind;
 use crate::scenarios;
 use crate::world::World;
 use anyhow::{Result, anyhow};
-use futures::future::LocalBoxFuture;
+use futures::future::{LocalBoxFuture, join_all};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -72,12 +72,12 @@ pub fn main(binary: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut failed = Vec::new();
-    for (kind, selected) in plan.into_iter().filter(|(_, selected)| !selected.is_empty()) {
-        // One thread: it starts every process, and they end with the thread that started them.
-        let tasks = tokio::task::LocalSet::new();
-        failed.extend(tasks.block_on(&runtime, run_kind(kind, binary, selected)));
-    }
+    // One thread: it starts every process, and they end with the thread that started them.
+    let tasks = tokio::task::LocalSet::new();
+    // The kinds beside each other, in leagues of their own: a scenario mostly waits.
+    let plan = plan.into_iter().filter(|(_, selected)| !selected.is_empty());
+    let kinds = plan.map(|(kind, selected)| run_kind(kind, binary, selected));
+    let failed = tasks.block_on(&runtime, join_all(kinds)).concat();
     if failed.is_empty() {
         println!("\ne2e: all scenarios hold");
         return ExitCode::SUCCESS;
