@@ -32,6 +32,9 @@ fn every_bench_answers_with_its_figures_and_a_restart_writes_nothing() {
         "decide (p99)",
         "load (etcd)",
         "load (S3)",
+        "takeover",
+        "takeover: decided",
+        "idle: requests",
     ] {
         let row = row(name);
         let is_figure = |field: &str| row[field].as_f64().is_some_and(|figure| figure > 0.0);
@@ -42,6 +45,12 @@ fn every_bench_answers_with_its_figures_and_a_restart_writes_nothing() {
         assert!(row(name)["value"].as_f64().is_some_and(f64::is_finite), "{told}");
     }
     assert_eq!(row("restart: writes")["value"], 0.0, "{told}");
+    assert_eq!(row("idle: large objects")["value"], 0.0, "heartbeats stay out of the large objects: {told}");
+    let beats = row("idle: requests");
+    assert!(
+        beats["ratio"].as_f64().is_some_and(|ratio| ratio <= 2.5),
+        "heartbeats of others are read together: {beats}"
+    );
     // These are counted, not timed.
     for (name, most) in [
         ("ballot-calls-3", 5.0),
@@ -49,6 +58,7 @@ fn every_bench_answers_with_its_figures_and_a_restart_writes_nothing() {
         ("ballot-calls-50", 130.0),
         ("load (etcd): requests", 300.0),
         ("load (S3): requests", 300.0),
+        ("idle: request rate", 1.0),
     ] {
         assert!(row(name)["value"].as_f64().is_some_and(|figure| figure > 0.0 && figure <= most), "{}", row(name));
     }

@@ -75,6 +75,7 @@ pub(crate) struct Topology {
     pub statuses: BTreeMap<u32, StatusState>,
     others: BTreeMap<(MemberName, u32), Other<StatusCell>>,
     pub cells: BTreeMap<MemberName, Other<MemberCell>>,
+    beats: Beats,
     status_due_ms: Option<u64>,
     /// When another member last said what came of its outputs.
     pub last_status_ms: u64,
@@ -133,6 +134,16 @@ pub(crate) struct Other<T> {
     pub changed_ms: u64,
 }
 
+/// Heartbeats of others that were told of, with when they were: they are read together, with the next one of this
+/// operator's own. In a league of a hundred there are twenty a second, and hardly ever is something else in them.
+#[derive(Debug, Default)]
+struct Beats {
+    /// Not asked for yet.
+    told: BTreeMap<MemberName, u64>,
+    /// Being read.
+    asked: BTreeMap<MemberName, u64>,
+}
+
 impl Topology {
     pub fn new(config: &Config) -> Self {
         let cell = MemberCell {
@@ -166,6 +177,7 @@ impl Topology {
             statuses: BTreeMap::new(),
             others: BTreeMap::new(),
             cells: BTreeMap::new(),
+            beats: Beats::default(),
             status_due_ms: None,
             last_status_ms: 0,
             heartbeats: false,

@@ -115,40 +115,14 @@ impl Lab {
 
     /// Waits until a member's operator knows everything and has nothing to do.
     pub async fn idle(&mut self, index: usize) -> Result<()> {
-        self.health(index, "idle").await
+        let member = &mut self.members[index];
+        says(member.operator.as_mut().context("the operator was started")?, member.port, "idle").await
     }
 
     /// Waits until a member's operator knows everything.
     pub async fn ready(&mut self, index: usize) -> Result<()> {
-        self.health(index, "ready").await?;
-        let installed = |health: &Value| {
-            health["types"]
-                .as_array()
-                .is_some_and(|types| types.len() == 2 && types.iter().all(|each| each["installed"] == true))
-        };
-        let port = self.members[index].port;
-        eventually("the types are installed", async || {
-            Ok(ask(port, "/read/health").await.is_ok_and(|health| installed(&health)))
-        })
-        .await
-    }
-
-    async fn health(&mut self, index: usize, field: &str) -> Result<()> {
-        let port = self.members[index].port;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Ok(health) = ask(port, "/read/health").await
-                && health["ready"] == true
-                && health[field] == true
-            {
-                return Ok(());
-            }
-            let operator = self.members[index].operator.as_mut().context("the operator was started")?;
-            if !operator.is_running() || Instant::now() > deadline {
-                bail!("the operator is not {field}: {}", operator.tail());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let member = &mut self.members[index];
+        ready(member.operator.as_mut().context("the operator was started")?, member.port, 2).await
     }
 
     /// The operator's counters.
@@ -159,6 +133,36 @@ impl Lab {
     /// The process id of the topology server.
     pub fn topo_process(&self) -> u32 {
         self.topo.process.id()
+    }
+}
+
+/// Waits until an operator knows everything, with so many types installed.
+pub async fn ready(operator: &mut Process, port: u16, types: usize) -> Result<()> {
+    says(operator, port, "ready").await?;
+    let installed = |health: &Value| {
+        let told = health["types"].as_array().map(Vec::as_slice).unwrap_or_default();
+        told.len() == types && told.iter().all(|each| each["installed"] == true)
+    };
+    eventually("the types are installed", async || {
+        Ok(ask(port, "/read/health").await.is_ok_and(|health| installed(&health)))
+    })
+    .await
+}
+
+/// Waits until an operator is ready, and says this of itself.
+async fn says(operator: &mut Process, port: u16, field: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Ok(health) = ask(port, "/read/health").await
+            && health["ready"] == true
+            && health[field] == true
+        {
+            return Ok(());
+        }
+        if !operator.is_running() || Instant::now() > deadline {
+            bail!("the operator is not {field}: {}", operator.tail());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -8,12 +8,16 @@ mod ballots;
 #[cfg(all(feature = "etcd", feature = "object-stores"))]
 mod decide;
 mod edit;
+#[cfg(all(feature = "etcd", feature = "object-stores"))]
+mod idle;
 mod lab;
 #[cfg(all(feature = "etcd", feature = "object-stores"))]
 mod load;
 #[cfg(all(feature = "etcd", feature = "object-stores"))]
 mod plain;
 mod propagate;
+#[cfg(all(feature = "etcd", feature = "object-stores"))]
+mod takeover;
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
@@ -58,6 +62,10 @@ enum Name {
     BallotCalls50,
     /// One decision on etcd; merge and decide themselves at 100 operators.
     Decide,
+    /// An operator is killed: its pages are appointed to others, with terms of five seconds.
+    Takeover,
+    /// A hundred operators with nothing to do, for ten simulated minutes on etcd.
+    Idle,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -115,7 +123,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if wants(Name::Decide) {
         rows.extend(ballots::pure(arguments.scale)?);
     }
-    rows.extend(on_stores(arguments.scale, wants(Name::Decide), wants(Name::Load)).await?);
+    rows.extend(on_stores(arguments.scale, &wants).await?);
     if wants(Name::Edit) {
         rows.extend(edit::run(arguments.scale).await?);
     }
@@ -159,23 +167,29 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The benches of topology servers, next to plain clients of them.
+/// The benches that need etcd, some of them next to plain clients of topology servers.
 #[cfg(all(feature = "etcd", feature = "object-stores"))]
-async fn on_stores(scale: f64, decide: bool, load: bool) -> anyhow::Result<Vec<Row>> {
+async fn on_stores(scale: f64, wants: impl Fn(Name) -> bool) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    if decide {
+    if wants(Name::Decide) {
         rows.extend(decide::run(scale).await?);
     }
-    if load {
+    if wants(Name::Load) {
         rows.extend(load::run(scale).await?);
+    }
+    if wants(Name::Takeover) {
+        rows.extend(takeover::run(scale).await?);
+    }
+    if wants(Name::Idle) {
+        rows.extend(idle::run(scale).await?);
     }
     Ok(rows)
 }
 
 #[cfg(not(all(feature = "etcd", feature = "object-stores")))]
-async fn on_stores(_scale: f64, decide: bool, load: bool) -> anyhow::Result<Vec<Row>> {
+async fn on_stores(_scale: f64, wants: impl Fn(Name) -> bool) -> anyhow::Result<Vec<Row>> {
     anyhow::ensure!(
-        !(decide || load),
+        ![Name::Decide, Name::Load, Name::Takeover, Name::Idle].into_iter().any(wants),
         "this program was built without etcd or object stores: build it with these features, or name other benches"
     );
     Ok(Vec::new())

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// No answer, and no part of one, takes longer.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// A node that leads says so sooner; one that is stopped says nothing.
+const SOON: Duration = Duration::from_secs(1);
+
 /// All values of all keys below a prefix, in the order in which they were written.
 pub type History = BTreeMap<String, Vec<Vec<u8>>>;
 
@@ -51,9 +54,10 @@ impl Gateway {
     /// Whether this node leads, as it sees it itself.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer soon.
     pub async fn leads(&self) -> Result<bool> {
-        let status = self.ask("/v3/maintenance/status", &json!({})).await?;
+        let asked = json!({});
+        let status = tokio::time::timeout(SOON, self.ask("/v3/maintenance/status", &asked)).await??;
         Ok(status["leader"].is_string() && status["leader"] == status["header"]["member_id"])
     }
 
@@ -62,14 +66,11 @@ impl Gateway {
     /// # Errors
     /// When the node does not answer, or has forgotten a part of it.
     pub async fn history(&self, prefix: &str) -> Result<History> {
-        let bounds = |more: Value| {
-            let end = format!("{}0", prefix.trim_end_matches('/'));
-            let mut bounds = json!({"key": STANDARD.encode(prefix), "range_end": STANDARD.encode(end)});
-            bounds
-                .as_object_mut()
-                .into_iter()
-                .for_each(|bounds| bounds.extend(more.as_object().cloned().unwrap_or_default()));
-            bounds
+        let end = format!("{}0", prefix.trim_end_matches('/'));
+        let bounds = |mut of: Value| {
+            of["key"] = json!(STANDARD.encode(prefix));
+            of["range_end"] = json!(STANDARD.encode(&end));
+            of
         };
         let newest = bounds(json!({"limit": 1, "keys_only": true, "sort_order": "DESCEND", "sort_target": "MOD"}));
         let newest = self.ask("/v3/kv/range", &newest).await?;

@@ -72,8 +72,8 @@ async fn etcd_leader_stopped(league: &mut League) -> Result<String> {
     let id = league.etcd.nodes[leader].process().context("it runs")?.id();
     let began = Instant::now();
     crate::files::signal(id, Signal::STOP)?;
-    another_leads(league, leader).await?;
     let on = league.goes_on(&EVERYBODY, began).await?;
+    another_leads(league, leader).await?;
     let ended = Instant::now();
     crate::files::signal(id, Signal::CONT)?;
     recovered(league, &format!("beside the stopped leader all go on within {}", seconds(on)), ended).await

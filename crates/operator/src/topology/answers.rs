@@ -54,8 +54,11 @@ impl Operator {
             (TopoCall::Changes, TopoAnswer::Changed { cursor, keys }) => {
                 self.topology.cursor = Some(cursor);
                 let control = keys.get(keys::CONTROL).filter(|_| self.is_seated()).cloned();
-                let wanted: Vec<String> =
-                    keys.into_iter().filter(|(key, version)| self.is_news(key, version)).map(|(key, _)| key).collect();
+                let wanted: Vec<String> = keys
+                    .into_iter()
+                    .filter(|(key, version)| self.is_news(key, version) && !self.may_wait(key))
+                    .map(|(key, _)| key)
+                    .collect();
                 for batch in wanted.chunks(READ_BATCH) {
                     self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
                 }

@@ -145,6 +145,27 @@ impl Operator {
         writer.is_none_or(|writer| writer.hears(version))
     }
 
+    /// Whether what was told of is the heartbeat of a member that is heard: it is read with the next one of this
+    /// operator's own.
+    pub(super) fn may_wait(&mut self, key: &str) -> bool {
+        let Key::Cell(member) = keys::parse(key) else { return false };
+        let waits = self.topology.heartbeats && self.is_heard(&member);
+        if waits {
+            self.topology.beats.told.insert(member, self.now.monotonic_ms);
+        }
+        waits
+    }
+
+    /// Reads the heartbeats of others that were told of.
+    pub(super) fn read_beats(&mut self) {
+        let told = std::mem::take(&mut self.topology.beats.told);
+        let cells: Vec<String> = told.keys().map(keys::cell).collect();
+        self.topology.beats.asked.extend(told);
+        for batch in cells.chunks(READ_BATCH) {
+            self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
+        }
+    }
+
     /// Takes a value that was read into the picture.
     pub(super) fn absorb(&mut self, key: &str, value: &Versioned) {
         let opened = Envelope::open(&value.value).and_then(|(envelope, body)| match &self.league {
@@ -249,6 +270,7 @@ impl Operator {
             Err(error) => return self.unreadable(key, &error.to_string()),
         };
         let now = self.now.monotonic_ms;
+        let heard = self.topology.beats.asked.remove(&member).unwrap_or(now);
         let known = self.topology.cells.entry(member).or_insert_with(|| Other {
             writer: Writer::new(key.to_owned()),
             value: cell.clone(),
@@ -258,7 +280,7 @@ impl Operator {
         if known.writer.saw(&value.version, envelope) {
             let thawed = known.value.frozen != cell.frozen;
             known.value = cell;
-            known.changed_ms = now;
+            known.changed_ms = heard;
             if first || thawed {
                 self.refresh_members();
             }

@@ -175,6 +175,7 @@ impl Operator {
         self.topology.cell.cell.api_server_ready = self.api_server_ready();
         self.topology.cell.dirty = true;
         self.flush_cell();
+        self.read_beats();
         self.confirming.collect();
         self.refresh_members();
         self.ballots.look = true;
