@@ -11,10 +11,12 @@
 //! | [`lives`] | births, edits, ends and withdrawals have their ground |
 //! | [`outputs`] | what is applied was agreed; what is deleted has its ground, read a moment ago; cut off, nothing is |
 //! | [`homes`] | a status tells the truth; a finalizer goes only after the word is in the topology server |
+//! | [`history`] | whoever saw the topology server go back changes nothing until a person says what counts |
 //! | [`budget`] | the breaker's entry comes before the deed, and the budget holds |
 //! | [`rest`] | what stands when all is quiet is what was agreed |
 
 mod budget;
+mod history;
 mod homes;
 mod lives;
 mod outputs;
@@ -22,22 +24,29 @@ mod pages;
 mod rest;
 pub(crate) mod rules;
 
-pub(crate) use pages::spec_of;
+pub(crate) use pages::{open_page, spec_of};
 
 use crate::kinds::{About, Kind};
 use crate::member::Member;
 use crate::process::ProcessId;
+use crate::reached::{Hazard, Reached};
 use budget::Account;
-use hansa_ballot::{Control, Verifier};
+use hansa_ballot::{Control, PublicKey, Verifier};
 use hansa_kubesim::core::http::Response;
 use hansa_ledger::breaker::Scope;
 use hansa_ledger::cell::{State, StatusCell};
 use hansa_ledger::lives::{Duty, duty};
-use hansa_ledger::{Page, Record, Versioned};
-use hansa_model::{FederatedSpec, FederationSpec, Hash, Incarnation, LeagueId, MemberName, RecordKey, Revision, Term};
+use hansa_ledger::{Envelope, Page, Record, Swap, Versioned, keys};
+use hansa_model::{
+    Era, FederatedSpec, FederationSpec, Hash, Incarnation, LeagueId, MemberName, RecordKey, Revision, Term,
+};
 use hansa_operator::{ActId, ApiRequest, TopoAnswer};
+use rules::REMOVED;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How long who was taken out may take until it acts on it.
+const REMOVED_MS: u64 = 10_000;
 
 /// An invariant that broke.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,8 +79,14 @@ struct Knowledge {
     pages: BTreeMap<String, (u64, Option<Page>)>,
     /// Reads that are answered and not delivered yet.
     under_way: BTreeMap<ActId, Vec<(String, u64, Option<Page>)>>,
+    /// Headers of what such reads show: when they were read.
+    headers: BTreeMap<ActId, (u64, Vec<(String, Envelope)>)>,
     /// Whether the last word of the topology server was that there is none.
     cut_off: bool,
+    /// What it was shown of each key, and what of that went back since.
+    seen: history::Seen,
+    /// When it was shown that its member was taken out of the league.
+    removed_ms: Option<u64>,
 }
 
 /// A revision that was agreed.
@@ -118,8 +133,21 @@ pub struct Judge {
     /// Whatever people ever confirmed.
     confirmed: BTreeMap<RecordKey, BTreeSet<Scope>>,
     knowledge: BTreeMap<ProcessId, Knowledge>,
+    /// The highest era that a person began.
+    era: Era,
+    /// Whether what processes are shown is kept: only where the topology server may go back.
+    pub(crate) keeps_history: bool,
+    /// Whether the topology server ever was put back: what was agreed and is lost may stand in members.
+    went_back: bool,
+    /// What a hostile hand wrote in somebody's name: intents, and ends.
+    forged_intents: BTreeSet<(RecordKey, Incarnation, Revision)>,
+    forged_ends: BTreeSet<(RecordKey, Incarnation)>,
     /// Nothing but heartbeats may be written any more.
     silent: bool,
+    /// Outputs that somebody else wrote to, or made: by uid, and which hazard that is.
+    touched: BTreeMap<String, Hazard>,
+    /// Which hazards were met.
+    pub(crate) reached: Reached,
 }
 
 impl Judge {
@@ -146,7 +174,14 @@ impl Judge {
             shown: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             knowledge: BTreeMap::new(),
+            era: Era(1),
+            keeps_history: false,
+            went_back: false,
+            forged_intents: BTreeSet::new(),
+            forged_ends: BTreeSet::new(),
             silent: false,
+            touched: BTreeMap::new(),
+            reached: Reached::default(),
         }
     }
 
@@ -163,6 +198,40 @@ impl Judge {
     /// Whether a member is to have an output.
     pub fn keeps(&self, key: &RecordKey, member: &MemberName) -> bool {
         self.record(key).is_some_and(|record| duty(record, member) == Duty::Keep)
+    }
+
+    /// Whether this key is one of a member that was taken out of the league.
+    pub fn was_removed(&self, key: &PublicKey) -> bool {
+        self.control.as_ref().is_some_and(|control| is_removed(control, key))
+    }
+
+    /// Whether all voters have agreed that unsigned words are nobody's.
+    pub fn signatures_count(&self) -> bool {
+        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
+        ballots.is_some_and(|ballots| ballots.feature >= 1)
+    }
+
+    /// A hostile hand made a record say this.
+    pub fn forged(&mut self, key: &RecordKey, record: &Record) {
+        match record.tombstone {
+            Some(_) => self.forged_ends.insert((key.clone(), record.incarnation)),
+            None => self.forged_intents.insert((key.clone(), record.incarnation, record.revision)),
+        };
+    }
+
+    /// Whether what a record says last is nobody's word.
+    pub fn is_forged(&self, key: &RecordKey, record: &Record) -> bool {
+        match record.tombstone {
+            Some(_) => self.forged_ends.contains(&(key.clone(), record.incarnation)),
+            None => self.forged_intents.contains(&(key.clone(), record.incarnation, record.revision)),
+        }
+    }
+
+    /// A page as it stands by no operator's doing.
+    pub fn page_is(&mut self, key: &str, page: Page) {
+        if let keys::Key::Page(number) = keys::parse(key) {
+            self.pages.insert(number, page);
+        }
     }
 
     /// Whether a member reports that something stands in its way.
@@ -186,13 +255,33 @@ impl Judge {
                 (key.clone(), now, value.as_ref().and_then(|value| pages::open_page(&value.value).ok()))
             })
             .collect();
-        self.knowledge.entry(id).or_default().under_way.insert(act, read);
+        let opened = keys.iter().zip(values).filter_map(|(key, value)| {
+            let (envelope, _) = Envelope::open_header(&value.as_ref()?.value).ok()?;
+            Some((key.clone(), envelope))
+        });
+        let knowledge = self.knowledge.entry(id).or_default();
+        if self.keeps_history {
+            knowledge.headers.insert(act, (now, opened.collect()));
+        }
+        knowledge.under_way.insert(act, read);
     }
 
     /// A process hears an answer of the topology server.
-    pub fn topo_told(&mut self, id: ProcessId, act: ActId, answer: &TopoAnswer) {
+    pub fn topo_told(&mut self, now: u64, id: ProcessId, act: ActId, answer: &TopoAnswer, key: &PublicKey) {
+        let removed = self.was_removed(key);
+        let removed = removed && shows_control(answer).is_some_and(|control| is_removed(&control, key));
         let knowledge = self.knowledge.entry(id).or_default();
         knowledge.cut_off = matches!(answer, TopoAnswer::Failed { .. } | TopoAnswer::Replaced { .. });
+        if let Some((at, headers)) = knowledge.headers.remove(&act) {
+            for (key, envelope) in headers {
+                if let Some(hazard) = knowledge.seen.shown(now, at, key, envelope, self.went_back) {
+                    self.reached.count(hazard);
+                }
+            }
+        }
+        if removed {
+            knowledge.removed_ms.get_or_insert(now);
+        }
         for (key, at, page) in knowledge.under_way.remove(&act).unwrap_or_default() {
             knowledge.pages.insert(key, (at, page));
         }
@@ -209,7 +298,18 @@ impl Judge {
         member: &mut Member,
         request: &ApiRequest,
     ) -> Result<(), Violation> {
-        match About::read(&request.path) {
+        let about = About::read(&request.path);
+        let removed_ms = self.knowledge.get(&id).and_then(|knowledge| knowledge.removed_ms);
+        // The word is acted on once it is noted, on an API server that may be slow.
+        if removed_ms.is_some_and(|since| now > since + REMOVED_MS)
+            && matches!(about, About::Output(_) | About::Home(..) | About::Homes)
+            && !outputs::is_note(&about)
+        {
+            let what = format!("{} sends {:?} {}", member.name, request.method, request.path);
+            return Err(Violation::new(REMOVED, what));
+        }
+        self.is_thawed(now, id, request, &about)?;
+        match about {
             About::Output(key) => self.sends_output(now, id, member, &key, request),
             About::Home(key, subresource) => self.sends_home(now, member, &key, &subresource, request),
             About::Ground(what) => {
@@ -250,6 +350,10 @@ impl Judge {
     ) -> Result<(), Violation> {
         match About::read(&request.path) {
             About::Output(key) if response.status < 300 => {
+                let uid = response.value()["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+                if let Some(hazard) = self.touched.remove(&uid) {
+                    self.reached.count(hazard);
+                }
                 self.served_output(member, leads, &key, request, response.status == 201)
             }
             _ => Ok(()),
@@ -264,6 +368,9 @@ impl Judge {
             for object in member.all(now, &crate::kinds::outputs_path(&type_name)) {
                 if !object["metadata"]["labels"][hansa_render::LEAGUE_LABEL].is_null() {
                     let key = key_of(&type_name, &object);
+                    if !self.keeps(&key, &member.name) {
+                        self.reached.count(Hazard::StrayStood);
+                    }
                     self.brought_back.insert((member.name.clone(), key));
                 }
             }
@@ -275,6 +382,12 @@ impl Judge {
                 }
             }
         }
+    }
+
+    /// Somebody else wrote to an output, or made what stands where one is to be.
+    pub fn touched(&mut self, hazard: Hazard, object: &Value) {
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        self.touched.insert(uid, hazard);
     }
 
     /// A member's wall clock was set.
@@ -300,6 +413,27 @@ impl Judge {
         let keys = hansa_render::BuiltInKeys::of(&kind.api_version(), kind.kind);
         hansa_render::output(&identity, spec.template.as_ref()?, &spec.overrides, member, &marks, &keys).ok()
     }
+}
+
+/// The control document that an answer shows.
+fn shows_control(answer: &TopoAnswer) -> Option<Control> {
+    let read = |value: &Versioned| Control::from_slice(&Envelope::open(&value.value).ok()?.1).ok();
+    match answer {
+        TopoAnswer::Listed(entries) => {
+            entries.iter().find(|(key, _)| key == keys::CONTROL).and_then(|(_, value)| read(value))
+        }
+        TopoAnswer::Values(values) => values.iter().flatten().find_map(read),
+        TopoAnswer::Swapped(Swap::Mismatch { current }) => current.as_ref().and_then(read),
+        _ => None,
+    }
+}
+
+/// Whether a key is that of a member that was taken out.
+fn is_removed(control: &Control, key: &PublicKey) -> bool {
+    let voters = control.ballots.as_ref().map(|ballots| &ballots.voters);
+    voters.is_some_and(|voters| {
+        voters.removed.values().any(|removed| removed.key == *key) && voters.set.values().all(|voter| voter.key != *key)
+    })
 }
 
 fn key_of(type_name: &hansa_model::TypeName, object: &Value) -> RecordKey {

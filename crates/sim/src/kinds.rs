@@ -138,6 +138,8 @@ impl About {
             _ if group == "hansa.dev" => About::Own,
             ["namespaces"] => About::Namespaces,
             ["namespaces", _, "events", ..] => About::Events,
+            // Answers with data lie in a Secret beside their Request.
+            ["namespaces", _, "secrets"] | ["namespaces", _, "secrets", _] => About::Own,
             ["namespaces", _, plural] => {
                 let is_homes = |kind: &Kind| {
                     let type_name = type_name(kind.type_name);

@@ -22,6 +22,7 @@ mod kinds;
 mod member;
 mod process;
 mod random;
+mod reached;
 mod run;
 mod sabotage;
 mod settings;
@@ -31,6 +32,7 @@ mod users;
 mod world;
 
 pub use judge::Violation;
+pub use reached::{Hazard, Reached};
 pub use run::{Outcome, run};
 pub use sabotage::Sabotage;
 pub use settings::Settings;

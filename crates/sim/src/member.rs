@@ -18,6 +18,8 @@ pub enum Reach {
     Both,
     /// Calls arrive, answers do not.
     OneWay,
+    /// What is asked is answered, and no write gets through.
+    ReadOnly,
     /// Nothing arrives.
     Neither,
 }

@@ -24,6 +24,8 @@ pub struct Process {
     pub under_way: BTreeMap<ActId, String>,
     /// The events that wait while it is stopped (SIGSTOP); `None` while it runs.
     pub stopped: Option<Vec<Event>>,
+    /// Since when it is stopped.
+    pub stopped_ms: Option<u64>,
     /// What it was last told of each page, for a broken variant that trusts its memory.
     pub told: BTreeMap<String, Versioned>,
     /// Its wait for changes, held open by the topology server: the act and the cursor.
@@ -55,6 +57,7 @@ impl Process {
             watches: BTreeMap::new(),
             under_way: BTreeMap::new(),
             stopped: None,
+            stopped_ms: None,
             told: BTreeMap::new(),
             waits: None,
         }

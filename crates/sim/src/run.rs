@@ -2,6 +2,7 @@
 
 use crate::judge::Violation;
 use crate::judge::rules::{CONVERGES, SILENT, STALLS};
+use crate::reached::{Hazard, Reached};
 use crate::sabotage::Sabotage;
 use crate::story::Story;
 use crate::world::{Due, World};
@@ -25,6 +26,8 @@ pub struct Outcome {
     pub events: u64,
     /// How much virtual time passed, in milliseconds.
     pub virtual_ms: u64,
+    /// Which hazards were met.
+    pub reached: Reached,
 }
 
 /// Tells the story of a seed, with a defect or without.
@@ -34,7 +37,8 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
     if let Some(violation) = &violation {
         world.tell("judge", violation);
     }
-    Outcome { seed, violation, events: world.events(), virtual_ms: world.now, story: world.story }
+    let (events, virtual_ms, reached) = (world.events(), world.now, world.judge.reached.clone());
+    Outcome { seed, violation, events, virtual_ms, reached, story: world.story }
 }
 
 fn tell(world: &mut World) -> Result<(), Violation> {
@@ -51,11 +55,13 @@ fn tell(world: &mut World) -> Result<(), Violation> {
         world.run_until(world.now + 30_000)?;
         world.users_go_on();
         world.come_to_rest(STALLS, casualty)?;
+        world.judge.reached.count(Hazard::MemberDead);
         world.end_storm(None)?;
         world.unpause();
     }
     world.come_to_rest(CONVERGES, None)?;
     world.restart_all()?;
+    world.judge.reached.count(Hazard::RestartedInSilence);
     Ok(())
 }
 
@@ -74,6 +80,10 @@ impl World {
         }
         self.after(2_000, Due::User);
         self.after(4_000, Due::Incident);
+        self.next_trouble();
+        if self.settings.gitops {
+            self.after(3_000, Due::GitOps);
+        }
         Ok(())
     }
 

@@ -65,11 +65,13 @@ pub enum Sabotage {
     StallsWithTheDead,
     /// What the last applies taught is not remembered over a restart.
     ForgetsItsApplies,
+    /// What is only to be tried, for a plan, is done.
+    CarriesOutPlans,
 }
 
 impl Sabotage {
     /// Every defect: its name, and the rules by which it is found.
-    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 21] = [
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 22] = [
         (
             "indeterminate-is-committed",
             Sabotage::IndeterminateIsCommitted,
@@ -95,6 +97,7 @@ impl Sabotage {
         ("writes-users-specs", Sabotage::WritesUsersSpecs, &[rules::USERS]),
         ("stalls-with-the-dead", Sabotage::StallsWithTheDead, &[rules::STALLS]),
         ("forgets-its-applies", Sabotage::ForgetsItsApplies, &[rules::SILENT]),
+        ("carries-out-plans", Sabotage::CarriesOutPlans, &[rules::AGREED]),
     ];
 }
 

@@ -26,11 +26,43 @@ pub struct Chances {
     pub slow: u64,
 }
 
+/// What happens in some storms only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// A member can read the topology server, and not write to it.
+    ReadOnly,
+    /// The topology server is slow, or throttles.
+    Weather,
+    /// The CRD of a federated kind is deleted in a member.
+    Definitions,
+    /// Users ask what would become of an object.
+    Plans,
+    /// Members are taken into the spec, and out of it.
+    Membership,
+    /// A hostile hand puts words into others' mouths.
+    Forgery,
+    /// The topology server goes back, or is restored from a backup.
+    History,
+}
+
+/// Each with how often a storm has it, in a thousand.
+const TROUBLES: [(Trouble, u64); 7] = [
+    (Trouble::ReadOnly, 200),
+    (Trouble::Weather, 200),
+    (Trouble::Definitions, 150),
+    (Trouble::Plans, 200),
+    (Trouble::Membership, 200),
+    (Trouble::Forgery, 100),
+    (Trouble::History, 150),
+];
+
 /// A seed's world.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many clusters the league has.
+    /// How many clusters there are.
     pub members: usize,
+    /// How many of them the league has at first; the others may be let in.
+    pub founders: usize,
     /// How many pages: few, so that writers meet.
     pub pages: u32,
     /// How many namespaces users write to.
@@ -55,11 +87,15 @@ pub struct Settings {
     pub casualty: bool,
     /// How often an operator says that it lives.
     pub heartbeat_ms: u64,
+    /// What else happens, besides incidents that every storm may have.
+    pub troubles: Vec<Trouble>,
+    /// Whether a tool applies again whatever is missing of what it keeps.
+    pub gitops: bool,
 }
 
 impl Settings {
-    /// What follows from a seed.
-    pub fn of(random: &mut Random) -> Self {
+    /// What follows from a seed: `others` decides on what is not in every storm.
+    pub fn of(random: &mut Random, others: &mut Random) -> Self {
         let mut chance = |most: u64| if random.chance(400) { 0 } else { random.below(most) };
         let chances = Chances {
             api_refused: chance(60),
@@ -76,7 +112,8 @@ impl Settings {
         let user = random.within(300..3_000);
         let restores = random.chance(200);
         let incident = random.within(1_500..if restores { 5_000 } else { 20_000 });
-        Settings {
+        let mut settings = Settings {
+            founders: members,
             members,
             pages: random.within(1..5) as u32,
             namespaces: random.within(1..3) as usize,
@@ -90,6 +127,30 @@ impl Settings {
             restores,
             casualty: random.chance(150),
             heartbeat_ms: 10_000,
+            troubles: TROUBLES.iter().filter(|(_, permille)| others.chance(*permille)).map(|(one, _)| *one).collect(),
+            gitops: others.chance(200),
+        };
+        settings.grow(others);
+        settings
+    }
+
+    /// Most leagues are small; some are not, and some of them grow.
+    fn grow(&mut self, others: &mut Random) {
+        match others.below(1000) {
+            0..40 => self.members = others.within(7..13) as usize,
+            40..44 => {
+                self.members = 50;
+                (self.namespaces, self.names, self.workloads) = (1, 2, false);
+            }
+            _ => {}
         }
+        // Members are let in one after the other.
+        self.storm_ms += 1_000 * self.members.saturating_sub(5) as u64;
+        self.founders = self.members;
+        if self.troubles.contains(&Trouble::Membership) {
+            self.members += others.within(1..3) as usize;
+            self.casualty = false;
+        }
+        self.casualty &= !self.troubles.contains(&Trouble::History);
     }
 }

@@ -17,6 +17,22 @@ pub struct Store {
     changed: VecDeque<String>,
 }
 
+/// What a store held at some time.
+#[derive(Clone, Debug)]
+pub struct Kept(BTreeMap<String, (u64, Bytes)>);
+
+impl Kept {
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<Bytes> {
+        self.0.get(key).map(|(_, value)| value.clone())
+    }
+
+    /// All values by key.
+    pub fn values(&self) -> impl Iterator<Item = (&str, Bytes)> {
+        self.0.iter().map(|(key, (_, value))| (key.as_str(), value.clone()))
+    }
+}
+
 fn versioned((version, value): &(u64, Bytes)) -> Versioned {
     Versioned { version: Version::new(version.to_string()), value: value.clone() }
 }
@@ -57,6 +73,31 @@ impl Store {
         let first = self.changed.len().checked_sub(count)?;
         let numbered = self.changed.range(first..).zip(after + 1..);
         Some(numbered.map(|(key, number)| (key.clone(), Version::new(number.to_string()))).collect())
+    }
+
+    /// Everything as it stands.
+    pub fn keep(&self) -> Kept {
+        Kept(self.entries.clone())
+    }
+
+    /// Everything is as it was, and who waits for changes hears nothing of it. No number is used twice: a
+    /// backend whose numbers go back notices that itself.
+    pub fn go_back(&mut self, kept: &Kept) {
+        self.entries.clone_from(&kept.0);
+    }
+
+    /// A person writes a value, whatever stands there.
+    pub fn put(&mut self, key: &str, value: Bytes) {
+        self.sequence += 1;
+        self.entries.insert(key.to_owned(), (self.sequence, value));
+        self.changed.push_back(key.to_owned());
+    }
+
+    /// Nothing stands there any more, and every cursor is too old.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.sequence += 1;
+        self.forget();
     }
 
     /// Forgets the history: every cursor before now is too old.

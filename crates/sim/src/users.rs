@@ -1,10 +1,19 @@
 //! Users: what they write, and the record of it.
 //!
+//! | Module | Who |
+//! |---|---|
+//! | [`acts`] | people, in a storm |
+//! | [`tools`] | pipelines that apply again, and people who ask for plans |
+//! | [`membership`] | administrators of the league |
+//! | [`closing`] | people, once the storm is over |
+//!
 //! Each act is an ordinary request to one member's API server. What was asked for is kept beside
 //! the world, so that the judge can tell a user's word from a conclusion that nobody drew.
 
 mod acts;
 mod closing;
+mod membership;
+mod tools;
 
 use crate::kinds::KINDS;
 use crate::random::Random;
@@ -37,7 +46,11 @@ pub struct Users {
     pub(crate) held: BTreeSet<String>,
     /// The sets that were confirmed.
     confirmed: BTreeSet<String>,
+    /// Those of them of which nothing was lost since.
+    pub(crate) said: BTreeSet<String>,
     requests: u64,
+    /// What a tool keeps applied: where, and the content once it has one.
+    kept: Vec<(usize, RecordKey, Option<Value>)>,
 }
 
 impl Users {
@@ -63,7 +76,9 @@ impl Users {
             moved: BTreeSet::new(),
             held: BTreeSet::new(),
             confirmed: BTreeSet::new(),
+            said: BTreeSet::new(),
             requests: 0,
+            kept: Vec::new(),
         }
     }
 

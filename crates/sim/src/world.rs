@@ -5,8 +5,11 @@
 //! jumps to whatever is due next.
 
 mod api;
+mod history;
+mod hostile;
 mod incidents;
 mod topo;
+mod troubles;
 
 use crate::clock::Clock;
 use crate::install;
@@ -14,8 +17,9 @@ use crate::judge::{Judge, Violation};
 use crate::member::{self, Member, Reach};
 use crate::process::{Process, ProcessId};
 use crate::random::Random;
+use crate::reached::Hazard;
 use crate::sabotage::{Sabotage, Sight};
-use crate::settings::Settings;
+use crate::settings::{Settings, Trouble};
 use crate::store::Store;
 use crate::story::Story;
 use crate::users::Users;
@@ -26,6 +30,7 @@ use hansa_model::{FederatedType, Incarnation, MemberName};
 use hansa_operator::{
     Act, ActId, ApiRequest, Config, Event, Level, Now, Operator, PrivateKeys, TopoAnswer, TopoRequest,
 };
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub(crate) use incidents::Heal;
@@ -33,6 +38,12 @@ pub(crate) use topo::TopoFate;
 
 /// Names of members, in the order in which leagues grow.
 const NAMES: [&str; 5] = ["aws", "gcp", "azure", "onprem", "edge"];
+
+/// The name of a member by its place.
+fn name(place: usize) -> MemberName {
+    let name = NAMES.get(place).map_or_else(|| format!("m{place:02}"), |name| (*name).to_owned());
+    name.parse().expect("the names are DNS labels")
+}
 
 /// Something that happens at its time.
 pub(crate) enum Due {
@@ -58,6 +69,10 @@ pub(crate) enum Due {
     User,
     /// Something breaks.
     Incident,
+    /// What some storms have besides.
+    Trouble,
+    /// A tool applies what is missing.
+    GitOps,
     /// Something that broke is whole again.
     Heal(Heal),
 }
@@ -68,6 +83,12 @@ pub struct World {
     serial: u64,
     due: BTreeMap<(u64, u64), Due>,
     pub(crate) random: Random,
+    /// Of what some storms have besides.
+    pub(crate) troubles: Random,
+    /// How the topology server is, when it is not well.
+    pub(crate) weather: Option<troubles::Weather>,
+    /// What the topology server was.
+    pub(crate) history: history::History,
     pub(crate) settings: Settings,
     /// Nothing fails any more, and users are at rest.
     pub(crate) calm: bool,
@@ -89,12 +110,17 @@ impl World {
     /// The world of a seed, before anything happens.
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let mut random = Random::new(seed);
-        let settings = Settings::of(&mut random);
+        // So that neighbouring seeds and the other source have nothing in common with it.
+        let mut others = Random::new(seed ^ 0x7472_6f75_626c_6573);
+        let settings = Settings::of(&mut random, &mut others);
         let mut world = World {
             now: 0,
             serial: 0,
             due: BTreeMap::new(),
             random: random.fork(),
+            troubles: others,
+            weather: None,
+            history: history::History::default(),
             calm: false,
             store: Store::default(),
             members: Vec::new(),
@@ -108,8 +134,8 @@ impl World {
             settings,
             sabotage,
         };
-        for name in &NAMES[..world.settings.members] {
-            let name: MemberName = name.parse().expect("the names are DNS labels");
+        for place in 0..world.settings.members {
+            let name = name(place);
             let clock = Clock {
                 uptime_ms: world.random.below(100_000_000),
                 drift_ppm: world.random.below(40_000) as i64 - 20_000,
@@ -131,6 +157,7 @@ impl World {
                 writes: 0,
             });
         }
+        world.judge.keeps_history = world.settings.troubles.contains(&Trouble::History);
         world
     }
 
@@ -215,6 +242,17 @@ impl World {
                 self.incident()?;
                 let pause = self.random.within(self.settings.incident_pause_ms.clone());
                 self.after(pause, Due::Incident);
+                Ok(())
+            }
+            Due::Trouble | Due::GitOps if self.calm => Ok(()),
+            Due::Trouble => {
+                self.next_trouble();
+                self.trouble()
+            }
+            Due::GitOps => {
+                self.gitops_syncs();
+                let pause = self.troubles.within(1_000..8_000);
+                self.after(pause, Due::GitOps);
                 Ok(())
             }
             Due::Heal(heal) => self.heal(heal),
@@ -307,9 +345,13 @@ impl World {
             Event::Start | Event::Wake | Event::Query { .. } => None,
         };
         let member = process.member;
+        if is_expired(&event) {
+            self.judge.reached.count(Hazard::WatchExpired);
+        }
         // What was really answered, whatever a broken operator makes of it.
         if let Event::Topo { id: act, answer } = &event {
-            self.judge.topo_told(id, *act, answer);
+            let (now, key) = (self.now, self.members[member].signer.public());
+            self.judge.topo_told(now, id, *act, answer, &key);
         }
         let cause = under_way.clone().unwrap_or_default();
         let mut besides = None;
@@ -360,10 +402,7 @@ impl World {
                 self.end_watch(id, act);
                 Ok(())
             }
-            Act::Topo { id: act, request } => {
-                self.send_topo(id, act, request);
-                Ok(())
-            }
+            Act::Topo { id: act, request } => self.send_topo(id, act, request),
             Act::InstallType { id: act, federated_type } => {
                 let pause = self.latency();
                 self.after(pause, Due::Install(id, act, federated_type));
@@ -409,6 +448,9 @@ impl World {
         } else {
             install::install(here, now, federated_type)
         };
+        if !here.down && answer.is_err() {
+            self.judge.reached.count(Hazard::KindNotServed);
+        }
         self.after_change(member);
         let pause = self.latency();
         self.after(pause, Due::Event(id, Event::TypeInstalled { id: act, answer }));
@@ -419,6 +461,18 @@ impl World {
             true => self.random.within(200..4_000),
             false => self.random.within(1..16),
         }
+    }
+}
+
+/// Whether a watch cannot go on where it was.
+fn is_expired(event: &Event) -> bool {
+    match event {
+        Event::WatchLine { line, .. } => {
+            let told = serde_json::from_slice::<Value>(line).unwrap_or_default();
+            told["type"] == "ERROR" && told["object"]["code"] == 410
+        }
+        Event::WatchClosed { status, .. } => *status == Some(410),
+        _ => false,
     }
 }
 

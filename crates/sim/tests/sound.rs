@@ -1,6 +1,6 @@
 //! Seeds that have to pass: a storm each, then calm, then a restart of everyone that writes nothing.
 
-use hansa_sim::run;
+use hansa_sim::{Reached, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const SEEDS: u64 = 60;
 
 #[test]
-fn every_seed_keeps_every_invariant() {
+fn every_seed_keeps_every_invariant_and_every_hazard_is_met() {
     let next = AtomicU64::new(1);
-    let failed = Mutex::new(Vec::new());
+    let (failed, reached) = (Mutex::new(Vec::new()), Mutex::new(Reached::default()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -19,7 +19,9 @@ fn every_seed_keeps_every_invariant() {
                     if seed > SEEDS {
                         return;
                     }
-                    if let Some(violation) = run(seed, None).violation {
+                    let outcome = run(seed, None);
+                    reached.lock().expect("no seed panics").add(&outcome.reached);
+                    if let Some(violation) = outcome.violation {
                         failed.lock().expect("no seed panics").push(format!("seed {seed}: {violation}"));
                     }
                 }
@@ -28,6 +30,8 @@ fn every_seed_keeps_every_invariant() {
     });
     let failed = failed.into_inner().expect("no seed panics");
     assert!(failed.is_empty(), "{}\n`cargo run -p hansa-sim -- replay SEED` tells a seed's story", failed.join("\n"));
+    let missing = reached.into_inner().expect("no seed panics").missing();
+    assert!(missing.is_empty(), "in {SEEDS} seeds, these hazards are never met: {}", missing.join(", "));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::rules::{BEFORE, CONFIRMS, WITHIN};
 use super::{Judge, Violation};
+use crate::reached::Hazard;
 use crate::users::Users;
 use hansa_ledger::breaker::{Removal, Scope};
 use hansa_ledger::cell::MemberCell;
@@ -24,6 +25,8 @@ pub(super) struct Account {
     /// The lives whose output it has deleted. A process that lost the Lease may make one again by what it
     /// knew: that it goes once more is no other removal.
     deleted: BTreeSet<(RecordKey, Incarnation)>,
+    /// What it decided on: in a topology server that went back it may be decided once more, and falls once.
+    settled: BTreeSet<(RecordKey, Scope)>,
     /// Whether its wall clock was ever set forward: the window then ends early, as everyone's would.
     pub(super) clock_jumped: bool,
 }
@@ -35,6 +38,7 @@ impl Judge {
             let Ok(hash) = serde_json::from_value::<Hash>(set["set"].clone()) else { continue };
             let removals = serde_json::from_value::<BTreeMap<RecordKey, Scope>>(set["removals"].clone());
             self.shown.insert(hash, removals.unwrap_or_default());
+            self.reached.count(Hazard::RemovalsHeld);
         }
     }
 
@@ -143,6 +147,11 @@ impl Judge {
             return Ok(());
         }
         let account = self.accounts.entry(member.clone()).or_default();
+        let first =
+            scopes.iter().fold(true, |first, scope| account.settled.insert((key.clone(), scope.clone())) && first);
+        if self.went_back && !first {
+            return Ok(());
+        }
         account.taken += weight;
         if account.taken > account.entered {
             let what = format!(

@@ -4,6 +4,7 @@ use super::rules::{COPIES, RELEASE, TRUTH, USERS};
 use super::{Judge, Violation};
 use crate::kinds::home_path;
 use crate::member::Member;
+use crate::reached::Hazard;
 use hansa_model::{FINALIZER, Hash, Incarnation, MemberName, RecordKey, Revision};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use serde_json::Value;
@@ -19,7 +20,10 @@ impl Judge {
     ) -> Result<(), Violation> {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         match (request.method, request.content_type, subresource) {
-            (Method::Put, ContentType::Json, "status") => self.is_true(key, &body["status"]),
+            (Method::Put, ContentType::Json, "status") => {
+                self.tells_of_hazards(&body["status"]);
+                self.is_true(key, &body["status"])
+            }
             (Method::Patch, ContentType::MergePatch, "") => {
                 self.only_finalizers(&member.name, key, &body)?;
                 let kept =
@@ -30,7 +34,8 @@ impl Judge {
                 super::outputs::is_fenced(&member.name, key, &body)?;
                 let uid = &body["preconditions"]["uid"];
                 let ended = self.record(key).is_none_or(|record| {
-                    record.tombstone.is_some() || record.homes.get(&member.name).is_none_or(|home| *uid != *home.uid)
+                    let ended = record.tombstone.is_some() && !self.is_forged(key, record);
+                    ended || record.homes.get(&member.name).is_none_or(|home| *uid != *home.uid)
                 });
                 if ended { Ok(()) } else { Err(Violation::at(COPIES, key, format!("{} deletes a home", member.name))) }
             }
@@ -77,6 +82,21 @@ impl Judge {
                 Err(Violation::at(RELEASE, key, format!("{} lets go of an object that is still a home", member.name)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What users are told to decide.
+    fn tells_of_hazards(&mut self, status: &Value) {
+        let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let Some(agreed) = conditions.iter().find(|condition| condition["type"] == "Agreed") else { return };
+        let is_about_the_object = agreed["message"].as_str().is_some_and(|message| message.starts_with("the object"));
+        match agreed["reason"].as_str() {
+            Some("Frozen") if agreed["message"].as_str().is_some_and(|why| why.contains("does not know")) => {
+                self.reached.count(Hazard::HomeAhead);
+            }
+            Some("Frozen") if is_about_the_object => self.reached.count(Hazard::StaleHome),
+            Some("Conflict" | "Differs") => self.reached.count(Hazard::HomesConflict),
+            _ => {}
         }
     }
 

@@ -4,6 +4,7 @@ use super::pages::spec_of;
 use super::rules::{DEBTS, EDITS, ENDS, GONE, LEAVES, RISES, SPEAKS, WITHDRAWS};
 use super::{Judge, Violation};
 use crate::member::Member;
+use crate::reached::Hazard;
 use crate::users::Users;
 use hansa_ledger::breaker::Scope;
 use hansa_ledger::record::{Placed, PlacedState};
@@ -22,7 +23,11 @@ impl Judge {
         users: &Users,
     ) -> Result<(), Violation> {
         let name = writer.name.clone();
-        if self.lives.get(key).is_some_and(|known| new.incarnation <= *known) || new.revision.0 == 0 {
+        let known = self.lives.get(key).is_some_and(|known| new.incarnation <= *known);
+        if known && self.went_back {
+            // Operators that began after the topology server went back cannot know the numbers of what was lost.
+            self.agreed.retain(|(name, life, _), _| name != key || *life != new.incarnation);
+        } else if known || new.revision.0 == 0 {
             let what =
                 format!("life {} revision {} after life {:?}", new.incarnation, new.revision, self.lives.get(key));
             return Err(Violation::at(RISES, key, what));
@@ -39,6 +44,7 @@ impl Judge {
                 return Err(Violation::at(ENDS, key, "a life begins before the last one ended"));
             }
             for (member, owed) in old.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone) {
+                self.reached.count(Hazard::NameReborn);
                 let kept = new.placed.get(member);
                 let carried = kept.is_some_and(|now| {
                     now.state == PlacedState::Placed && now.incarnation == new.incarnation
@@ -80,8 +86,10 @@ impl Judge {
         };
         let heard = self.heard.entry((key.clone(), name.clone())).or_insert(word);
         if word < *heard {
-            let what =
-                format!("revision {} is what somebody wrote in {name} before what was heard there last", new.revision);
+            let what = format!(
+                "revision {} is what somebody wrote in {name} before what was heard there last: {:?}",
+                new.revision, new
+            );
             return Err(Violation::at(EDITS, key, what));
         }
         *heard = word;
@@ -104,12 +112,19 @@ impl Judge {
                 return Err(Violation::at(RISES, key, format!("revision {} after {}", new.revision, old.revision)));
             }
             self.hear(writer, key, old.homes.contains_key(&writer.name), new, users)?;
+            if self.is_forged(key, old) {
+                self.reached.count(Hazard::WordForged);
+            }
         } else if new.intent.hash != old.intent.hash {
             return Err(Violation::at(EDITS, key, format!("another intent under revision {}", new.revision)));
         }
         self.home_changes(now, writer, key, old, new)?;
         match (&old.tombstone, &new.tombstone) {
             (None, Some(_)) => self.ends(writer, key, Some(old), old.incarnation, users)?,
+            (Some(_), None) if old.homes.contains_key(&writer.name) && self.is_forged(key, old) => {
+                self.forged_ends.remove(&(key.clone(), old.incarnation));
+                self.reached.count(Hazard::WordForged);
+            }
             (Some(then), now) if now.as_ref() != Some(then) => {
                 return Err(Violation::at(ENDS, key, "a tombstone is taken back or changed"));
             }
@@ -133,7 +148,7 @@ impl Judge {
     }
 
     fn home_changes(
-        &self,
+        &mut self,
         now: u64,
         writer: &mut Member,
         key: &RecordKey,
@@ -147,6 +162,9 @@ impl Judge {
                 Some(still) if still == home || member == &name => {}
                 None if moved => {}
                 None if member == &name => {
+                    if ground_goes(now, writer, key) {
+                        self.reached.count(Hazard::HomeLeftByAccident);
+                    }
                     let restored = self.restored_ms.contains_key(member);
                     if stands(now, writer, key, Some(&home.uid)) && !restored {
                         return Err(Violation::at(LEAVES, key, format!("{member} stands, and is no home any more")));
@@ -172,6 +190,9 @@ impl Judge {
         users: &Users,
     ) -> Result<(), Violation> {
         let name = &writer.name;
+        if old.is_some_and(|old| old.moving.is_some()) {
+            self.reached.count(Hazard::EndedWhileMoving);
+        }
         let own = match old {
             Some(old) => {
                 old.homes.get(name).is_some_and(|home| old.homes.len() == 1 && users.meant_to_delete(&home.uid))
@@ -272,6 +293,7 @@ impl Judge {
             let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {revision}");
             return Err(Violation::at(WITHDRAWS, key, what));
         }
+        self.reached.count(Hazard::PlacementMoved);
         let scope = Scope::withdrawal(life, withdrawn.iter().cloned().collect());
         self.decided(name, withdrawn.len() as u64, key, &[scope])
     }
@@ -301,6 +323,15 @@ impl Judge {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the namespace or the CRD of a federated object is being deleted, or is gone.
+fn ground_goes(now: u64, member: &mut Member, key: &RecordKey) -> bool {
+    let (plural, group) = (key.type_name.federated_plural(), key.type_name.federated_group());
+    let definition = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{group}");
+    let mut goes =
+        |path: &str| member.look(now, path).is_none_or(|object| !object["metadata"]["deletionTimestamp"].is_null());
+    goes(&format!("/api/v1/namespaces/{}", key.namespace)) || goes(&definition)
 }
 
 /// Whether a federated object stands in a member and is not being deleted: the one with this uid, or

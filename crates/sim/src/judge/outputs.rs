@@ -1,13 +1,15 @@
 //! What operators do to outputs.
 
-use super::rules::{AGREED, CUT_OFF, FENCED, GROUND, OURS, OWED};
+use super::rules::{AGREED, CUT_OFF, FENCED, FORGED, GROUND, OURS, OWED};
 use super::{Judge, Violation, life_of, marks_of};
-use crate::kinds::output_path;
+use crate::kinds::{About, output_path};
 use crate::member::Member;
 use crate::process::ProcessId;
+use crate::reached::Hazard;
 use hansa_ledger::Record;
 use hansa_ledger::keys;
 use hansa_ledger::lives::{Duty, duty};
+use hansa_ledger::record::PlacedState;
 use hansa_model::{Incarnation, MemberName, RecordKey};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use hansa_render::{LEAGUE_LABEL, weight};
@@ -18,6 +20,11 @@ const FRESH_MS: u64 = 10_000;
 
 /// What the operator itself must not forget.
 const NOTES: &str = "configmaps/hansa-system/hansa-ballot-notes";
+
+/// Whether it is what the operator itself must not forget.
+pub(super) fn is_note(about: &About) -> bool {
+    matches!(about, About::Output(key) if key.to_string() == NOTES)
+}
 
 impl Judge {
     pub(super) fn sends_output(
@@ -34,6 +41,9 @@ impl Judge {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         match (request.method, request.content_type) {
             (Method::Patch, ContentType::Apply) if !request.path.contains("dryRun") => {
+                if self.knowledge.get(&id).is_some_and(|knowledge| knowledge.cut_off) {
+                    self.reached.count(Hazard::AppliedCutOff);
+                }
                 self.may_apply(&member.name, key, &body)
             }
             // Hansa's marks are taken off.
@@ -89,6 +99,13 @@ impl Judge {
         let Some(record) = page.record(key) else {
             return Err(Violation::at(GROUND, key, format!("{name} removes its output, and there is no record")));
         };
+        let withdraws = record
+            .placed
+            .get(&name)
+            .is_some_and(|placed| placed.state != PlacedState::Placed || placed.incarnation < record.incarnation);
+        if !withdraws && record.tombstone.is_some() && self.forged_ends.contains(&(key.clone(), record.incarnation)) {
+            return Err(Violation::at(FORGED, key, format!("{name} removes its output because of a forged end")));
+        }
         let live = member.look(now, &output_path(key));
         let life =
             live.filter(|live| uid.is_none_or(|uid| live["metadata"]["uid"] == *uid)).and_then(|live| life_of(&live));
@@ -148,14 +165,16 @@ impl Judge {
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let Some((life, revision)) = marks_of(&body) else { return Ok(()) };
-        let owed = self.record(key).and_then(|record| record.placed.get(member)).is_some_and(|placed| {
-            placed.state != hansa_ledger::record::PlacedState::Gone && placed.incarnation >= life
-        });
+        let owed = self
+            .record(key)
+            .and_then(|record| record.placed.get(member))
+            .is_some_and(|placed| placed.state != PlacedState::Gone && placed.incarnation >= life);
         if made && !owed {
-            if leads {
+            if leads && !self.went_back {
                 let what = format!("{member} makes life {life}, and has said that it is gone");
                 return Err(Violation::at(OWED, key, what));
             }
+            self.reached.count(Hazard::StrayStood);
             self.brought_back.insert((member.clone(), key.clone()));
         }
         let spec = self.agreed.get(&(key.clone(), life, revision)).and_then(|agreed| agreed.spec.clone());

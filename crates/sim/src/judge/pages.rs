@@ -3,6 +3,7 @@
 use super::rules::{BALLOTS, RISES, SEATS, SILENT, SPEAKS, WITHDRAWS};
 use super::{Agreed, Judge, Violation};
 use crate::member::Member;
+use crate::reached::Hazard;
 use crate::users::Users;
 use hansa_ballot::audit::audit;
 use hansa_ballot::{Control, Key as BallotKey, Outcome};
@@ -14,7 +15,7 @@ use hansa_ledger::{Envelope, Page, Record, Slot, Versioned};
 use hansa_model::{FederatedSpec, MemberName, RecordKey};
 use std::collections::BTreeSet;
 
-pub(super) fn open_page(value: &[u8]) -> Result<Page, String> {
+pub(crate) fn open_page(value: &[u8]) -> Result<Page, String> {
     let (_, body) = Envelope::open(value).map_err(|error| error.to_string())?;
     Page::from_slice(&body).map_err(|error| error.to_string())
 }
@@ -37,7 +38,12 @@ impl Judge {
         let (envelope, body) = Envelope::open(value).map_err(|error| unreadable(error.to_string()))?;
         if let Some(before) = before {
             let (old, _) = Envelope::open_header(&before.value).map_err(|error| unreadable(error.to_string()))?;
-            if envelope.revision != old.revision.next() || envelope.era != old.era || envelope.league != old.league {
+            // What was restored bears lower numbers than what was lost, and the next one passes those.
+            let follows = match self.went_back {
+                false => envelope.revision == old.revision.next() && envelope.era == old.era,
+                true => envelope.revision > old.revision && envelope.era >= old.era && envelope.era <= self.era,
+            };
+            if !follows || envelope.league != old.league {
                 let what =
                     format!("{key}: revision {} of era {} follows {}", envelope.revision, envelope.era, old.revision);
                 return Err(Violation::new(RISES, what));
@@ -91,7 +97,10 @@ impl Judge {
                 Ok(if said.is_empty() { String::new() } else { format!(" | {}", said.join("; ")) })
             }
             Key::Plan(_) => Ok(String::new()),
-            Key::PlanWords(_, member) if member == name => Ok(String::new()),
+            Key::PlanWords(_, member) if member == name => {
+                self.reached.count(Hazard::PlanAnswered);
+                Ok(String::new())
+            }
             Key::Cell(_) | Key::Confirmations(_) | Key::Status(..) | Key::PlanWords(..) => {
                 Err(Violation::new(SPEAKS, format!("{name} writes {key}")))
             }
@@ -232,6 +241,9 @@ impl Judge {
 
     fn keep_agreed(&mut self, key: &RecordKey, record: &Record) {
         let entry = (key.clone(), record.incarnation, record.revision);
+        if self.forged_intents.contains(&entry) {
+            return;
+        }
         let agreed = self.agreed.entry(entry).or_insert_with(|| Agreed {
             spec: spec_of(record),
             hash: record.intent.hash,

@@ -1,10 +1,11 @@
 //! What stands when all is quiet.
 
-use super::{Judge, key_of, life_of};
+use super::{Judge, key_of, life_of, marks_of};
 use crate::kinds::{KINDS, homes_path, output_path, outputs_path, type_name};
 use crate::member::Member;
 use hansa_ledger::Record;
 use hansa_ledger::lives::{Duty, duty};
+use hansa_ledger::record::{Placed, PlacedState};
 use hansa_model::{Hash, MemberName, RecordKey};
 use hansa_render::LEAGUE_LABEL;
 use serde_json::Value;
@@ -14,6 +15,12 @@ impl Judge {
     /// Why the league is not at rest in these members: the first difference between what was agreed
     /// and what stands. `dead` is a member that cannot do its share; it is left out of account.
     pub fn unrest(&self, now: u64, members: &mut [Member], dead: Option<usize>) -> Option<String> {
+        if let Some(member) = members.iter().find(|member| self.votes(&member.name) != self.lists(&member.name))
+            && dead.is_none()
+        {
+            let listed = self.lists(&member.name);
+            return Some(format!("{}: listed in the spec: {listed}, and a vote: {}", member.name, !listed));
+        }
         let dead_name = dead.map(|member| members[member].name.clone());
         let records: Vec<(RecordKey, Record)> = self
             .pages
@@ -26,7 +33,7 @@ impl Judge {
                 return Some(format!("{key}: {why}"));
             }
             for (index, member) in members.iter_mut().enumerate() {
-                if Some(index) == dead {
+                if Some(index) == dead || !self.lists(&member.name) {
                     continue;
                 }
                 // Without the dead one's vote it may be that a member never joins.
@@ -39,7 +46,8 @@ impl Judge {
             }
         }
         for (index, member) in members.iter_mut().enumerate() {
-            if Some(index) == dead {
+            let takes_part = self.lists(&member.name) && (dead.is_none() || self.votes(&member.name));
+            if Some(index) == dead || !takes_part {
                 continue;
             }
             let why = self.stray(now, member).or_else(|| self.untrue(now, member, dead_name.as_ref()));
@@ -50,8 +58,14 @@ impl Judge {
         None
     }
 
+    /// Whether the agreed spec lists a member. What others were is left as it stands, and they are waited for
+    /// by nobody.
+    fn lists(&self, member: &MemberName) -> bool {
+        self.specs.last().is_none_or(|spec| spec.member(member).is_some())
+    }
+
     /// Whether a member has a vote, and so takes part in the league.
-    fn votes(&self, member: &MemberName) -> bool {
+    pub fn votes(&self, member: &MemberName) -> bool {
         let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
         ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member))
     }
@@ -64,7 +78,12 @@ impl Judge {
         if waits_for_the_dead {
             return None;
         }
+        let owes = |(member, placed): (&MemberName, &Placed)| placed.state != PlacedState::Gone && self.lists(member);
         if record.tombstone.is_some() {
+            let is_owed = record.placed.iter().any(owes) || record.homes.keys().any(|member| self.lists(member));
+            if !is_owed {
+                return None;
+            }
             return Some(format!("its life {} has ended, and its record stays", record.incarnation));
         }
         let league = self.specs.last()?;
@@ -84,8 +103,10 @@ impl Judge {
             return Some(format!("placement selects {wanted:?}, and {placed:?} are placed"));
         }
         None.or_else(|| {
-            let waiting =
-                record.placed.iter().find(|(_, placed)| placed.state == hansa_ledger::record::PlacedState::Withdrawing);
+            let waiting = record
+                .placed
+                .iter()
+                .find(|(member, placed)| placed.state == PlacedState::Withdrawing && self.lists(member));
             waiting.map(|(member, _)| format!("{member} is withdrawing"))
         })
         .filter(|_| dead.is_none())
@@ -114,6 +135,10 @@ impl Judge {
         let Some(live) = member.look(now, &output_path(key)) else {
             return Some("its output is missing".to_owned());
         };
+        if self.went_back && marks_of(&live) > Some((record.incarnation, record.revision)) {
+            // It is ahead of what was restored, and stays.
+            return None;
+        }
         if life_of(&live) != Some(record.incarnation) {
             return Some(format!("its output is of life {:?}, not {}", life_of(&live), record.incarnation));
         }

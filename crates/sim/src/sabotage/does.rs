@@ -62,6 +62,10 @@ impl Sabotage {
     fn twist_request(self, request: &mut ApiRequest) {
         let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         match (self, request.method, About::read(&request.path)) {
+            (Sabotage::CarriesOutPlans, Method::Patch, About::Output(_)) => {
+                request.path = request.path.replace("&dryRun=All", "");
+                return;
+            }
             (Sabotage::DeletesByName, Method::Delete, _) => {
                 body["preconditions"] = Value::Null;
             }

@@ -2,9 +2,10 @@
 
 use crate::judge::Violation;
 use crate::kinds::{Kind, home_path, output_path};
+use crate::reached::Hazard;
 use crate::world::World;
 use hansa_kubesim::core::http::{Request, Response};
-use hansa_model::{MemberName, RecordKey};
+use hansa_model::{MemberName, RecordKey, Revision};
 use serde_json::{Value, json};
 
 /// The annotation by which a user makes an object the home.
@@ -24,16 +25,22 @@ impl World {
     /// Makes the Federation object from which the league comes.
     pub(crate) fn found(&mut self) {
         let spec = json!({
-            "members": self.members.iter().enumerate().map(|(index, member)| json!({
-                "name": member.name, "provider": member.name, "region": "r",
-                "labels": {"env": if index % 2 == 0 { "prod" } else { "test" }},
-            })).collect::<Vec<_>>(),
+            "members": (0..self.settings.founders).map(|index| self.entry(index)).collect::<Vec<_>>(),
             "types": crate::kinds::KINDS.iter().map(|kind| json!({"resource": kind.type_name, "version": kind.version})).collect::<Vec<_>>(),
             "homes": {"takeover": if self.users.random.chance(500) { "Allowed" } else { "Consent" }},
             "safety": {"deletes": {"percent": 10, "atLeast": self.settings.budget, "window": "10m"}},
         });
         let body = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": LEAGUE}, "spec": spec});
         self.ask(0, "founds the league", &Request::post("/apis/hansa.dev/v1alpha1/federations", &body));
+    }
+
+    /// A member as the spec lists it.
+    pub(super) fn entry(&self, index: usize) -> Value {
+        let name = &self.members[index].name;
+        json!({
+            "name": name, "provider": name, "region": "r",
+            "labels": {"env": if index.is_multiple_of(2) { "prod" } else { "test" }},
+        })
     }
 
     /// A request by a user, who sees its answer at once.
@@ -149,7 +156,7 @@ impl World {
         self.apply(member, key, &spec, "writes");
     }
 
-    fn apply(&mut self, member: usize, key: &RecordKey, spec: &Value, how: &str) {
+    pub(super) fn apply(&mut self, member: usize, key: &RecordKey, spec: &Value, how: &str) {
         let kind = Kind::of(&key.type_name).kind;
         let now = self.now;
         if self.members[member].look(now, &format!("/api/v1/namespaces/{}", key.namespace)).is_none() {
@@ -222,6 +229,11 @@ impl World {
         let Some(member) = home else { return };
         let now = self.now;
         let Some(object) = self.members[member].look(now, &home_path(key)) else { return };
+        let others = self.members.iter_mut().enumerate().filter(|(index, _)| *index != member);
+        let mut going = others.filter_map(|(_, other)| other.look(now, &home_path(key)));
+        if going.any(|other| !other["metadata"]["deletionTimestamp"].is_null()) {
+            self.judge.reached.count(Hazard::HomesDeletedTogether);
+        }
         self.ask(member, &format!("deletes {key}"), &Request::delete(&home_path(key)));
         self.users.deleted.insert(object["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
         self.users.deleted_in.insert((key.clone(), self.members[member].name.clone()));
@@ -249,9 +261,12 @@ impl World {
         self.ask(member, what, &Request::post("/apis/hansa.dev/v1alpha1/namespaces/default/requests", &body));
     }
 
-    fn take_home(&mut self, member: usize, key: &RecordKey) {
-        let Some(record) = self.judge.record(key) else { return };
-        let revision = record.revision.to_string();
+    pub(super) fn take_home(&mut self, member: usize, key: &RecordKey) {
+        let record = self.judge.record(key);
+        if record.is_none() && !self.calm {
+            return;
+        }
+        let revision = record.map_or(Revision(0), |record| record.revision).to_string();
         let body = json!({"metadata": {"annotations": {TAKE_HOME: revision}}});
         let request = Request::patch(&home_path(key), "merge-patch", &body);
         let response = self.ask(member, &format!("takes the home of {key} from revision {revision}"), &request);
@@ -272,7 +287,10 @@ impl World {
         let body = Kind::of(&key.type_name).meddling(self.users.edition, ours);
         let mut request = Request::patch(&output_path(key), "merge-patch", &body);
         request.query.push(("fieldManager".into(), "meddler".into()));
-        self.ask(member, &format!("meddles with the output {key}: {body}"), &request);
+        let response = self.ask(member, &format!("meddles with the output {key}: {body}"), &request);
+        if ours && response.status < 300 {
+            self.judge.touched(Hazard::DriftRepaired, &response.value());
+        }
     }
 
     fn delete_output(&mut self, member: usize, key: &RecordKey) {
@@ -294,7 +312,10 @@ impl World {
         body["metadata"] = json!({"name": &*key.name, "namespace": &*key.namespace});
         let path = output_path(key);
         let collection = path.rsplit_once('/').map_or("", |(collection, _)| collection);
-        self.ask(member, &format!("makes {key} by hand"), &Request::post(collection, &body));
+        let response = self.ask(member, &format!("makes {key} by hand"), &Request::post(collection, &body));
+        if response.status < 300 {
+            self.judge.touched(Hazard::Adopted, &response.value());
+        }
     }
 
     fn edit_federation(&mut self) {
@@ -304,7 +325,7 @@ impl World {
         }
         let path = format!("/apis/hansa.dev/v1alpha1/federations/{LEAGUE}");
         let Some(mut object) = self.members[0].look(now, &path) else { return };
-        let members = self.members.len() as u64;
+        let members = object["spec"]["members"].as_array().map_or(0, Vec::len) as u64;
         let random = &mut self.users.random;
         let one = random.below(members) as usize;
         let what = match random.below(10) {
@@ -343,7 +364,8 @@ impl World {
             return;
         }
         for set in std::mem::take(&mut self.users.held) {
-            if self.users.confirmed.insert(set.clone()) {
+            self.users.confirmed.insert(set.clone());
+            if self.users.said.insert(set.clone()) {
                 let spec = json!({"action": "Confirm", "arguments": {"set": set}});
                 self.make_request(
                     member,

@@ -4,8 +4,10 @@ use super::{Due, World};
 use crate::judge::Violation;
 use crate::member::{self, Member};
 use crate::process::{ProcessId, Watching};
+use crate::reached::Hazard;
 use hansa_kubesim::core::http::Reply;
-use hansa_operator::{ActId, ApiAnswer, ApiRequest, Event, Method};
+use hansa_kubesim::core::http::Response;
+use hansa_operator::{ActId, ApiAnswer, ApiRequest, ContentType, Event, Method};
 use serde_json::{Value, json};
 
 impl World {
@@ -53,6 +55,12 @@ impl World {
         };
         if request.method != Method::Get {
             let here = &self.members[member];
+            if here.leader != Some(id) {
+                self.judge.reached.count(Hazard::TwinWrote);
+            }
+            if let Some(hazard) = refused(request, &response) {
+                self.judge.reached.count(hazard);
+            }
             self.judge.served(&here.name, here.leader == Some(id), request, &response)?;
             self.after_change(member);
         }
@@ -95,6 +103,9 @@ impl World {
             match here.core.handle(Member::time(now), &member::request(request)) {
                 Reply::Watch { id, .. } => Ok(id),
                 Reply::Response(response) => {
+                    if response.status == 404 {
+                        self.judge.reached.count(Hazard::KindNotServed);
+                    }
                     Err((Some(response.status), hansa_operator::feed::message_of(&response.body)))
                 }
             }
@@ -232,6 +243,21 @@ impl World {
         for (id, act) in polls {
             self.after(1, Due::Poll(id, act));
         }
+    }
+}
+
+/// Which hazard an API server's refusal shows.
+fn refused(request: &ApiRequest, response: &Response) -> Option<Hazard> {
+    let answer = response.value();
+    let causes = answer["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match (response.status, request.method, request.content_type) {
+        (404, ..) if answer["details"]["kind"] == "namespaces" => Some(Hazard::NamespaceMissing),
+        (409, Method::Delete, _) => Some(Hazard::DeleteMetAnother),
+        (409, _, ContentType::Apply) if causes.iter().any(|cause| cause["reason"] == "FieldManagerConflict") => {
+            Some(Hazard::FieldHeldByAnother)
+        }
+        (409, _, ContentType::Apply) => Some(Hazard::ApplyMetAnother),
+        _ => None,
     }
 }
 

@@ -2,9 +2,15 @@
 
 use super::{Due, World};
 use crate::judge::Violation;
+use crate::kinds::{KINDS, homes_path, type_name};
 use crate::member::{self, Member, Reach};
 use crate::process::ProcessId;
+use crate::reached::Hazard;
 use hansa_kubesim::core::Core;
+
+/// How long a holder of the Lease keeps it at least after it was stopped: it holds for 15 s, and is renewed
+/// every 5 s (`hansa-runner`).
+const LEASE_MS: u64 = 10_000;
 
 /// Something that broke is whole again.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +25,8 @@ pub(crate) enum Heal {
     Api(usize),
     /// The topology server can be reached again from a member.
     Reach(usize),
+    /// The restore of the topology server ends.
+    Control,
 }
 
 impl World {
@@ -44,7 +52,7 @@ impl World {
                 // The Lease runs out while its holder is stopped; the standby takes over, and the old
                 // one goes on for a moment before it notices.
                 self.stop(id);
-                let pause = self.random.within(500..10_000);
+                let pause = self.random.within(LEASE_MS..LEASE_MS + 10_000);
                 self.after(pause, Due::Heal(Heal::Start(member)));
                 let until = pause + self.random.within(1..10_000);
                 self.after(until, Due::Heal(Heal::Resume(id)));
@@ -122,10 +130,11 @@ impl World {
         self.tell(name, format!("process {} is stopped", id.0));
         if let Some(process) = self.processes.get_mut(&id) {
             process.stopped.get_or_insert_default();
+            process.stopped_ms.get_or_insert(self.now);
         }
     }
 
-    fn cut_off(&mut self, member: usize, reach: Reach, pause: u64) {
+    pub(super) fn cut_off(&mut self, member: usize, reach: Reach, pause: u64) {
         let name = self.members[member].name.clone();
         self.tell(&name, format!("reaches the topology server: {reach:?}"));
         self.members[member].reach = reach;
@@ -163,12 +172,26 @@ impl World {
             }
             Heal::Start(member) => {
                 let running = self.members[member].leader.and_then(|id| self.processes.get(&id));
-                if running.is_none_or(|process| process.stopped.is_some()) { self.start(member) } else { Ok(()) }
+                match running.map(|process| process.stopped_ms) {
+                    None => self.start(member),
+                    Some(Some(since)) if self.now >= since + LEASE_MS => self.start(member),
+                    // The Lease has not run out yet.
+                    Some(Some(since)) => {
+                        self.at(since + LEASE_MS, Due::Heal(Heal::Start(member)));
+                        Ok(())
+                    }
+                    Some(None) => Ok(()),
+                }
             }
             Heal::Resume(id) => {
                 let name = self.name_of(id);
                 let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
                 let Some(inbox) = process.stopped.take() else { return Ok(()) };
+                process.stopped_ms = None;
+                let member = process.member;
+                if self.members[member].leader != Some(id) && self.something_departs(member) {
+                    self.judge.reached.count(Hazard::TwinSawDeparture);
+                }
                 self.tell(name, format!("process {} goes on", id.0));
                 inbox.into_iter().try_for_each(|event| self.deliver(id, event))
             }
@@ -185,6 +208,7 @@ impl World {
                 }
                 Ok(())
             }
+            Heal::Control => self.end_restore(),
             Heal::Reach(member) => {
                 if std::mem::replace(&mut self.members[member].reach, Reach::Both) != Reach::Both {
                     let name = self.members[member].name.clone();
@@ -195,10 +219,21 @@ impl World {
         }
     }
 
+    /// Whether a federated object is being deleted in a member.
+    fn something_departs(&mut self, member: usize) -> bool {
+        let (now, here) = (self.now, &mut self.members[member]);
+        KINDS.iter().any(|kind| {
+            let homes = here.all(now, &homes_path(&type_name(kind.type_name)));
+            homes.iter().any(|home| !home["metadata"]["deletionTimestamp"].is_null())
+        })
+    }
+
     /// The storm is over: whatever broke is whole again, but for the API server of a casualty.
     pub(crate) fn end_storm(&mut self, casualty: Option<usize>) -> Result<(), Violation> {
         self.calm = true;
         self.tell("", "the storm is over");
+        self.end_restore()?;
+        self.say_what_counts()?;
         for member in 0..self.members.len() {
             self.heal(Heal::Reach(member))?;
             if casualty == Some(member) {

@@ -4,6 +4,7 @@ use super::{Due, World};
 use crate::judge::Violation;
 use crate::member::Reach;
 use crate::process::ProcessId;
+use crate::reached::Hazard;
 use bytes::Bytes;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::{Swap, Version};
@@ -28,22 +29,29 @@ pub(crate) enum TopoFate {
 }
 
 impl World {
-    pub(super) fn send_topo(&mut self, id: ProcessId, act: ActId, request: TopoRequest) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
+    pub(super) fn send_topo(&mut self, id: ProcessId, act: ActId, request: TopoRequest) -> Result<(), Violation> {
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
         let text = describe(&request);
         process.under_way.insert(act, text.clone());
         let name = self.members[process.member].name.clone();
-        if let TopoRequest::Write { .. } = request {
+        if let TopoRequest::Write { key, .. } = &request {
             self.tell(&name, format!("→ {text}"));
+            self.judge.writes(self.now, id, key)?;
         }
         let fate = self.topo_fate(&request);
-        let pause = self.latency();
+        let pause = self.latency() + self.store_delay();
         self.after(pause, Due::Topo(id, act, request, fate));
+        Ok(())
     }
 
     fn topo_fate(&mut self, request: &TopoRequest) -> TopoFate {
         if self.calm {
             return TopoFate::Answered;
+        }
+        let throttled =
+            self.weather.as_ref().filter(|weather| weather.until_ms > self.now).map(|weather| weather.throttled);
+        if throttled.is_some_and(|permille| self.troubles.chance(permille)) {
+            return TopoFate::Refused;
         }
         let chances = self.settings.chances;
         let writes = matches!(request, TopoRequest::Write { .. });
@@ -69,12 +77,16 @@ impl World {
         let Some(member) = self.member_of(id) else { return Ok(()) };
         let fate = match (self.members[member].reach, fate) {
             (Reach::Neither, _) => TopoFate::Refused,
+            (Reach::ReadOnly, _) if matches!(request, TopoRequest::Write { .. }) => TopoFate::Refused,
             (Reach::OneWay, TopoFate::Answered | TopoFate::Repeated) => TopoFate::AnswerLost,
             (_, fate) => fate,
         };
         let failed = |reason: &str| TopoAnswer::Failed { reason: reason.to_owned() };
         match request {
             TopoRequest::Write { key, expected, value } => {
+                if self.members[member].leader != Some(id) && matches!(keys::parse(&key), Key::Status(..)) {
+                    self.judge.reached.count(Hazard::TwinSpoke);
+                }
                 let indeterminate =
                     || TopoAnswer::Swapped(Swap::Indeterminate { reason: "connection reset".to_owned() });
                 let answer = match fate {
@@ -153,8 +165,14 @@ impl World {
         }
     }
 
+    /// How much longer a call or its answer takes while the topology server is slow.
+    fn store_delay(&mut self) -> u64 {
+        let slow = self.weather.as_ref().filter(|weather| weather.until_ms > self.now && !self.calm);
+        slow.map_or(0, |weather| self.troubles.below(weather.slow_ms))
+    }
+
     fn answer_topo(&mut self, id: ProcessId, act: ActId, answer: TopoAnswer) {
-        let pause = self.latency();
+        let pause = self.latency() + self.store_delay();
         self.after(pause, Due::Event(id, Event::Topo { id: act, answer }));
     }
 
@@ -168,6 +186,14 @@ impl World {
             let told = self.judge.committed(self.now, here, key, before.as_ref(), &value, &self.users)?;
             self.tell("topo", format!("{name} writes {key} at {version}{told}"));
             self.tell_changes();
+        } else if let (Some(current), Key::Page(_)) = (before, keys::parse(key)) {
+            let header = |value: &[u8]| crate::judge::open_page(value).ok().map(|page| page.header);
+            if let (Some(stands), Some(written)) = (header(&current.value), header(&value))
+                && written.term < stands.term
+                && written.member.as_ref() == Some(&self.members[writer].name)
+            {
+                self.judge.reached.count(Hazard::TermOvertaken);
+            }
         }
         Ok(swap)
     }
@@ -180,7 +206,10 @@ impl World {
         value: Bytes,
     ) -> Result<(), Violation> {
         match self.write(writer, key, expected, value)? {
-            Swap::Committed(_) => self.tell("topo", "(that write came late)"),
+            Swap::Committed(_) => {
+                self.judge.reached.count(Hazard::WriteLandedLate);
+                self.tell("topo", "(that write came late)");
+            }
             _ => self.tell("topo", format!("a late write of {key} finds another version")),
         }
         Ok(())
@@ -194,7 +223,7 @@ impl World {
             let process = self.processes.get_mut(&id).expect("it waits");
             let reach = self.members[process.member].reach;
             let Some((act, cursor)) = process.waits.clone() else { continue };
-            if reach != Reach::Both {
+            if !matches!(reach, Reach::Both | Reach::ReadOnly) {
                 continue;
             }
             if let Some(answer) = self.changes_since(&cursor, 0) {

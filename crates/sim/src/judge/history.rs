@@ -1,0 +1,154 @@
+//! What stands in the topology server, beside what stood there.
+
+use super::rules::FREEZES;
+use super::{Judge, Violation, key_of};
+use crate::kinds::{About, KINDS, outputs_path, type_name};
+use crate::member::Member;
+use crate::process::ProcessId;
+use crate::reached::Hazard;
+use crate::store::Store;
+use hansa_ballot::Control;
+use hansa_ledger::cell::StatusCell;
+use hansa_ledger::keys::{self, Key};
+use hansa_ledger::{Envelope, Page};
+use hansa_model::Era;
+use hansa_operator::{ApiRequest, Method};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long an operator may take until it is certain: it reads once more, and looks at the control document.
+const CERTAIN_MS: u64 = 30_000;
+
+/// What a process was shown.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    newest: BTreeMap<String, (u64, Envelope)>,
+    /// Keys that went back, each by a read that began after the newer state was shown.
+    back: BTreeSet<String>,
+    /// Since when there are such keys.
+    since_ms: Option<u64>,
+}
+
+impl Seen {
+    /// A key is shown by a read that was answered at `read_ms`.
+    pub fn shown(
+        &mut self,
+        now: u64,
+        read_ms: u64,
+        key: String,
+        envelope: Envelope,
+        went_back: bool,
+    ) -> Option<Hazard> {
+        let Some((told_ms, known)) = self.newest.get(&key) else {
+            self.newest.insert(key, (now, envelope));
+            return None;
+        };
+        if envelope.era > known.era {
+            // A person said what counts.
+            *self = Seen::default();
+            self.newest.insert(key, (now, envelope));
+            return None;
+        }
+        let (shows, knows) = ((envelope.era, envelope.revision), (known.era, known.revision));
+        if shows < knows || (shows == knows && envelope.nonce != known.nonce) {
+            if !went_back {
+                return Some(Hazard::AnswerOutOfOrder);
+            }
+            if read_ms > *told_ms {
+                self.back.insert(key);
+                self.since_ms.get_or_insert(now);
+                return Some(Hazard::HistoryDoubted);
+            }
+            return None;
+        }
+        self.back.remove(&key);
+        if self.back.is_empty() {
+            self.since_ms = None;
+        }
+        self.newest.insert(key, (now, envelope));
+        None
+    }
+
+    fn is_certain(&self, now: u64) -> bool {
+        self.since_ms.is_some_and(|since| now > since + CERTAIN_MS)
+    }
+}
+
+impl Judge {
+    /// The highest era that a person began.
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// The topology server holds this now, by no operator's doing.
+    pub fn store_is(&mut self, now: u64, store: &Store, members: &mut [Member]) {
+        self.went_back = true;
+        self.pages.clear();
+        self.statuses.clear();
+        self.seats.clear();
+        for (key, value) in store.list("/v1/") {
+            let Ok((envelope, body)) = Envelope::open(&value.value) else { continue };
+            self.era = self.era.max(envelope.era);
+            match keys::parse(&key) {
+                Key::Page(number) => {
+                    let Ok(page) = Page::from_slice(&body) else { continue };
+                    self.pages.insert(number, page);
+                }
+                Key::Status(member, page) => {
+                    let Ok(cell) = serde_json::from_slice::<StatusCell>(&body) else { continue };
+                    self.statuses.insert((member, page), cell);
+                }
+                Key::Control => {
+                    let Ok(control) = Control::from_slice(&body) else { continue };
+                    if let Ok(spec) = control.spec()
+                        && self.control.as_ref().is_none_or(|known| known.generation != control.generation)
+                    {
+                        self.specs.push(spec);
+                    }
+                    self.control = Some(control);
+                }
+                _ => {}
+            }
+        }
+        for member in members {
+            for kind in KINDS {
+                let type_name = type_name(kind.type_name);
+                for object in member.all(now, &outputs_path(&type_name)) {
+                    let key = key_of(&type_name, &object);
+                    let ours = !object["metadata"]["labels"][hansa_render::LEAGUE_LABEL].is_null();
+                    if ours && !self.keeps(&key, &member.name) {
+                        self.brought_back.insert((member.name.clone(), key));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A process that saw the topology server go back takes nothing away.
+    pub(super) fn is_thawed(
+        &self,
+        now: u64,
+        id: ProcessId,
+        request: &ApiRequest,
+        about: &About,
+    ) -> Result<(), Violation> {
+        let is_certain = self.knowledge.get(&id).is_some_and(|knowledge| knowledge.seen.is_certain(now));
+        match about {
+            About::Output(key) if is_certain && request.method == Method::Delete => {
+                Err(Violation::at(FREEZES, key, "its output is removed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A process writes to the topology server.
+    ///
+    /// # Errors
+    /// When it saw that go back.
+    pub fn writes(&self, now: u64, id: ProcessId, key: &str) -> Result<(), Violation> {
+        let seen = self.knowledge.get(&id).map(|knowledge| &knowledge.seen);
+        match seen.filter(|seen| seen.is_certain(now)).and_then(|seen| seen.back.first()) {
+            Some(back) => Err(Violation::new(FREEZES, format!("process {} writes {key}, and {back} went back", id.0))),
+            None => Ok(()),
+        }
+    }
+}

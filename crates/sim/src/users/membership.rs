@@ -1,0 +1,115 @@
+//! Users who let members in, take them out, and care for what those leave behind.
+
+use crate::judge::spec_of;
+use crate::kinds::home_path;
+use crate::settings::Trouble;
+use crate::world::{Due, Heal, World};
+use hansa_ballot::Signer;
+use hansa_kubesim::core::http::Request;
+use hansa_model::{MemberName, RecordKey};
+use hansa_operator::PrivateKeys;
+use serde_json::{Value, json};
+
+/// The Federation object.
+const PATH: &str = "/apis/hansa.dev/v1alpha1/federations/league";
+
+impl World {
+    /// Somebody lists a member in the spec, or takes one out of it. The spec's home stays.
+    pub(crate) fn change_members(&mut self) {
+        let now = self.now;
+        if self.members[0].down {
+            return;
+        }
+        let Some(mut object) = self.members[0].look(now, PATH) else { return };
+        let Some(entries) = object["spec"]["members"].as_array_mut() else { return };
+        let listed = |entries: &[Value], name: &MemberName| entries.iter().any(|entry| entry["name"] == name.as_str());
+        let absent: Vec<usize> =
+            (1..self.members.len()).filter(|index| !listed(entries, &self.members[*index].name)).collect();
+        let what = if !absent.is_empty() && self.troubles.chance(600) {
+            let index = *self.troubles.pick(&absent);
+            entries.push(self.entry(index));
+            self.renew_keys(index);
+            format!("lists {}", self.members[index].name)
+        } else if entries.len() > 2 {
+            let index = self.troubles.within(1..entries.len() as u64) as usize;
+            format!("takes {} out", entries.remove(index)["name"])
+        } else {
+            return;
+        };
+        self.ask(0, &format!("edits the Federation: {what}"), &Request::put(PATH, &object));
+    }
+
+    /// A member that was taken out comes back with keys of its own that nobody has revoked.
+    fn renew_keys(&mut self, index: usize) {
+        let here = &self.members[index];
+        if !self.judge.was_removed(&here.signer.public()) {
+            return;
+        }
+        let (name, leader) = (here.name.clone(), here.leader);
+        self.tell("user", format!("deletes the keys of {name}, whose operator makes new ones"));
+        if let Some(id) = leader {
+            self.kill(id, "is restarted");
+        }
+        let (first, second, third) = (self.troubles.bytes(), self.troubles.bytes(), self.troubles.bytes());
+        let here = &mut self.members[index];
+        here.keys = PrivateKeys::new(first, second);
+        here.signer = Signer::new(name, third);
+        self.after(100, Due::Heal(Heal::Start(index)));
+    }
+
+    /// What a member said that votes no more counts no more, and what a hostile hand wrote never did: somebody
+    /// says it anew in a member that votes.
+    pub(crate) fn speak_for_the_absent(&mut self) {
+        let now = self.now;
+        for key in self.users.keys.clone() {
+            let Some(record) = self.judge.record(&key).cloned() else { continue };
+            let forged = self.judge.is_forged(&key, &record);
+            let left = record.tombstone.is_none() && !self.judge.votes(&record.intent.author);
+            if !forged && !left {
+                continue;
+            }
+            let voting: Vec<usize> = (0..self.members.len())
+                .filter(|index| !self.members[*index].down && self.judge.votes(&self.members[*index].name))
+                .collect();
+            let has = |index: &usize| record.homes.contains_key(&self.members[*index].name);
+            let Some(index) = voting.iter().copied().find(has).or(voting.first().copied()) else { continue };
+            self.speak(index, &key, &record, now);
+        }
+    }
+
+    /// Where the topology server went back, homes that are ahead of it ask: somebody says that they count.
+    pub(crate) fn answer_homes_that_ask(&mut self) {
+        if !self.settings.troubles.contains(&Trouble::History) {
+            return;
+        }
+        let now = self.now;
+        for key in self.users.keys.clone() {
+            for index in 0..self.members.len() {
+                let here = &mut self.members[index];
+                let Some(object) = (!here.down).then(|| here.look(now, &home_path(&key))).flatten() else { continue };
+                let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                let asks = |one: &Value| {
+                    one["reason"] == "Frozen" && one["message"].as_str().is_some_and(|why| why.contains("take over"))
+                };
+                if conditions.iter().any(asks) {
+                    self.take_home(index, &key);
+                }
+            }
+        }
+    }
+
+    fn speak(&mut self, index: usize, key: &RecordKey, record: &hansa_ledger::Record, now: u64) {
+        if self.members[index].look(now, &home_path(key)).is_none() {
+            let Some(spec) = spec_of(record) else { return };
+            self.apply(index, key, &json!(spec), "writes what was agreed as");
+        }
+        let name = self.members[index].name.clone();
+        if record.homes.len() > 1 && record.homes.contains_key(&name) {
+            let about = json!({"resource": key.type_name, "namespace": &*key.namespace, "name": &*key.name});
+            let spec = json!({"action": "HomeMove", "object": about, "arguments": {"member": name}});
+            self.users.moved.insert(key.clone());
+            self.make_request(index, &format!("makes {name} the only home of {key}"), &spec);
+        }
+        self.take_home(index, key);
+    }
+}
