@@ -147,8 +147,10 @@ impl Judge {
             return Ok(());
         }
         let account = self.accounts.entry(member.clone()).or_default();
-        let first =
-            scopes.iter().fold(true, |first, scope| account.settled.insert((key.clone(), scope.clone())) && first);
+        let mut first = true;
+        for scope in scopes {
+            first &= account.settled.insert((key.clone(), scope.clone()));
+        }
         if self.went_back && !first {
             return Ok(());
         }
