@@ -136,13 +136,8 @@ impl Settings {
 
     /// Most leagues are small; some are not, and some of them grow.
     fn grow(&mut self, others: &mut Random) {
-        match others.below(1000) {
-            0..40 => self.members = others.within(7..13) as usize,
-            40..44 => {
-                self.members = 50;
-                (self.namespaces, self.names, self.workloads) = (1, 2, false);
-            }
-            _ => {}
+        if others.chance(40) {
+            self.members = others.within(7..13) as usize;
         }
         // Members are let in one after the other.
         self.storm_ms += 1_000 * self.members.saturating_sub(5) as u64;
