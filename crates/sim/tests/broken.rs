@@ -12,10 +12,10 @@ const SEEDS: u64 = 120;
 /// met; everything else is found within the first few seeds.
 fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
-        Sabotage::BelievesRestoredHomes => 132,
-        Sabotage::CutOffUnnoticed => 90,
-        Sabotage::DeletesStrays => 57,
-        Sabotage::StallsWithTheDead => 11,
+        Sabotage::BelievesRestoredHomes => 7,
+        Sabotage::CutOffUnnoticed => 12,
+        Sabotage::DeletesStrays => 24,
+        Sabotage::UnfencedRemoval => 26,
         _ => 1,
     }
 }
