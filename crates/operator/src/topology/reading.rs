@@ -17,6 +17,9 @@ const FENCE_MS: u64 = 2_000;
 /// How many values one read asks for.
 pub(super) const READ_BATCH: usize = 64;
 
+/// Of how many others each heartbeat is read by itself: with one in five seconds, less than a request a second.
+const FEW: usize = 4;
+
 impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
     /// `fenced` set in its work when the read succeeded.
@@ -146,10 +149,10 @@ impl Operator {
     }
 
     /// Whether what was told of is the heartbeat of a member that is heard: it is read with the next one of this
-    /// operator's own.
+    /// operator's own. In a small league it is read at once, for now and then something else is in it.
     pub(super) fn may_wait(&mut self, key: &str) -> bool {
         let Key::Cell(member) = keys::parse(key) else { return false };
-        let waits = self.topology.heartbeats && self.is_heard(&member);
+        let waits = self.topology.heartbeats && self.topology.cells.len() > FEW && self.is_heard(&member);
         if waits {
             self.topology.beats.told.insert(member, self.now.monotonic_ms);
         }
