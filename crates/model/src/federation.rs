@@ -83,13 +83,16 @@ pub struct Member {
 }
 
 impl Member {
+    /// What a member is that is about to leave.
+    pub const LEAVING: &str = "about to leave the league (Federation spec.members[].leaving)";
+    /// What a witness is.
+    pub const WITNESS: &str = "a witness, which votes and has no objects (Federation spec.members[].witness)";
+
     /// Why nothing is placed here, nor becomes a home here, whatever users say; `None`: it may.
     pub fn takes_nothing(&self) -> Option<&'static str> {
         match self {
-            Member { witness: true, .. } => {
-                Some("a witness, which votes and has no objects (Federation spec.members[].witness)")
-            }
-            Member { leaving: Some(_), .. } => Some("about to leave the league (Federation spec.members[].leaving)"),
+            Member { witness: true, .. } => Some(Member::WITNESS),
+            Member { leaving: Some(_), .. } => Some(Member::LEAVING),
             _ => None,
         }
     }

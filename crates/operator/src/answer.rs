@@ -153,9 +153,9 @@ impl Operator {
         }
         let spec = self.intent_spec(&record);
         answer["paused"] = json!(spec.as_ref().is_ok_and(|spec| spec.paused));
-        let placed = record.placed_members().cloned().collect();
         let waves = spec.as_ref().ok().zip(self.league.as_ref());
-        let waves = waves.and_then(|(spec, league)| crate::output::waves::waves(&league.spec, spec, &placed));
+        let waves =
+            waves.and_then(|(spec, league)| crate::output::waves::waves(&league.spec, spec, record.placed_members()));
         if let Some(waves) = waves {
             let last = waves.values().max().copied().unwrap_or_default();
             let numbers: serde_json::Map<_, _> =

@@ -66,10 +66,8 @@ impl fmt::Display for Reason {
                 "spec.placement asks for no member: add `members` or `memberSelector` (`{}` is every member)",
             ),
             Reason::Excluded => f.write_str("excluded by spec.placement.exclude"),
-            Reason::Leaving => f.write_str("about to leave the league (Federation spec.members[].leaving)"),
-            Reason::Witness => {
-                f.write_str("a witness, which votes and has no objects (Federation spec.members[].witness)")
-            }
+            Reason::Leaving => f.write_str(Member::LEAVING),
+            Reason::Witness => f.write_str(Member::WITNESS),
             Reason::NotAMember { field } => {
                 write!(
                     f,

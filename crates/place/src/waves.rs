@@ -5,7 +5,7 @@
 
 use crate::placement::{PlacementError, refused_selector};
 use hansa_model::{FederationSpec, MemberName, Rollout, Wave};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Refuses a rollout that means nothing, whatever the league.
 ///
@@ -28,10 +28,14 @@ pub fn validate_rollout(rollout: &Rollout) -> Result<(), PlacementError> {
 }
 
 /// The wave of each of these members, counted from 0: the first that selects it, else one after all of them.
-pub fn waves(spec: &FederationSpec, rollout: &Rollout, members: &BTreeSet<MemberName>) -> BTreeMap<MemberName, u32> {
+pub fn waves<'a>(
+    spec: &FederationSpec,
+    rollout: &Rollout,
+    members: impl IntoIterator<Item = &'a MemberName>,
+) -> BTreeMap<MemberName, u32> {
     let last = rollout.waves.len();
     let of = |name: &MemberName| rollout.waves.iter().position(|wave| selects(spec, wave, name)).unwrap_or(last);
-    members.iter().map(|name| (name.clone(), u32::try_from(of(name)).unwrap_or(u32::MAX))).collect()
+    members.into_iter().map(|name| (name.clone(), u32::try_from(of(name)).unwrap_or(u32::MAX))).collect()
 }
 
 fn selects(spec: &FederationSpec, wave: &Wave, name: &MemberName) -> bool {
@@ -72,7 +76,7 @@ mod tests {
         let rollout = rollout(json!([
             {"members": ["b", "stranger"]}, {"memberSelector": {"matchLabels": {"tier": "canary"}}},
         ]));
-        let members = ["a", "b", "c"].map(name).into();
+        let members = ["a", "b", "c"].map(name);
         let expected = [("a", 1), ("b", 0), ("c", 2)].map(|(member, wave)| (name(member), wave)).into();
         assert_eq!(waves(&spec, &rollout, &members), expected);
         assert_eq!(waves(&spec, &Rollout::default(), &members).into_values().max(), Some(0), "all at once");

@@ -8,20 +8,20 @@ use crate::machine::{Agreed, Context, Operator};
 use hansa_ledger::Record;
 use hansa_ledger::mutation::Change;
 use hansa_model::{FederatedSpec, FederationSpec, MemberName, RecordKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How many members a message names.
 const SHOWN: usize = 3;
 
 fn waves_of(context: &Context, record: &Record, spec: &FederatedSpec) -> Option<BTreeMap<MemberName, u32>> {
-    waves(&context.spec, spec, &record.placed_members().cloned().collect())
+    waves(&context.spec, spec, record.placed_members())
 }
 
 /// The wave of each of these members, counted from 0; `None`: all at once.
-pub(crate) fn waves(
+pub(crate) fn waves<'a>(
     league: &FederationSpec,
     spec: &FederatedSpec,
-    members: &BTreeSet<MemberName>,
+    members: impl IntoIterator<Item = &'a MemberName>,
 ) -> Option<BTreeMap<MemberName, u32>> {
     let rollout = spec.rollout.as_ref().filter(|rollout| !rollout.waves.is_empty())?;
     Some(hansa_place::waves(league, rollout, members))
