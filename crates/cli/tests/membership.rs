@@ -102,6 +102,14 @@ impl Stage {
         .await
     }
 
+    /// A Secret of the user's own, in the first cluster.
+    async fn keep_token(&self, content: &str) -> Result<()> {
+        let metadata = json!({"name": "token", "namespace": NAMESPACE});
+        let token =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": content}});
+        self.admin(0).apply(&SECRETS.path(NAMESPACE, "token"), &token).await.map(|_| ())
+    }
+
     async fn output_is(
         &self,
         index: usize,
@@ -150,8 +158,7 @@ async fn story(stage: &Stage) -> Result<()> {
     stage.federate(0, CONFIG_MAPS, "of-both", &both).await?;
     stage.settled("of-both", "aws").await?;
     stage.federate(1, CONFIG_MAPS, "of-both", &both).await?;
-    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": NAMESPACE}, "stringData": {"token": "hush"}});
-    stage.admin(0).apply(&SECRETS.path(NAMESPACE, "token"), &token).await?;
+    stage.keep_token("hush").await?;
     let shared = json!({"templateFrom": {"secretRef": {"name": "token"}}, "placement": {"memberSelector": {}}});
     stage.federate(0, SECRETS, "token", &shared).await?;
     for (name, home) in [("of-aws", "aws"), ("of-gcp", "gcp"), ("of-both", "gcp")] {
@@ -253,8 +260,7 @@ async fn rebuilt(stage: &Stage) -> Result<()> {
     stage.federate(0, CONFIG_MAPS, "of-aws", &everywhere(config(&[("from", "aws")]))).await?;
     stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp")]))).await?;
     stage.federate(1, CONFIG_MAPS, "lost", &everywhere(config(&[("from", "gcp")]))).await?;
-    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": NAMESPACE}, "stringData": {"token": "hush"}});
-    stage.admin(0).apply(&SECRETS.path(NAMESPACE, "token"), &token).await?;
+    stage.keep_token("hush").await?;
     let shared = json!({"templateFrom": {"secretRef": {"name": "token"}}, "placement": {"memberSelector": {}}});
     stage.federate(0, SECRETS, "token", &shared).await?;
     for (name, home) in [("of-aws", "aws"), ("of-gcp", "gcp"), ("lost", "gcp")] {
@@ -312,8 +318,7 @@ async fn rebuilt(stage: &Stage) -> Result<()> {
     stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp, again")]))).await?;
     let again = |output: Option<&Value>| output.is_some_and(|output| output["data"]["from"] == "gcp, again");
     stage.output_is(2, CONFIG_MAPS, "of-gcp", "follows", again).await?;
-    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": NAMESPACE}, "stringData": {"token": "louder"}});
-    stage.admin(0).apply(&SECRETS.path(NAMESPACE, "token"), &token).await?;
+    stage.keep_token("louder").await?;
     let louder = |output: Option<&Value>| output.is_some_and(|output| output["data"]["token"] == "bG91ZGVy");
     stage.output_is(2, SECRETS, "token", "is opened", louder).await?;
     ensure!(uids().await? == before, "nothing was made anew, and nothing was taken away");

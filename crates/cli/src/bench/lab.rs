@@ -91,19 +91,9 @@ impl Lab {
             self.start_operator(index)?;
         }
         let members: Vec<Value> = self.members.iter().map(|member| json!({"name": member.name})).collect();
-        let federation = json!({
-            "apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"},
-            "spec": {"members": members, "types": [
-                {"resource": "configmaps", "version": "v1"}, {"resource": "deployments.apps", "version": "v1"},
-            ]},
-        });
-        let client = self.members[0].client.clone();
-        eventually("the Federation is taken", async || {
-            let path = "/apis/hansa.dev/v1alpha1/federations/league?fieldManager=bench";
-            let request = ApiRequest::write(Method::Patch, path, ContentType::Apply, &federation);
-            Ok(call(&client, &request).await.is_ok_and(|answer| answer.status < 300))
-        })
-        .await?;
+        let types =
+            json!([{"resource": "configmaps", "version": "v1"}, {"resource": "deployments.apps", "version": "v1"}]);
+        federate(&self.members[0].client, &json!({"members": members, "types": types})).await?;
         for index in 0..self.members.len() {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}});
             write(&self.members[index].client, Method::Post, "/api/v1/namespaces", ContentType::Json, &namespace)
@@ -255,4 +245,17 @@ pub fn usage(process: u32) -> Result<(f64, f64, f64)> {
         line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
     };
     Ok((ticks as f64 / 100.0, mib("VmRSS:"), mib("VmHWM:")))
+}
+
+/// Applies a Federation with this spec, as soon as its kind is served.
+pub async fn federate(client: &Client, spec: &Value) -> Result<()> {
+    let federation = json!({
+        "apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"}, "spec": spec,
+    });
+    eventually("the Federation is taken", async || {
+        let path = "/apis/hansa.dev/v1alpha1/federations/league?fieldManager=bench";
+        let request = ApiRequest::write(Method::Patch, path, ContentType::Apply, &federation);
+        Ok(call(client, &request).await.is_ok_and(|answer| answer.status < 300))
+    })
+    .await
 }

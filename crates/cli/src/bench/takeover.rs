@@ -3,7 +3,7 @@
 //! Operators, API servers (kubesim, for the point is the agreement) and an etcd of three nodes with fsync are processes
 //! of their own.
 
-use super::lab::{eventually, ready, write};
+use super::lab::{eventually, federate, ready, write};
 use super::{Row, median, quantile, tell};
 use anyhow::{Context, Result, ensure};
 use hansa_ballot::Control;
@@ -158,17 +158,8 @@ impl Town {
             write(&self.members[index].client, Method::Post, path, ContentType::Json, &namespace).await?;
         }
         let members: Vec<Value> = MEMBERS.iter().map(|name| json!({"name": name})).collect();
-        let federation = json!({
-            "apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"},
-            "spec": {"members": members, "types": [{"resource": "configmaps", "version": "v1"}]},
-        });
-        let client = self.members[0].client.clone();
-        eventually("the Federation is taken", async || {
-            let path = "/apis/hansa.dev/v1alpha1/federations/league?fieldManager=bench";
-            let request = ApiRequest::write(Method::Patch, path, ContentType::Apply, &federation);
-            Ok(call(&client, &request).await.is_ok_and(|answer| answer.status < 300))
-        })
-        .await?;
+        let spec = json!({"members": members, "types": [{"resource": "configmaps", "version": "v1"}]});
+        federate(&self.members[0].client, &spec).await?;
         self.all_share().await
     }
 
