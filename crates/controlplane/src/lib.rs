@@ -22,6 +22,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -175,16 +176,26 @@ fn cache() -> Option<PathBuf> {
     }
 }
 
-/// Ports that nobody listens on at the moment.
+/// Where the ports of what is started begin, and how many there are: below those that the kernel
+/// gives to outgoing connections (Linux: from 32768), one of which could take a port between its
+/// choice and the start of the process that it is for.
+const PORTS: (u32, u32) = (20_000, 10_000);
+
+/// Ports that nobody listens on at the moment, and that this process has not given out lately.
 ///
 /// # Errors
 /// When the loopback gives none.
 pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
-    let listeners: Vec<TcpListener> =
-        (0..COUNT).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<std::io::Result<_>>()?;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let (first, count) = PORTS;
+    // Processes side by side begin far from each other.
+    let begin = std::process::id().wrapping_mul(997);
+    let mut candidates = (0..count).map(|_| begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count);
     let mut ports = [0; COUNT];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
+    for port in &mut ports {
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let mut free = candidates.by_ref().filter_map(|offset| u16::try_from(first + offset).ok()).filter(is_free);
+        *port = free.next().context("no port of the loopback is free")?;
     }
     Ok(ports)
 }
