@@ -101,6 +101,10 @@ pub struct RecordStatus {
     /// The counters of the output's status.
     #[serde(default, skip_serializing_if = "Compact::is_null")]
     pub summary: Compact,
+    /// The life that the output here was made for, when that is a later one than the record's: the topology
+    /// server was restored, and the next word of a home goes on in that life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later_life: Option<Incarnation>,
     /// The revision last stamped on this member's own federated object, and the object's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamped: Option<Stamped>,

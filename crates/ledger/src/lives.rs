@@ -20,6 +20,8 @@ pub struct HomeObject {
     pub stamp: Option<Revision>,
     /// The life of which that is a revision.
     pub stamp_life: Option<Incarnation>,
+    /// A later life than the record's that a member says its output was made for: the record was restored.
+    pub later_life: Option<Incarnation>,
     /// The highest revision that this member's status cell remembers having stamped on this uid.
     pub remembered_stamp: Option<Revision>,
     /// The agreed revision that the object takes the home over from, by the annotation
@@ -36,6 +38,21 @@ impl HomeObject {
     /// The revision of this life that it was last agreed on as. Those of other lives are counted anew.
     pub fn stamp_in(&self, life: Incarnation) -> Option<Revision> {
         self.stamp.filter(|_| self.stamp_life == Some(life))
+    }
+
+    /// The life in which this object is agreed on next: the record's, or a new one when that has ended or
+    /// there is none.
+    ///
+    /// A page's revision rises with every write of the page for ever, so a life that begins with it can never
+    /// be taken for an earlier one, even when the earlier record is long gone. Only a topology server that was
+    /// restored is behind what its members saw. The life that the object was last agreed in, or that outputs
+    /// were made for, then goes on; or it was an earlier one of those that begin now.
+    pub fn life(&self, record: Option<&Record>, page_revision: Revision) -> Incarnation {
+        let known = record.map(|record| record.incarnation).max(self.stamp_life).max(self.later_life);
+        match record {
+            Some(record) if record.tombstone.is_none() => record.incarnation.max(known.unwrap_or_default()),
+            _ => Incarnation(page_revision.0.max(known.map_or(0, |life| life.next().0))),
+        }
     }
 }
 
@@ -130,13 +147,15 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
             && home.hash == object.hash
             && home.generation <= object.generation
             // A record that is behind its home was restored: it passes what was lost of it.
+            && object.stamp_life.max(object.later_life).is_none_or(|life| life <= record.incarnation)
             && object.stamp_in(record.incarnation).is_none_or(|stamp| stamp <= record.revision);
         return if current { Standing::InStep } else { Standing::Converged };
     }
     // A home may always speak for itself again when it is the only one: nobody else's word is taken.
     let taken = taken || (take_home && record.homes.len() == 1);
-    if object.stamp.is_some_and(|stamp| stamp > record.revision) {
-        let stamp = object.stamp.unwrap_or_default();
+    if let Some(stamp) = object.stamp
+        && (object.stamp_life.unwrap_or(record.incarnation), stamp) > (record.incarnation, record.revision)
+    {
         return if taken { Standing::Taken } else { Standing::Frozen(Freeze::LedgerBehind { stamp }) };
     }
     if home.uid != object.uid {

@@ -281,19 +281,14 @@ fn ingest(
     placed: &BTreeSet<MemberName>,
     reached: Revision,
 ) -> Result<Record, Skipped> {
-    let stamp = current.and_then(|current| object.stamp_in(current.incarnation));
-    let reached = reached.max(stamp.unwrap_or_default());
+    let life = |record: Option<&Record>| object.life(record, page_revision);
+    let reached = |record: &Record| reached.max(object.stamp_in(record.incarnation).unwrap_or_default());
     let bound_to = |incarnation: Incarnation| match sealed {
         Some(sealed) if sealed.incarnation != incarnation => Err(Skipped::SealedForAnotherLife),
         _ => Ok(sealed.clone()),
     };
     let begin = |debts: Option<&Record>| {
-        // The page's revision rises with every write of the page for ever, so a life that begins
-        // with it can never be taken for an earlier one, even when the earlier record is long gone.
-        // Where the topology server was restored, its revisions are behind what was lost: the life that the
-        // object was agreed on in was an earlier one, too.
-        let earlier = debts.map(|record| record.incarnation).max(object.stamp_life);
-        let incarnation = Incarnation(page_revision.0.max(earlier.map_or(0, |life| life.next().0)));
+        let incarnation = life(debts);
         let mut record = Record {
             format: FORMAT,
             incarnation,
@@ -314,11 +309,11 @@ fn ingest(
         (Standing::Born, _) => begin(None),
         (Standing::Reborn, Some(current)) => begin(Some(current)),
         (Standing::Edited | Standing::Taken, Some(current)) => {
-            let mut record = current.clone();
-            record.revision = current.revision.max(reached).next();
+            let mut record = going_on(current, life(Some(current)));
+            record.revision = current.revision.max(reached(&record)).next();
             record.opened = None;
             record.intent = intent.clone();
-            record.sealed = bound_to(current.incarnation)?;
+            record.sealed = bound_to(record.incarnation)?;
             if let (Some(sealed), Some(before)) = (&mut record.sealed, &current.sealed)
                 && sealed.has_the_body_of(before)
             {
@@ -335,9 +330,13 @@ fn ingest(
             Ok(record)
         }
         (Standing::Converged, Some(current)) => {
-            let mut record = current.clone();
-            if reached > record.revision {
-                record.revision = reached.next();
+            let mut record = going_on(current, life(Some(current)));
+            if reached(&record) > current.revision || record.incarnation != current.incarnation {
+                // What a restored record lost is passed. Nobody has said this revision: this home does.
+                record.revision = current.revision.max(reached(&record)).next();
+                (record.intent.author, record.intent.signature) = (member.clone(), None);
+                record.sealed = bound_to(record.incarnation)?;
+                place(&mut record, placed);
             }
             record.homes.insert(member.clone(), lives::home_entry(object, record.revision));
             record.former.remove(member);
@@ -349,6 +348,16 @@ fn ingest(
         (Standing::InStep, _) => Err(Skipped::Unneeded),
         _ => Err(Skipped::Stands(standing.clone())),
     }
+}
+
+/// A record in the life that its home was last agreed in, if it was restored to an earlier one.
+fn going_on(record: &Record, life: Incarnation) -> Record {
+    let of_life = |placed: &Placed| if placed.incarnation == record.incarnation { life } else { placed.incarnation };
+    let placed = record
+        .placed
+        .iter()
+        .map(|(member, placed)| (member.clone(), Placed { incarnation: of_life(placed), ..placed.clone() }));
+    Record { incarnation: life, placed: placed.collect(), ..record.clone() }
 }
 
 /// Makes a member the only home; the copies of the others stay behind and count no more.

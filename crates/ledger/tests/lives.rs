@@ -25,6 +25,7 @@ fn object(uid: &str, generation: u64, content: &str) -> HomeObject {
         hash: Hash::of_bytes(content.as_bytes()),
         stamp: None,
         stamp_life: None,
+        later_life: None,
         remembered_stamp: None,
         take_home: None,
         unwritten: false,
@@ -513,14 +514,42 @@ fn a_record_that_was_restored_passes_what_was_lost_of_it() {
 }
 
 #[test]
-fn a_stamp_of_another_life_says_nothing_of_this_one() {
+fn a_stamp_of_an_earlier_life_says_nothing_of_this_one() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "v1"), "v1", &["a"]).unwrap();
-    let life = book.record().unwrap().incarnation;
-    let earlier =
-        HomeObject { stamp: Some(Revision(4)), stamp_life: Some(Incarnation(life.0 + 9)), ..object("2", 3, "v1") };
+    let earlier = HomeObject { stamp: Some(Revision(4)), stamp_life: Some(Incarnation(0)), ..object("2", 3, "v1") };
     assert_eq!(standing(book.record(), &member("b"), &earlier), Standing::Converged);
     book.ingest("b", earlier.clone(), "v1", &["a", "b"]).unwrap();
     assert_eq!(book.record().unwrap().revision, Revision(1));
     assert_eq!(standing(book.record(), &member("b"), &earlier), Standing::InStep);
+}
+
+#[test]
+fn a_home_that_was_agreed_in_a_later_life_than_its_restored_record_goes_on_in_that_life() {
+    let restored = || {
+        let mut book = Book::new();
+        book.ingest("a", object("1", 1, "v1"), "v1", &["a", "b"]).unwrap();
+        book
+    };
+    let lost = Incarnation(restored().record().unwrap().incarnation.0 + 9);
+    let made_anew =
+        |content: &str| HomeObject { stamp: Some(Revision(4)), stamp_life: Some(lost), ..object("2", 1, content) };
+    // What differs waits for a word.
+    let mut book = restored();
+    let behind = Standing::Frozen(Freeze::LedgerBehind { stamp: Revision(4) });
+    assert_eq!(book.standing("a", &made_anew("v2")), behind);
+    let taken = HomeObject { take_home: Some(Revision(1)), ..made_anew("v2") };
+    book.ingest("a", taken, "v2", &["a"]).unwrap();
+    let record = book.record().unwrap();
+    assert_eq!((record.incarnation, record.revision), (lost, Revision(5)));
+    // Whatever stands in the members may be of that life, too.
+    assert!(record.placed.values().all(|placed| placed.incarnation == lost));
+    // What is equal is agreed already, in a life that is behind: this home says it anew.
+    let mut book = restored();
+    assert_eq!(book.standing("a", &made_anew("v1")), Standing::Converged);
+    book.ingest("a", made_anew("v1"), "v1", &["a", "b"]).unwrap();
+    let record = book.record().unwrap();
+    assert_eq!((record.incarnation, record.revision), (lost, Revision(5)));
+    assert_eq!((&record.intent.author, &record.intent.signature), (&member("a"), &None));
+    assert_eq!(book.standing("a", &made_anew("v1")), Standing::InStep);
 }

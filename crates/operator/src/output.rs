@@ -221,11 +221,20 @@ impl Operator {
     }
 
     pub(crate) fn say(&mut self, key: &RecordKey, record: &Record, state: State, message: impl Into<String>) {
-        let mut status = self.base_status(key, record);
-        status.state = state;
-        status.message = message.into();
-        status.revision = record.revision;
+        let message = message.into();
+        let base = self.base_status(key, record);
+        let status = RecordStatus { state, message, revision: record.revision, later_life: None, ..base };
         self.set_status(key, Some(status));
+    }
+
+    /// The output here is of a later life than a record that was restored.
+    fn say_later(&mut self, key: &RecordKey, record: &Record, life: Incarnation) {
+        let message = format!(
+            "the object here was made for life {life}, the record is of life {}: the record is older, nothing is done until a home says what counts",
+            record.incarnation
+        );
+        let base = RecordStatus { state: State::Conflicting, message, ..self.base_status(key, record) };
+        self.set_status(key, Some(RecordStatus { revision: record.revision, later_life: Some(life), ..base }));
     }
 
     fn process_keep(&mut self, key: &RecordKey, context: &Context, object: &mut Object, (record, spec): Agreed<'_>) {
@@ -249,11 +258,7 @@ impl Operator {
                     return self.process_replacement(key, object, record, falls);
                 }
                 Some(incarnation) if incarnation > record.incarnation => {
-                    let message = format!(
-                        "the object here was made for life {incarnation}, the record is of life {}: the record is older, nothing is done",
-                        record.incarnation
-                    );
-                    return self.say(key, record, State::Conflicting, message);
+                    return self.say_later(key, record, incarnation);
                 }
                 _ => {}
             }
@@ -352,6 +357,7 @@ fn fresh(record: &Record) -> RecordStatus {
         health: hansa_ledger::cell::Health::Unknown,
         health_message: String::new(),
         summary: Compact::default(),
+        later_life: None,
         stamped: None,
         source: None,
         home: String::new(),

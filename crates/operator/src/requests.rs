@@ -3,6 +3,7 @@
 //! A Request is written with the user's own rights and gated by a policy of the API server; here it
 //! is carried out and answered. Answers with data go into a Secret beside it, which goes with it.
 
+mod asked;
 mod plan;
 
 use crate::classify::classify;
@@ -10,14 +11,13 @@ use crate::feed::{ObjectName, object_name};
 use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Operator, Purpose, Timer};
 use crate::observed::MANAGER;
-use crate::plans::Wanted;
 use crate::removal::Decision;
+use asked::Asked;
 use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::mutation::Change;
-use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey};
+use hansa_model::{Hash, Incarnation, RecordKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// How long a request may wait for others before it says what it waits for.
 const PATIENCE_MS: u64 = 30_000;
@@ -27,17 +27,6 @@ const PLAN_LOOK_MS: u64 = 1_000;
 
 /// How long an answered request is left for its user to read.
 const KEPT_MS: u64 = 600_000;
-
-/// What is asked, read from the object.
-#[derive(Clone, PartialEq, Debug)]
-enum Asked {
-    Delete { key: RecordKey, policy: Option<DeletionPolicy> },
-    HomeMove { key: RecordKey, to: MemberName },
-    Confirm { set: Hash },
-    Output { key: RecordKey, member: MemberName },
-    Explain { key: RecordKey },
-    Plan { wanted: Arc<Wanted> },
-}
 
 /// A request that is not answered yet.
 #[derive(Debug)]
@@ -49,8 +38,8 @@ struct Open {
     busy: bool,
     retry_ms: u64,
     failures: u32,
-    /// The change that it wanted was handed to the page.
-    sent: bool,
+    /// The life that it is about: the one that stood when it was first looked at.
+    life: Option<Incarnation>,
     /// What its status says it waits for.
     told: Option<String>,
 }
@@ -92,61 +81,6 @@ enum Answer {
     Refused(String),
 }
 
-impl Asked {
-    fn read(spec: &Value) -> Result<Self, String> {
-        let object = &spec["object"];
-        let arguments = &spec["arguments"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let key = || -> Result<RecordKey, String> {
-            let type_name =
-                text(&object["resource"]).parse().map_err(|error| format!("spec.object.resource: {error}"))?;
-            let name = text(&object["name"]);
-            if name.is_empty() {
-                return Err("spec.object.name: the name of the federated object is missing".to_owned());
-            }
-            Ok(RecordKey::new(type_name, &text(&object["namespace"]), &name))
-        };
-        let member = || text(&arguments["member"]).parse().map_err(|error| format!("spec.arguments.member: {error}"));
-        match spec["action"].as_str().unwrap_or_default() {
-            "Delete" => {
-                let policy = &arguments["deletionPolicy"];
-                let policy = if policy.is_null() {
-                    None
-                } else {
-                    Some(
-                        serde_json::from_value(policy.clone())
-                            .map_err(|error| format!("spec.arguments.deletionPolicy: {error}"))?,
-                    )
-                };
-                Ok(Asked::Delete { key: key()?, policy })
-            }
-            "HomeMove" => Ok(Asked::HomeMove { key: key()?, to: member()? }),
-            // Who may write one object may not let a whole set go.
-            "Confirm" if !object.is_null() => {
-                Err("spec.object: a confirmation is about the league, and names no object".to_owned())
-            }
-            "Confirm" => Ok(Asked::Confirm {
-                set: text(&arguments["set"]).parse().map_err(|error| format!("spec.arguments.set: {error}"))?,
-            }),
-            "Output" => Ok(Asked::Output { key: key()?, member: member()? }),
-            "Explain" => Ok(Asked::Explain { key: key()? }),
-            "Plan" => Ok(Asked::Plan { wanted: Wanted::read(key()?, &arguments["plan"])?.into() }),
-            other => Err(format!("spec.action: this release does not know `{other}`")),
-        }
-    }
-
-    fn key(&self) -> Option<&RecordKey> {
-        match self {
-            Asked::Delete { key, .. }
-            | Asked::HomeMove { key, .. }
-            | Asked::Output { key, .. }
-            | Asked::Explain { key } => Some(key),
-            Asked::Plan { wanted } => Some(&wanted.planned.key),
-            Asked::Confirm { .. } => None,
-        }
-    }
-}
-
 impl Requests {
     /// Whether somebody asks for an object's end.
     pub fn want_the_end(&self, key: &RecordKey) -> bool {
@@ -178,7 +112,8 @@ impl Operator {
             Ok(asked) => {
                 // An earlier start of this operator may have told them already.
                 let told = object["status"]["message"].as_str().map(str::to_owned);
-                let open = Open { uid, asked, since_ms: now, busy: false, retry_ms: 0, failures: 0, sent: false, told };
+                let life = object["status"]["life"].as_u64().map(Incarnation);
+                let open = Open { uid, asked, since_ms: now, busy: false, retry_ms: 0, failures: 0, life, told };
                 self.requests.open.insert(name.clone(), open);
                 self.continue_request(&name);
             }
@@ -243,12 +178,8 @@ impl Operator {
         if open.busy || open.retry_ms > now {
             return;
         }
-        let (asked, uid, since, sent) = (open.asked.clone(), open.uid.clone(), open.since_ms, open.sent);
-        let answer = if self.league.is_none() || !self.topology.is_loaded() {
-            Answer::Wait
-        } else {
-            self.carry_out(name, &asked, sent)
-        };
+        let (asked, uid, since, life) = (open.asked.clone(), open.uid.clone(), open.since_ms, open.life);
+        let answer = self.obstacle(&asked).unwrap_or_else(|| self.carry_out(name, &asked, life));
         let answer = match answer {
             // A plan has a patience of its own.
             Answer::Wait if matches!(asked, Asked::Plan { .. }) => {
@@ -268,7 +199,11 @@ impl Operator {
         match answer {
             Answer::Wait => {}
             Answer::Waits(message) => {
-                let status = json!({"phase": "Pending", "message": message});
+                let mut status = json!({"phase": "Pending", "message": message});
+                if let Some(life) = open.life {
+                    // Whoever starts anew takes no later life for the one that was meant.
+                    status["life"] = json!(life);
+                }
                 open.told = Some(message);
                 self.send_status(name, &status, RequestCall::Waits);
             }
@@ -284,7 +219,24 @@ impl Operator {
         }
     }
 
-    fn carry_out(&mut self, name: &ObjectName, asked: &Asked, sent: bool) -> Answer {
+    /// What keeps this operator from carrying out what is asked. It explains what it knows all the same, and a
+    /// plan says itself what it lacks.
+    fn obstacle(&self, asked: &Asked) -> Option<Answer> {
+        let Some(league) = self.league.as_ref().filter(|_| self.topology.is_loaded()) else {
+            return Some(Answer::Wait);
+        };
+        let own = &self.config.member;
+        match asked {
+            Asked::Explain { .. } => None,
+            _ if league.spec.member(own).is_none() => Some(Answer::Refused(format!(
+                "spec.members of the league lists no {own}, so its operator carries out nothing: ask in a member (`hansa status` lists them)"
+            ))),
+            Asked::Plan { .. } => None,
+            _ => self.frozen_by_topology().or_else(|| league.frozen.clone()).map(Answer::Waits),
+        }
+    }
+
+    fn carry_out(&mut self, name: &ObjectName, asked: &Asked, life: Option<Incarnation>) -> Answer {
         if let Asked::Plan { wanted } = asked {
             return self.carry_out_plan(name, wanted);
         }
@@ -293,19 +245,18 @@ impl Operator {
             let Asked::Confirm { set } = asked else { return Answer::Wait };
             return self.carry_out_confirmation(set);
         };
-        if let Asked::Delete { .. } = asked
-            && sent
-            && record.as_ref().is_none_or(|record| record.tombstone.is_some())
-        {
-            self.removals.forget(Decision::End, key);
-            return Answer::Done {
-                message: format!("{key} is deleted for all: its outputs go as each member hears of it"),
-                result: None,
-            };
+        let meant = life.or(record.as_ref().map(|record| record.incarnation));
+        let is_over =
+            |life| record.as_ref().is_none_or(|record| record.incarnation != life || record.tombstone.is_some());
+        if asked.is_about_a_life() && meant.is_some_and(is_over) {
+            return self.life_is_over(asked, key);
         }
         let Some(record) = record else {
             return Answer::Refused(format!("spec.object: the league knows no {key}: `hansa get` lists what it knows"));
         };
+        if let Some(open) = self.requests.open.get_mut(name).filter(|open| open.asked.is_about_a_life()) {
+            open.life = Some(record.incarnation);
+        }
         if !self.has_bodies(key, &record) {
             return Answer::Wait;
         }
@@ -331,7 +282,6 @@ impl Operator {
                     }
                 };
                 self.mutate(key, Change::End { incarnation: record.incarnation, policy });
-                self.mark_sent(name);
                 Answer::Wait
             }
             Asked::HomeMove { to, .. } => {
@@ -360,7 +310,6 @@ impl Operator {
                 }
                 if record.moving.as_ref() != Some(to) {
                     self.mutate(key, Change::Move { to: to.clone(), takeover_allowed });
-                    self.mark_sent(name);
                 }
                 self.move_hindrance(key, to).map_or(Answer::Wait, Answer::Waits)
             }
@@ -395,6 +344,20 @@ impl Operator {
         }
     }
 
+    /// The life that a request is about has ended; another of the name is not what was meant.
+    fn life_is_over(&mut self, asked: &Asked, key: &RecordKey) -> Answer {
+        if let Asked::Delete { .. } = asked {
+            self.removals.forget(Decision::End, key);
+            return Answer::Done {
+                message: format!("{key} is deleted for all: its outputs go as each member hears of it"),
+                result: None,
+            };
+        }
+        Answer::Refused(format!(
+            "spec.object: the {key} that this was asked about is deleted: ask anew for what has its name now"
+        ))
+    }
+
     fn carry_out_confirmation(&mut self, set: &Hash) -> Answer {
         if self.is_confirmed_set(set) {
             let message = format!("the removals of set {} are confirmed, and no others", set.short());
@@ -426,12 +389,6 @@ impl Operator {
                 "the topology server cannot be used: the request is carried out when it returns".to_owned()
             }
             _ => "it is under way".to_owned(),
-        }
-    }
-
-    fn mark_sent(&mut self, name: &ObjectName) {
-        if let Some(open) = self.requests.open.get_mut(name) {
-            open.sent = true;
         }
     }
 

@@ -196,6 +196,7 @@ impl Operator {
         if moved || thawed || regarded {
             self.touch_all();
             self.refresh_members();
+            self.continue_all_requests();
         } else {
             self.judge_federations();
         }

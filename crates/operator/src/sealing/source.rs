@@ -15,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hansa_ledger::Record;
 use hansa_ledger::cell::SourceMemory;
-use hansa_ledger::lives::Standing;
+use hansa_ledger::lives::{HomeObject, Standing};
 use hansa_ledger::seal::{Sealed, SealedBody, intent_hash};
-use hansa_model::{Hash, Incarnation, MemberName, RecordKey, canonical};
+use hansa_model::{Hash, Incarnation, MemberName, RecordKey, Revision, canonical};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -356,7 +356,8 @@ impl Operator {
         if let Some((digest, fresh)) = self.recognise(key, context, record, mark, plaintext) {
             return Content::Read { mark, digest, fresh };
         }
-        let incarnation = self.next_incarnation(key, record);
+        let home = self.objects.get(key).and_then(|object| object.home.as_ref()).map(|home| &home.object);
+        let incarnation = self.life_to_seal_for(key, record, home);
         let body_key = BodyKey::new(self.fresh_key());
         let body = body_key.seal(Place { league: context.league, key, incarnation }, plaintext).into();
         let digest = body_key.digest(plaintext);
@@ -396,14 +397,9 @@ impl Operator {
     }
 
     /// The life that an object sealed now would stand in.
-    fn next_incarnation(&self, key: &RecordKey, record: Option<&Record>) -> Incarnation {
-        match record {
-            Some(record) if record.tombstone.is_none() => record.incarnation,
-            ended => {
-                let revision = self.expected_page_revision(key);
-                Incarnation(revision.0.max(ended.map_or(0, |record| record.incarnation.0 + 1)))
-            }
-        }
+    fn life_to_seal_for(&self, key: &RecordKey, record: Option<&Record>, home: Option<&HomeObject>) -> Incarnation {
+        let page_revision = self.expected_page_revision(key);
+        home.map_or_else(Incarnation::default, |home| home.life(record, page_revision))
     }
 
     /// The sealed content that a home object is to be agreed on with. `None`: not yet, and it is looked
@@ -422,7 +418,10 @@ impl Operator {
             return None;
         }
         let agreed = living_body(record);
-        if *standing == Standing::Converged {
+        // A body is bound to its life: where a restored record goes on in a later one, it is sealed anew.
+        let goes_on = record.is_none_or(|record| home.object.life(Some(record), Revision(0)) == record.incarnation);
+        let agreed = agreed.filter(|_| goes_on);
+        if *standing == Standing::Converged && goes_on {
             return agreed.cloned();
         }
         let stands = match (&self.sealing.sources.by_key.get(key)?.content, agreed) {
@@ -452,7 +451,7 @@ impl Operator {
         home: &mut HomeState,
         record: Option<&Record>,
     ) -> Option<(Sealed, BodyKey)> {
-        let incarnation = self.next_incarnation(key, record);
+        let incarnation = self.life_to_seal_for(key, record, Some(&home.object));
         let source = self.sealing.sources.by_key.get_mut(key)?;
         let (digest, body, body_key) = match &source.content {
             Content::Read { digest, fresh: Some(fresh), .. } if fresh.incarnation == incarnation => {

@@ -98,6 +98,7 @@ impl Operator {
         *reason(&mut self.topology) = Some(why);
         self.touch_all();
         self.refresh_members();
+        self.continue_all_requests();
     }
 
     /// This reason is no more: everything is read anew.

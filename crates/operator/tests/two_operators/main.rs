@@ -5,6 +5,7 @@ mod forged;
 mod notes;
 mod plans;
 mod replaced;
+mod requests;
 mod rolled_back;
 mod sealing;
 mod world;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 pub const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
-const OUTPUT: &str = "/api/v1/namespaces/shop/configmaps/conf";
+pub const OUTPUT: &str = "/api/v1/namespaces/shop/configmaps/conf";
 pub const FEDERATION: &str = "/apis/hansa.dev/v1alpha1/federations/league";
 pub const CONTROL: &str = "/v1/control";
 

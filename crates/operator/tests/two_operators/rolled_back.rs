@@ -1,7 +1,7 @@
 //! The league's own store, rolled back or forked; and what a person says about it.
 
 use super::replaced::{
-    CONTROL, FEDERATION, HOME, agreed, everyone_freezes, everyone_goes_on, greets, says, settled, settled_with,
+    CONTROL, FEDERATION, HOME, OUTPUT, agreed, everyone_freezes, everyone_goes_on, greets, says, settled, settled_with,
 };
 use super::world::World;
 use bytes::Bytes;
@@ -219,6 +219,52 @@ fn a_restart_on_a_restored_store_reverts_nothing_either() {
     world.run_until("the home asks", |world| agreed(world, 0, HOME).1.contains("take over with"));
     world.run_to_rest();
     assert!((0..2).all(|member| says(&world, member, "welcome")), "nothing is reverted");
+}
+
+/// The object is deleted, and one of its name is made: another life, which the topology server then forgets.
+#[test]
+fn outputs_of_a_life_that_a_restore_lost_stay_and_go_on_in_it() {
+    let (mut world, kept) = gone_on(&[]);
+    let first = page(&world).2.records.into_values().next().unwrap().record().unwrap().incarnation;
+    let object = json!({"resource": "configmaps", "namespace": "shop", "name": "conf"});
+    let end = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Request", "metadata": {"name": "end", "namespace": "shop"}, "spec": {"action": "Delete", "object": object, "arguments": {"deletionPolicy": "Delete"}}});
+    world.put(0, "/apis/hansa.dev/v1alpha1/namespaces/shop/requests/end", end);
+    world.run_until("it is gone", |world| (0..2).all(|member| !world.members[member].objects.contains_key(OUTPUT)));
+    world.run_to_rest();
+    world.remove(0, HOME);
+    world.put(0, HOME, greets("anew"));
+    world.run_until("another life is everywhere", |world| says(world, 0, "anew") && says(world, 1, "anew"));
+    let uids: Vec<Value> =
+        world.members.iter().map(|member| member.objects[OUTPUT]["metadata"]["uid"].clone()).collect();
+    world.run_to_rest();
+    // It was not told yet that it is agreed.
+    let mut untold = world.members[0].objects[HOME].clone();
+    untold["status"] = Value::Null;
+    world.put(0, HOME, untold);
+
+    restore(&mut world, &kept);
+    world.restart();
+    world.run_until("the members say what they have", |world| {
+        world.told().contains("the record is older, nothing is done until a home says what counts")
+    });
+    world.run_to_rest();
+    assert!(says(&world, 0, "anew") && says(&world, 1, "anew"), "nothing is reverted");
+    let mut taken = world.members[0].objects[HOME].clone();
+    taken["metadata"]["annotations"] = json!({"hansa.dev/take-home": revision(&world).0.to_string()});
+    world.put(0, HOME, taken);
+    world.run_to_rest();
+    let record = page(&world).2.records.into_values().next().unwrap().record().unwrap().clone();
+    assert!(record.incarnation > first, "the life that was lost goes on: {record:?}");
+    assert_eq!(agreed(&world, 0, HOME).0, "Agreed");
+    world.put(0, HOME, {
+        let mut edit = world.members[0].objects[HOME].clone();
+        edit["spec"]["template"]["data"]["greeting"] = json!("on");
+        edit
+    });
+    world.run_until("an edit comes everywhere", |world| says(world, 0, "on") && says(world, 1, "on"));
+    let now: Vec<Value> =
+        world.members.iter().map(|member| member.objects[OUTPUT]["metadata"]["uid"].clone()).collect();
+    assert_eq!(now, uids, "no output was made anew");
 }
 
 #[test]

@@ -10,8 +10,9 @@ use crate::store::Store;
 use hansa_ballot::Control;
 use hansa_ledger::cell::StatusCell;
 use hansa_ledger::keys::{self, Key};
-use hansa_ledger::{Envelope, Page};
-use hansa_model::Era;
+use hansa_ledger::record::Placed;
+use hansa_ledger::{Envelope, Page, Record};
+use hansa_model::{Era, Incarnation, RecordKey, Revision};
 use hansa_operator::{ApiRequest, Method};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,6 +122,29 @@ impl Judge {
                 }
             }
         }
+    }
+
+    /// Where the topology server went back, a life that was lost goes on: the record that stands for it, if it
+    /// may.
+    pub(super) fn resumed(&mut self, key: &RecordKey, old: &Record, new: &Record) -> Option<Record> {
+        let is_known = self.lives.get(key).is_some_and(|known| new.incarnation <= *known);
+        let goes_on = is_known && new.incarnation > old.incarnation && old.tombstone.is_none();
+        if !self.went_back || !goes_on || new.revision <= old.revision {
+            return None;
+        }
+        // What was lost of it counts no more.
+        let lost = |life: Incarnation, revision: Revision| life == new.incarnation && revision >= new.revision;
+        self.agreed.retain(|(name, life, revision), _| name != key || !lost(*life, *revision));
+        let mut old = old.clone();
+        let owed =
+            |placed: &Placed| if placed.incarnation == old.incarnation { new.incarnation } else { placed.incarnation };
+        let placed = old
+            .placed
+            .iter()
+            .map(|(member, placed)| (member.clone(), Placed { incarnation: owed(placed), ..placed.clone() }));
+        old.placed = placed.collect();
+        old.incarnation = new.incarnation;
+        Some(old)
     }
 
     /// A process that saw the topology server go back takes nothing away.

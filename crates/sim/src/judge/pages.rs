@@ -217,6 +217,9 @@ impl Judge {
                         Some(old) if old.incarnation == new.incarnation => {
                             withdrawn |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
                         }
+                        Some(old) if let Some(old) = self.resumed(key, old, new) => {
+                            withdrawn |= self.lives_on(now, writer, key, (&old, &before), (new, &page), users)?;
+                        }
                         _ => self.is_born(now, writer, key, old.map(|old| &**old), new, users)?,
                     }
                     self.keep_agreed(key, new);
@@ -243,6 +246,10 @@ impl Judge {
         let entry = (key.clone(), record.incarnation, record.revision);
         if self.forged_intents.contains(&entry) {
             return;
+        }
+        if self.went_back && self.agreed.get(&entry).is_some_and(|known| known.hash != record.intent.hash) {
+            // The number was another's in what was lost.
+            self.agreed.remove(&entry);
         }
         let agreed = self.agreed.entry(entry).or_insert_with(|| Agreed {
             spec: spec_of(record),

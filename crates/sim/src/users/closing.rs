@@ -53,6 +53,7 @@ impl World {
         for key in self.users.keys.clone() {
             self.clear_rivals(&key);
         }
+        self.renew_revoked_keys();
         self.speak_for_the_absent();
         self.answer_homes_that_ask();
         Ok(())

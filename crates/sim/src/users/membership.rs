@@ -57,6 +57,15 @@ impl World {
         self.after(100, Due::Heal(Heal::Start(index)));
     }
 
+    /// A member that was listed again while the vote on its leave went on asks for new keys, and gets them.
+    pub(crate) fn renew_revoked_keys(&mut self) {
+        for index in 0..self.members.len() {
+            if self.judge.lists(&self.members[index].name) {
+                self.renew_keys(index);
+            }
+        }
+    }
+
     /// What a member said that votes no more counts no more, and what a hostile hand wrote never did: somebody
     /// says it anew in a member that votes.
     pub(crate) fn speak_for_the_absent(&mut self) {
