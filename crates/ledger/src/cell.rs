@@ -113,7 +113,7 @@ pub struct RecordStatus {
     pub home: String,
     /// What the Secret that this member's own federated object names held when it was last agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceMemory>,
+    pub source: Option<Box<SourceMemory>>,
 }
 
 /// What an apply taught: equal memory, equal live object, no request.

@@ -185,7 +185,7 @@ impl Operator {
     pub(crate) fn remember_source(&mut self, key: &RecordKey, record: &Record) {
         let source = self.sealing.sources.by_key.get(key);
         let Some(Content::Read { mark, digest, .. }) = source.map(|source| &source.content) else { return };
-        let memory = SourceMemory { content: *mark, digest: *digest };
+        let memory = Box::new(SourceMemory { content: *mark, digest: *digest });
         if living_body(Some(record)).is_none_or(|sealed| sealed.digest != memory.digest) {
             return;
         }
