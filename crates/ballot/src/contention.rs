@@ -10,7 +10,7 @@ use crate::signing::{Signer, Verifier};
 use crate::voters::{Voter, Voters};
 use bytes::Bytes;
 use hansa_ledger::{Envelope, Swap, Version, Versioned};
-use hansa_model::{Hash, Incarnation, LeagueId, MemberName};
+use hansa_model::{Hash, Incarnation, LeagueId, MemberName, SplitMix64};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ struct World {
     stored: Option<(u64, Bytes)>,
     now_ms: u64,
     round_trip_ms: u64,
-    state: u64,
+    random: SplitMix64,
     calls: u32,
     /// Whether the topology server tells of changes.
     tells: bool,
@@ -144,7 +144,7 @@ impl World {
             stored: None,
             now_ms: 0,
             round_trip_ms,
-            state: seed,
+            random: SplitMix64(seed),
             calls: 0,
             tells: false,
             under_way: BTreeMap::new(),
@@ -154,15 +154,6 @@ impl World {
         }
     }
 
-    /// SplitMix64 (Steele, Lea and Flood, 2014).
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn at(&mut self, at_ms: u64, proposer: usize, item: Item) {
         self.sequence += 1;
         self.events.insert((at_ms, self.sequence), (proposer, item));
@@ -170,11 +161,11 @@ impl World {
 
     fn one_way_ms(&mut self) -> u64 {
         let spread = self.round_trip_ms / 20;
-        self.round_trip_ms / 2 - spread / 2 + self.random() % (spread + 1)
+        self.round_trip_ms / 2 - spread / 2 + self.random.below(spread + 1)
     }
 
     fn step(&mut self, proposer: usize, event: Event) {
-        let entropy = self.random();
+        let entropy = self.random.bits();
         for act in self.proposers[proposer].step(event, self.now_ms, entropy) {
             match act {
                 Act::Persist(_) => self.at(self.now_ms, proposer, Item::Reaches(Event::Persisted)),

@@ -1,27 +1,20 @@
 //! Hostile variants of good bytes, from a seed: the same seed, the same bytes.
 
+use hansa_model::SplitMix64;
 use serde_json::{Map, Value};
 
-/// Randomness that a seed decides (SplitMix64: Steele, Lea and Flood, 2014).
+/// Randomness that a seed decides.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(SplitMix64);
 
 impl Random {
     /// From a seed.
     pub fn new(seed: u64) -> Self {
-        Random(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Random(SplitMix64(seed))
     }
 
     fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        self.0.below(end as u64) as usize
     }
 }
 
@@ -41,13 +34,13 @@ pub fn mutate(sample: &[u8], random: &mut Random) -> Vec<u8> {
 /// Changes bytes without regard to what they are.
 fn tear(bytes: &mut Vec<u8>, random: &mut Random) {
     if bytes.is_empty() {
-        return bytes.push(random.next() as u8);
+        return bytes.push(random.0.bits() as u8);
     }
     let at = random.below(bytes.len());
     match random.below(9) {
         0 => bytes.truncate(at),
         1 => bytes[at] ^= 1 << random.below(8),
-        2 => bytes[at] = random.next() as u8,
+        2 => bytes[at] = random.0.bits() as u8,
         // Not UTF-8, wherever it stands.
         3 => bytes.insert(at, 0xff),
         4 => bytes.insert(at, 0),

@@ -11,6 +11,7 @@ pub mod counters;
 pub mod federated;
 pub mod federation;
 pub mod names;
+pub mod random;
 pub mod selector;
 
 pub use canonical::Hash;
@@ -25,4 +26,5 @@ pub use federation::{
     DeletionBudget, FederatedType, FederationSpec, Homes, Leaving, Member, NamespacePolicy, Person, Safety, Takeover,
 };
 pub use names::{InvalidName, LeagueId, MemberName, RecordKey, TypeName};
+pub use random::SplitMix64;
 pub use selector::LabelSelector;

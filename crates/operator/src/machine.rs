@@ -13,7 +13,7 @@ use hansa_ledger::cell::RecordStatus;
 use hansa_ledger::{OperationId, Record};
 use hansa_model::{
     Era, FederatedSpec, FederatedType, FederationSpec, Generation, Incarnation, LeagueId, MemberName, RecordKey,
-    TypeName,
+    SplitMix64, TypeName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -181,7 +181,7 @@ pub struct Operator {
     acts: Vec<Act>,
     next_act: u64,
     operations: u64,
-    random: u64,
+    random: SplitMix64,
     pending: BTreeMap<ActId, Purpose>,
     timers: BTreeSet<(u64, Timer)>,
     pub(crate) topology: Topology,
@@ -226,7 +226,7 @@ impl Operator {
             acts: Vec::new(),
             next_act: 0,
             operations: 0,
-            random: 0,
+            random: SplitMix64(0),
             pending: BTreeMap::new(),
             timers: BTreeSet::new(),
             topology,
@@ -261,7 +261,7 @@ impl Operator {
     /// times and entropy give the same acts.
     pub fn step(&mut self, event: Event, now: Now) -> Vec<Act> {
         self.now = now;
-        self.random ^= now.entropy.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.random.stir(now.entropy);
         if self.has_slept() {
             self.look_anew();
         }
@@ -347,12 +347,7 @@ impl Operator {
     }
 
     pub(crate) fn random(&mut self) -> u64 {
-        // SplitMix64 over the entropy of the steps.
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.random.bits()
     }
 
     pub(crate) fn next_operation(&mut self) -> OperationId {

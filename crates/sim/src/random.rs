@@ -1,36 +1,33 @@
 //! Everything by chance comes from one seed.
 
+use hansa_model::SplitMix64;
 use std::ops::Range;
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+/// A source of numbers.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(SplitMix64);
 
 impl Random {
     /// The numbers that follow from a seed.
     pub fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix64(seed));
         // Neighbouring seeds begin alike; one round parts them.
-        Random(random.next())
+        random.fork()
     }
 
     /// The next number.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.bits()
     }
 
     /// A source of its own, so that what draws from it does not move what others draw.
     pub fn fork(&mut self) -> Self {
-        Random(self.next())
+        Random(SplitMix64(self.next()))
     }
 
-    /// A number below `bound`; 0 when that is 0. The bias does not matter here.
+    /// A number below `bound`; 0 when that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next().checked_rem(bound).unwrap_or(0)
+        self.0.below(bound)
     }
 
     /// A number of a range.

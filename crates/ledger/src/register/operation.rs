@@ -14,7 +14,7 @@ use super::ballot::{Ballot, Ballots};
 use super::copy::{Accepted, Content, Copy, State};
 use super::store_set::{StoreId, StoreSet};
 use crate::store::Version;
-use hansa_model::Hash;
+use hansa_model::{Hash, SplitMix64};
 use seat::{Errand, Known, Seat, Sent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -178,7 +178,7 @@ pub struct Operation {
     blob: Option<Hash>,
     hurried: bool,
     attempts: u32,
-    entropy: u64,
+    entropy: SplitMix64,
     done: bool,
 }
 
@@ -210,7 +210,7 @@ impl Operation {
             blob,
             hurried: false,
             attempts: 0,
-            entropy,
+            entropy: SplitMix64(entropy),
             done: false,
         };
         if let Some(lease) = lease {
@@ -404,15 +404,10 @@ impl Operation {
         acts.push(Act::Wait(self.some_wait()));
     }
 
-    /// A time up to a bound that doubles with each conflict (SplitMix64; Steele, Lea, Flood, 2014).
+    /// A time up to a bound that doubles with each conflict.
     fn some_wait(&mut self) -> Duration {
-        self.entropy = self.entropy.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.entropy;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
         let bound = u64::try_from(BACK_OFF.as_micros()).unwrap_or(u64::MAX) << self.attempts.min(6);
-        Duration::from_micros(mixed % bound)
+        Duration::from_micros(self.entropy.below(bound))
     }
 
     fn ask(&mut self, store: &StoreId, acts: &mut Vec<Act>) {

@@ -3,6 +3,7 @@
 use crate::usage::Operation;
 use bytes::Bytes;
 use hansa_ledger::Version;
+use hansa_model::SplitMix64;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -147,7 +148,7 @@ pub(super) struct Plan {
     /// Late writes with the number of the call before which they land.
     late: Vec<(u64, LateWrite)>,
     calls: u64,
-    random: SplitMix,
+    random: SplitMix64,
 }
 
 impl Plan {
@@ -159,7 +160,7 @@ impl Plan {
             met: BTreeMap::new(),
             late: Vec::new(),
             calls: 0,
-            random: SplitMix(seed),
+            random: SplitMix64(seed),
         }
     }
 
@@ -215,24 +216,5 @@ impl Plan {
         let Range { start, end } = self.latency.clone();
         let width = u64::try_from(end.saturating_sub(start).as_micros()).unwrap_or(u64::MAX);
         start + Duration::from_micros(self.random.below(width.max(1)))
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
-#[derive(Debug)]
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which is not zero. The bias does not matter here.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
     }
 }

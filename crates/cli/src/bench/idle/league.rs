@@ -8,7 +8,7 @@ use hansa_ballot::{Control, DEFAULT_PAGES, FederationHome, Signer, Voters};
 use hansa_kubesim::core::http::{Reply, Request, User};
 use hansa_kubesim::core::{Config as CoreConfig, Core, WatchId};
 use hansa_ledger::{Envelope, Swap, keys};
-use hansa_model::{Era, Hash, Incarnation, MemberName};
+use hansa_model::{Era, Hash, Incarnation, MemberName, SplitMix64};
 use hansa_operator::{
     Act, ActId, ApiAnswer, ApiRequest, Config, Event, Method, Now, Operator, PrivateKeys, Question, TopoAnswer,
     TopoRequest,
@@ -51,7 +51,7 @@ struct Node {
 pub struct League {
     nodes: Vec<Node>,
     now: u64,
-    random: u64,
+    random: SplitMix64,
     /// Calls without an answer, waits for changes apart.
     under_way: usize,
     /// The last change that anybody made.
@@ -65,7 +65,8 @@ impl League {
     /// one heartbeat.
     pub async fn found(operators: usize, url: &str, heartbeat_ms: u64) -> Result<Self> {
         let (sender, answers) = mpsc::unbounded_channel();
-        let mut league = League { nodes: Vec::new(), now: 0, random: 1, under_way: 0, written: 0, answers, sender };
+        let mut league =
+            League { nodes: Vec::new(), now: 0, random: SplitMix64(1), under_way: 0, written: 0, answers, sender };
         let mut voters = BTreeMap::new();
         let mut configs = Vec::new();
         for number in 0..operators {
@@ -210,7 +211,7 @@ impl League {
     }
 
     fn step(&mut self, index: usize, event: Event) -> Result<()> {
-        let now = Now { monotonic_ms: self.now, wall_ms: EPOCH_MS + self.now, entropy: self.entropy() };
+        let now = Now { monotonic_ms: self.now, wall_ms: EPOCH_MS + self.now, entropy: self.random.bits() };
         // What the change that it was told of last was.
         let told = match &event {
             Event::Topo { answer: TopoAnswer::Changed { keys, .. }, .. } => {
@@ -269,17 +270,9 @@ impl League {
         Ok(())
     }
 
-    /// The same in every run (Steele and others, Fast Splittable Pseudorandom Number Generators, 2014).
-    fn entropy(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
     fn bytes(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.entropy().to_le_bytes()));
+        bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.random.bits().to_le_bytes()));
         bytes
     }
 }
