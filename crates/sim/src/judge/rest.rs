@@ -60,7 +60,7 @@ impl Judge {
 
     /// Whether the agreed spec lists a member. What others were is left as it stands, and they are waited for
     /// by nobody.
-    fn lists(&self, member: &MemberName) -> bool {
+    pub fn lists(&self, member: &MemberName) -> bool {
         self.specs.last().is_none_or(|spec| spec.member(member).is_some())
     }
 
