@@ -12,6 +12,7 @@ fn exists(root: &Path, name: &str) -> bool {
             .iter()
             .any(|file| holds(&format!("crates/e2e/src/processes/{file}"), &format!("\"{name}\""))),
         Some(("sim", name)) => holds("crates/sim/src/sabotage.rs", &format!("\"{name}\"")),
+        Some(("storm", name)) => holds("crates/sim/src/reached.rs", &format!("\"{name}\"")),
         Some(("battery", name)) => root.join(format!("crates/kubesim/tests/battery/cases/{name}.yaml")).is_file(),
         Some(("league", name)) => root.join(format!("crates/cli/tests/league/{name}.golden")).is_file(),
         Some(_) => false,

@@ -14,8 +14,27 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// Generated CRDs are the same in every world.
-static GENERATED: LazyLock<Mutex<BTreeMap<String, Arc<Value>>>> = LazyLock::new(Mutex::default);
+/// The annotation by which a CRD that stands already is known.
+const SCHEMA: &str = "hansa.dev/schema";
+
+/// A CRD as it is applied, with the hash of its content on it. It is the same in every world.
+#[derive(Debug)]
+struct Definition {
+    crd: Value,
+    hash: Value,
+}
+
+impl Definition {
+    fn of(crd: &Value) -> Self {
+        let (mut crd, hash) = (crd.clone(), json!(Hash::of(crd)));
+        crd["metadata"]["annotations"][SCHEMA] = hash.clone();
+        Definition { crd, hash }
+    }
+}
+
+static OWN: LazyLock<Vec<Definition>> = LazyLock::new(|| own_crds().iter().map(Definition::of).collect());
+
+static GENERATED: LazyLock<Mutex<BTreeMap<String, Arc<Definition>>>> = LazyLock::new(Mutex::default);
 
 /// Makes the operator's own namespace and installs Hansa's own kinds.
 ///
@@ -30,7 +49,7 @@ pub fn own_kinds(member: &mut Member, now: u64) -> Result<(), String> {
             return Err(format!("namespace hansa-system: {}", response.value()["message"]));
         }
     }
-    own_crds().iter().try_for_each(|crd| apply(member, now, crd))
+    OWN.iter().try_for_each(|definition| apply(member, now, definition))
 }
 
 /// Installs the generated kind of a federated type.
@@ -47,28 +66,27 @@ pub fn install(member: &mut Member, now: u64, federated_type: &FederatedType) ->
         .find(|kind| &kind.name == name)
         .ok_or_else(|| format!("{name} is not served"))?;
     let generated = GENERATED.lock().unwrap_or_else(PoisonError::into_inner).get(&name.to_string()).cloned();
-    let crd = match generated {
-        Some(crd) => crd,
+    let definition = match generated {
+        Some(definition) => definition,
         None => {
             let openapi = builtin_document(group, version).ok_or_else(|| format!("{name}: no OpenAPI document"))?;
-            let crd = Arc::new(federated_crd(&target, &openapi).map_err(|error| error.to_string())?);
-            GENERATED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), Arc::clone(&crd));
-            crd
+            let crd = federated_crd(&target, &openapi).map_err(|error| error.to_string())?;
+            let definition = Arc::new(Definition::of(&crd));
+            GENERATED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), Arc::clone(&definition));
+            definition
         }
     };
-    apply(member, now, &crd)?;
+    apply(member, now, &definition)?;
     Ok(InstalledType { kind: target.kind, namespaced: target.namespaced, list_keys: BTreeMap::new() })
 }
 
-fn apply(member: &mut Member, now: u64, crd: &Value) -> Result<(), String> {
+fn apply(member: &mut Member, now: u64, definition: &Definition) -> Result<(), String> {
+    let Definition { crd, hash } = definition;
     let name = crd["metadata"]["name"].as_str().unwrap_or_default();
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
-    let hash = Hash::of(crd);
-    let stands = |found: &Value| found["metadata"]["annotations"]["hansa.dev/schema"] == json!(hash);
-    if !member.look(now, &path).as_ref().is_some_and(stands) {
-        let mut crd = crd.clone();
-        crd["metadata"]["annotations"]["hansa.dev/schema"] = json!(hash);
-        let response = member.ask(now, &Request::apply(&path, "hansa", true, &crd));
+    let stands = |found: &Value| found["metadata"]["annotations"][SCHEMA] == *hash;
+    if !member.look_at_metadata(now, &path).as_ref().is_some_and(stands) {
+        let response = member.ask(now, &Request::apply(&path, "hansa", true, crd));
         if response.status >= 300 {
             return Err(format!("CustomResourceDefinition {name}: {}", response.value()["message"]));
         }

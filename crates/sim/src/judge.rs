@@ -24,6 +24,7 @@ mod pages;
 mod rest;
 pub(crate) mod rules;
 
+pub(crate) use outputs::notes;
 pub(crate) use pages::{open_page, spec_of};
 
 use crate::kinds::{About, Kind};
@@ -238,6 +239,17 @@ impl Judge {
     pub fn says_conflicting(&self, key: &RecordKey, member: &MemberName) -> bool {
         let status = self.statuses.get(&(member.clone(), key.page(self.count))).and_then(|cell| cell.records.get(key));
         status.is_some_and(|status| status.state == State::Conflicting)
+    }
+
+    /// Whether a member asks that a home says anew what is meant: the word that stands is nobody's that counts.
+    pub fn is_asked_for_anew(&self, key: &RecordKey) -> bool {
+        let Some(record) = self.record(key) else { return false };
+        self.statuses.iter().filter(|((member, _), _)| self.votes(member)).any(|(_, cell)| {
+            cell.records.get(key).is_some_and(|status| {
+                let current = (status.incarnation, status.revision) == (record.incarnation, record.revision);
+                current && status.state == State::Refused && status.message.contains("let a home say anew")
+            })
+        })
     }
 
     /// A process is gone, and with it what it knew.

@@ -90,7 +90,9 @@ fn soak(
     let seeds = seeds.unwrap_or(if seconds.is_some() { u64::MAX - first } else { 10_000 });
     let next = AtomicU64::new(first);
     let (told, events, virtual_ms) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let (failed, reached) = (Mutex::new(Vec::<Outcome>::new()), Mutex::new(Reached::default()));
+    let failed = Mutex::new(Vec::<Outcome>::new());
+    // How often each hazard was met, and in how many stories.
+    let reached = Mutex::new((Reached::default(), Reached::default()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -108,7 +110,11 @@ fn soak(
                     told.fetch_add(1, Ordering::Relaxed);
                     events.fetch_add(outcome.events, Ordering::Relaxed);
                     virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
-                    reached.lock().expect("no seed panics").add(&outcome.reached);
+                    {
+                        let mut reached = reached.lock().expect("no seed panics");
+                        reached.0.add(&outcome.reached);
+                        reached.1.add_story(&outcome.reached);
+                    }
                     if let Some(violation) = &outcome.violation {
                         println!("seed {seed}: {violation}");
                         failed.lock().expect("no seed panics").push(outcome);
@@ -124,10 +130,10 @@ fn soak(
         virtual_ms.into_inner() as f64 / 3_600_000.0,
         started.elapsed().as_secs_f64()
     );
-    let reached = reached.into_inner().expect("no seed panics");
-    println!("\n{:>10}  hazard (docs/hazards.md)", "met");
+    let (reached, stories) = reached.into_inner().expect("no seed panics");
+    println!("\n{:>10} {:>10}  hazard (docs/hazards.md)", "met", "in seeds");
     for (hazard, name) in Hazard::ALL {
-        println!("{:>10}  {name}", reached.times(hazard));
+        println!("{:>10} {:>10}  {name}", reached.times(hazard), stories.times(hazard));
     }
     let failed = failed.into_inner().expect("no seed panics");
     let Some(first) = failed.first() else { return Ok(()) };

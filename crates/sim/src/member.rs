@@ -11,6 +11,9 @@ use hansa_operator::{ApiRequest, Method, PrivateKeys};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// How an API server is asked for the metadata alone.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
 /// Whether calls of a member reach the topology server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
@@ -22,6 +25,17 @@ pub enum Reach {
     ReadOnly,
     /// Nothing arrives.
     Neither,
+}
+
+/// What an operator asks of people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// To be started anew, when what it was shown is to count.
+    Restart,
+    /// That it begins with a fresh memory.
+    Forget,
+    /// New keys, when its member is to come back.
+    Renew,
 }
 
 /// A cluster.
@@ -44,6 +58,8 @@ pub struct Member {
     pub leader: Option<ProcessId>,
     /// When the controllers of the API server are called next.
     pub ticks_ms: Option<u64>,
+    /// What its operator asks of people.
+    pub asks: Option<Ask>,
     /// A backup of its API server.
     pub backup: Option<Snapshot>,
     /// How many writes its operator has sent to the API server, and how many of its writes to the
@@ -87,6 +103,14 @@ impl Member {
         (response.status == 200).then(|| response.value())
     }
 
+    /// What is said of an object, without its content.
+    pub fn look_at_metadata(&mut self, now: u64, path: &str) -> Option<Value> {
+        let mut request = Request::get(path);
+        request.accept = Some(METADATA.to_owned());
+        let response = self.ask(now, &request);
+        (response.status == 200).then(|| response.value())
+    }
+
     /// All objects of a collection.
     pub fn all(&mut self, now: u64, path: &str) -> Vec<Value> {
         let found = self.look(now, path).unwrap_or_default();
@@ -107,7 +131,7 @@ pub fn request(request: &ApiRequest) -> Request {
     made.user = User { name: "hansa-operator".to_owned(), ..User::admin() };
     made.user_agent = Some("hansa".to_owned());
     if request.metadata_only {
-        made.accept = Some("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json".to_owned());
+        made.accept = Some(METADATA.to_owned());
     }
     if !request.body.is_empty() {
         made.content_type = Some(request.content_type.media_type().to_owned());

@@ -28,6 +28,10 @@ pub enum Hazard {
     TwinSawDeparture,
     /// A process that does not hold the Lease said something of outputs.
     TwinSpoke,
+    /// A process that was stopped went on, and was told only then of what had happened to objects meanwhile.
+    ToldLate,
+    /// A start of an operator let something go within the window of what another start of it had let go.
+    BudgetOfTwoStarts,
     /// Two homes of one object were being deleted at once.
     HomesDeletedTogether,
     /// A life ended while its home was to move.
@@ -62,6 +66,8 @@ pub enum Hazard {
     EraRaised,
     /// The topology server was restored from a backup under a higher era.
     StoreRestored,
+    /// A vote was cast in a later era, after the topology server had gone back.
+    VotedInALaterEra,
     /// A home that is ahead of its record asks.
     HomeAhead,
     /// An answer showed an earlier state than was seen, for it had come late.
@@ -78,7 +84,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// Every hazard with its name, in the order of the page.
-    pub const ALL: [(Hazard, &'static str); 34] = [
+    pub const ALL: [(Hazard, &'static str); 37] = [
         (Hazard::PlacementMoved, "placement-moved"),
         (Hazard::StaleHome, "stale-home"),
         (Hazard::HomesConflict, "homes-conflict"),
@@ -90,6 +96,8 @@ impl Hazard {
         (Hazard::TwinWrote, "twin-wrote"),
         (Hazard::TwinSawDeparture, "twin-saw-departure"),
         (Hazard::TwinSpoke, "twin-spoke"),
+        (Hazard::ToldLate, "told-late"),
+        (Hazard::BudgetOfTwoStarts, "budget-of-two-starts"),
         (Hazard::HomesDeletedTogether, "homes-deleted-together"),
         (Hazard::EndedWhileMoving, "ended-while-moving"),
         (Hazard::AppliedCutOff, "applied-cut-off"),
@@ -107,6 +115,7 @@ impl Hazard {
         (Hazard::HistoryDoubted, "history-doubted"),
         (Hazard::EraRaised, "era-raised"),
         (Hazard::StoreRestored, "store-restored"),
+        (Hazard::VotedInALaterEra, "voted-in-a-later-era"),
         (Hazard::HomeAhead, "home-ahead"),
         (Hazard::AnswerOutOfOrder, "answer-out-of-order"),
         (Hazard::MadeAgainByATool, "made-again-by-a-tool"),
@@ -133,6 +142,13 @@ impl Reached {
         }
     }
 
+    /// Counts a story in which some hazards were met: each of them once.
+    pub fn add_story(&mut self, story: &Reached) {
+        for hazard in story.0.keys() {
+            self.count(*hazard);
+        }
+    }
+
     /// How often a hazard was met.
     pub fn times(&self, hazard: Hazard) -> u64 {
         self.0.get(&hazard).copied().unwrap_or_default()
@@ -141,5 +157,27 @@ impl Reached {
     /// The names of those that were never met.
     pub fn missing(&self) -> Vec<&'static str> {
         Hazard::ALL.iter().filter(|(hazard, _)| self.times(*hazard) == 0).map(|(_, name)| *name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    #[test]
+    fn every_hazard_stands_on_the_page_and_has_a_name_of_its_own() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/hazards.md");
+        let page = std::fs::read_to_string(path).expect("the page");
+        let missing: Vec<&str> = Hazard::ALL
+            .iter()
+            .map(|(_, name)| *name)
+            .filter(|name| !page.contains(&format!("`storm: {name}`")))
+            .collect();
+        assert!(missing.is_empty(), "docs/hazards.md does not say where these belong: {}", missing.join(", "));
+        let hazards: BTreeSet<Hazard> = Hazard::ALL.iter().map(|(hazard, _)| *hazard).collect();
+        let names: BTreeSet<&str> = Hazard::ALL.iter().map(|(_, name)| *name).collect();
+        assert_eq!((hazards.len(), names.len()), (Hazard::ALL.len(), Hazard::ALL.len()));
     }
 }

@@ -73,7 +73,10 @@ impl World {
                 return Err(Violation::new("the world is sound", error));
             }
         }
-        self.found();
+        let federation = self.found();
+        if self.settings.is_large() {
+            self.be_grown(&federation)?;
+        }
         for member in 0..self.members.len() {
             let pause = self.random.within(1..3_000);
             self.after(pause, Due::Heal(crate::world::Heal::Start(member)));

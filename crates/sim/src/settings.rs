@@ -1,5 +1,6 @@
 //! What follows from a seed before anything happens: how large the league is, how bad the weather.
 
+use crate::kinds::{KINDS, Kind};
 use crate::random::Random;
 use std::ops::Range;
 
@@ -56,6 +57,9 @@ const TROUBLES: [(Trouble, u64); 7] = [
     (Trouble::History, 150),
 ];
 
+/// As many founders make a league large.
+const LARGE: usize = 15;
+
 /// A seed's world.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -87,6 +91,8 @@ pub struct Settings {
     pub casualty: bool,
     /// How often an operator says that it lives.
     pub heartbeat_ms: u64,
+    /// How long the topology server gathers changes before it tells them, as those do that are polled; 0: not at all.
+    pub gather_ms: u64,
     /// What else happens, besides incidents that every storm may have.
     pub troubles: Vec<Trouble>,
     /// Whether a tool applies again whatever is missing of what it keeps.
@@ -127,6 +133,7 @@ impl Settings {
             restores,
             casualty: random.chance(150),
             heartbeat_ms: 10_000,
+            gather_ms: 0,
             troubles: TROUBLES.iter().filter(|(_, permille)| others.chance(*permille)).map(|(one, _)| *one).collect(),
             gitops: others.chance(200),
         };
@@ -134,18 +141,43 @@ impl Settings {
         settings
     }
 
+    /// The kinds that are federated.
+    pub(crate) fn kinds(&self) -> &'static [Kind] {
+        if self.workloads { &KINDS } else { &KINDS[..1] }
+    }
+
+    /// Whether the league is too large to be watched while it grows.
+    pub(crate) fn is_large(&self) -> bool {
+        self.founders >= LARGE
+    }
+
     /// Most leagues are small; some are not, and some of them grow.
     fn grow(&mut self, others: &mut Random) {
-        if others.chance(40) {
-            self.members = others.within(7..13) as usize;
+        match others.below(100) {
+            0 => self.be_large(others),
+            1..=4 => {
+                self.members = others.within(7..13) as usize;
+                // Members are let in one after the other.
+                self.storm_ms += 1_000 * self.members as u64;
+            }
+            _ => {}
         }
-        // Members are let in one after the other.
-        self.storm_ms += 1_000 * self.members.saturating_sub(5) as u64;
         self.founders = self.members;
         if self.troubles.contains(&Trouble::Membership) {
             self.members += others.within(1..3) as usize;
             self.casualty = false;
         }
         self.casualty &= !self.troubles.contains(&Trouble::History);
+    }
+
+    /// Each operator of a large league hears the others and reads what they agree on: few objects and a short storm
+    /// are work enough.
+    fn be_large(&mut self, others: &mut Random) {
+        self.members = others.within(LARGE as u64..51) as usize;
+        self.storm_ms = others.within(10_000..20_000);
+        (self.namespaces, self.names) = (1, 2);
+        self.workloads = false;
+        self.heartbeat_ms = 30_000;
+        self.gather_ms = 500;
     }
 }

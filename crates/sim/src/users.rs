@@ -15,7 +15,6 @@ mod closing;
 mod membership;
 mod tools;
 
-use crate::kinds::KINDS;
 use crate::random::Random;
 use crate::settings::Settings;
 use hansa_model::{Hash, MemberName, RecordKey};
@@ -56,7 +55,7 @@ pub struct Users {
 impl Users {
     /// Users with their own randomness.
     pub fn new(mut random: Random, settings: &Settings) -> Self {
-        let kinds = if settings.workloads { &KINDS[..] } else { &KINDS[..1] };
+        let kinds = settings.kinds();
         let mut keys = Vec::new();
         for namespace in &["shop", "bank"][..settings.namespaces] {
             for name in &["a", "b", "c", "d"][..settings.names] {

@@ -5,6 +5,8 @@
 //! jumps to whatever is due next.
 
 mod api;
+mod events;
+mod grown;
 mod history;
 mod hostile;
 mod incidents;
@@ -30,7 +32,6 @@ use hansa_model::{FederatedType, Incarnation, MemberName};
 use hansa_operator::{
     Act, ActId, ApiRequest, Config, Event, Level, Now, Operator, PrivateKeys, TopoAnswer, TopoRequest,
 };
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub(crate) use incidents::Heal;
@@ -73,6 +74,8 @@ pub(crate) enum Due {
     Trouble,
     /// A tool applies what is missing.
     GitOps,
+    /// The changes that the topology server has gathered are told.
+    Gathered,
     /// Something that broke is whole again.
     Heal(Heal),
 }
@@ -87,6 +90,8 @@ pub struct World {
     pub(crate) troubles: Random,
     /// How the topology server is, when it is not well.
     pub(crate) weather: Option<troubles::Weather>,
+    /// Whether the topology server gathers changes that it has not told yet.
+    gathering: bool,
     /// What the topology server was.
     pub(crate) history: history::History,
     pub(crate) settings: Settings,
@@ -120,6 +125,7 @@ impl World {
             random: random.fork(),
             troubles: others,
             weather: None,
+            gathering: false,
             history: history::History::default(),
             calm: false,
             store: Store::default(),
@@ -153,6 +159,7 @@ impl World {
                 reach: Reach::Both,
                 leader: None,
                 ticks_ms: None,
+                asks: None,
                 backup: None,
                 writes: 0,
             });
@@ -255,6 +262,10 @@ impl World {
                 self.after(pause, Due::GitOps);
                 Ok(())
             }
+            Due::Gathered => {
+                self.tell_gathered();
+                Ok(())
+            }
             Due::Heal(heal) => self.heal(heal),
         }
     }
@@ -292,6 +303,7 @@ impl World {
         }
         let here = &mut self.members[member];
         here.leader = Some(id);
+        here.asks = None;
         let name = here.name.clone();
         self.tell(&name, format!("process {} starts", id.0));
         self.after_change(member);
@@ -345,7 +357,7 @@ impl World {
             Event::Start | Event::Wake | Event::Query { .. } => None,
         };
         let member = process.member;
-        if is_expired(&event) {
+        if events::is_expired(&event) {
             self.judge.reached.count(Hazard::WatchExpired);
         }
         // What was really answered, whatever a broken operator makes of it.
@@ -361,7 +373,7 @@ impl World {
             besides = sabotage.does_besides(&event, &cause, &sight);
             sabotage.twist_event(&mut event, &cause, &process.told, &sight);
         }
-        if let Some(text) = tell_event(&event, under_way.as_deref().unwrap_or_default()) {
+        if let Some(text) = events::tell_event(&event, under_way.as_deref().unwrap_or_default()) {
             let name = self.members[member].name.clone();
             self.tell(&name, text);
         }
@@ -424,6 +436,7 @@ impl World {
             }
             Act::Log(note) => {
                 if note.level > Level::Debug {
+                    self.asks_of_people(id, &note.message);
                     let name = self.name_of(id);
                     let key = note.key.map(|key| format!("{key}: ")).unwrap_or_default();
                     self.tell(name, format!("says: {key}{}", note.message));
@@ -461,40 +474,5 @@ impl World {
             true => self.random.within(200..4_000),
             false => self.random.within(1..16),
         }
-    }
-}
-
-/// Whether a watch cannot go on where it was.
-fn is_expired(event: &Event) -> bool {
-    match event {
-        Event::WatchLine { line, .. } => {
-            let told = serde_json::from_slice::<Value>(line).unwrap_or_default();
-            told["type"] == "ERROR" && told["object"]["code"] == 410
-        }
-        Event::WatchClosed { status, .. } => *status == Some(410),
-        _ => false,
-    }
-}
-
-fn tell_event(event: &Event, under_way: &str) -> Option<String> {
-    match event {
-        Event::Start | Event::Wake | Event::Query { .. } => None,
-        Event::Api { answer: Ok(answer), .. } if answer.status < 300 => {
-            Some(format!("← {} {under_way}", answer.status))
-        }
-        Event::Api { answer: Ok(answer), .. } => {
-            Some(format!("← {} {under_way}: {}", answer.status, hansa_operator::feed::message_of(&answer.body)))
-        }
-        Event::Api { answer: Err(error), .. } => Some(format!("← {under_way}: {error}")),
-        Event::WatchLine { line, .. } => Some(api::tell_line(line, under_way)),
-        Event::WatchClosed { status, reason, .. } => Some(format!(
-            "← watch {under_way} closed: {reason}{}",
-            status.map_or_else(String::new, |s| format!(" ({s})"))
-        )),
-        Event::Topo { answer, .. } => Some(format!("← {under_way}: {}", topo::tell_answer(answer))),
-        Event::TypeInstalled { answer, .. } => Some(match answer {
-            Ok(installed) => format!("← Federated{} is installed", installed.kind),
-            Err(error) => format!("← the type is not installed: {error}"),
-        }),
     }
 }

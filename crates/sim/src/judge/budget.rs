@@ -27,6 +27,8 @@ pub(super) struct Account {
     deleted: BTreeSet<(RecordKey, Incarnation)>,
     /// What it decided on: in a topology server that went back it may be decided once more, and falls once.
     settled: BTreeSet<(RecordKey, Scope)>,
+    /// The start of its operator that entered something last.
+    entered_by: Option<Incarnation>,
     /// Whether its wall clock was ever set forward: the window then ends early, as everyone's would.
     pub(super) clock_jumped: bool,
 }
@@ -85,6 +87,12 @@ impl Judge {
         };
         let new: Vec<&Removal> = cell.removals.iter().filter(is_new).collect();
         let mut told = String::new();
+        if !new.is_empty() && account.entered_by.replace(cell.incarnation).is_some_and(|by| by != cell.incarnation) {
+            let at_ms = new.iter().map(|entry| entry.at_ms).max().unwrap_or_default();
+            if account.entries.iter().any(|entry| at_ms.saturating_sub(entry.at_ms) < window) {
+                self.reached.count(Hazard::BudgetOfTwoStarts);
+            }
+        }
         for entry in new {
             account.entered += entry.weight;
             told.push_str(&format!(" | may take away {}", entry.weight));

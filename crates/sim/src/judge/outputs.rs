@@ -21,6 +21,11 @@ const FRESH_MS: u64 = 10_000;
 /// What the operator itself must not forget.
 const NOTES: &str = "configmaps/hansa-system/hansa-ballot-notes";
 
+/// Where an operator keeps what it must not forget.
+pub(crate) fn notes() -> RecordKey {
+    NOTES.parse().expect("the name is a key")
+}
+
 /// Whether it is what the operator itself must not forget.
 pub(super) fn is_note(about: &About) -> bool {
     matches!(about, About::Output(key) if key.to_string() == NOTES)

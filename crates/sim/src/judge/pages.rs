@@ -12,7 +12,7 @@ use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::record::{Body, PlacedState};
 use hansa_ledger::{Envelope, Page, Record, Slot, Versioned};
-use hansa_model::{FederatedSpec, MemberName, RecordKey};
+use hansa_model::{Era, FederatedSpec, MemberName, RecordKey};
 use std::collections::BTreeSet;
 
 pub(crate) fn open_page(value: &[u8]) -> Result<Page, String> {
@@ -162,6 +162,9 @@ impl Judge {
         let audit = audit(known, ballots, league, &self.verifier);
         if let Some(breach) = audit.breaches.first() {
             return Err(Violation::new(BALLOTS, breach.to_string()));
+        }
+        if self.went_back && self.era > Era(1) && known.cells != ballots.cells {
+            self.reached.count(Hazard::VotedInALaterEra);
         }
         let mut others =
             ballots.cells.iter().filter(|(name, slot)| *name != writer && known.cells.get(*name) != Some(*slot));

@@ -23,15 +23,15 @@ fn said(response: &Response) -> String {
 
 impl World {
     /// Makes the Federation object from which the league comes.
-    pub(crate) fn found(&mut self) {
+    pub(crate) fn found(&mut self) -> Value {
         let spec = json!({
             "members": (0..self.settings.founders).map(|index| self.entry(index)).collect::<Vec<_>>(),
-            "types": crate::kinds::KINDS.iter().map(|kind| json!({"resource": kind.type_name, "version": kind.version})).collect::<Vec<_>>(),
+            "types": self.settings.kinds().iter().map(|kind| json!({"resource": kind.type_name, "version": kind.version})).collect::<Vec<_>>(),
             "homes": {"takeover": if self.users.random.chance(500) { "Allowed" } else { "Consent" }},
             "safety": {"deletes": {"percent": 10, "atLeast": self.settings.budget, "window": "10m"}},
         });
         let body = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": LEAGUE}, "spec": spec});
-        self.ask(0, "founds the league", &Request::post("/apis/hansa.dev/v1alpha1/federations", &body));
+        self.ask(0, "founds the league", &Request::post("/apis/hansa.dev/v1alpha1/federations", &body)).value()
     }
 
     /// A member as the spec lists it.

@@ -1,8 +1,8 @@
 //! What users do when the storm is over, so that it is plain what has to come of it all.
 
-use crate::judge::Violation;
+use crate::judge::{Violation, notes};
 use crate::kinds::{home_path, output_path};
-use crate::member::Member;
+use crate::member::{Ask, Member};
 use crate::process::ProcessId;
 use crate::world::World;
 use hansa_kubesim::core::http::Request;
@@ -56,6 +56,42 @@ impl World {
         self.renew_revoked_keys();
         self.speak_for_the_absent();
         self.answer_homes_that_ask();
+        self.do_as_asked()
+    }
+
+    /// An operator says what people are to do about it.
+    pub(crate) fn asks_of_people(&mut self, id: ProcessId, message: &str) {
+        let Some(member) = self.processes.get(&id).map(|process| process.member) else { return };
+        let asks = [
+            ("restart the operator here", Ask::Restart),
+            ("begin with a fresh memory", Ask::Forget),
+            ("delete its Secret of keys", Ask::Renew),
+        ];
+        if let Some((_, ask)) = asks.iter().find(|(words, _)| message.contains(words)) {
+            self.members[member].asks = Some(*ask);
+        }
+    }
+
+    fn do_as_asked(&mut self) -> Result<(), Violation> {
+        for member in 0..self.members.len() {
+            let here = &self.members[member];
+            let (Some(ask), Some(id)) = (here.asks.filter(|_| !here.down), here.leader) else { continue };
+            match ask {
+                Ask::Renew if self.judge.lists(&here.name) => self.renew_keys(member),
+                Ask::Renew => {}
+                Ask::Restart | Ask::Forget => {
+                    self.kill(id, "is restarted, as it asks");
+                    if ask == Ask::Forget {
+                        self.ask(
+                            member,
+                            "deletes what its operator remembers",
+                            &Request::delete(&output_path(&notes())),
+                        );
+                    }
+                    self.start(member)?;
+                }
+            }
+        }
         Ok(())
     }
 

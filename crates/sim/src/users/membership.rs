@@ -40,7 +40,7 @@ impl World {
     }
 
     /// A member that was taken out comes back with keys of its own that nobody has revoked.
-    fn renew_keys(&mut self, index: usize) {
+    pub(super) fn renew_keys(&mut self, index: usize) {
         let here = &self.members[index];
         if !self.judge.was_removed(&here.signer.public()) {
             return;
@@ -74,7 +74,7 @@ impl World {
             let Some(record) = self.judge.record(&key).cloned() else { continue };
             let forged = self.judge.is_forged(&key, &record);
             let left = record.tombstone.is_none() && !self.judge.votes(&record.intent.author);
-            if !forged && !left {
+            if !forged && !left && !self.judge.is_asked_for_anew(&key) {
                 continue;
             }
             let voting: Vec<usize> = (0..self.members.len())

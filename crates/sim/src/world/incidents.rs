@@ -7,6 +7,7 @@ use crate::member::{self, Member, Reach};
 use crate::process::ProcessId;
 use crate::reached::Hazard;
 use hansa_kubesim::core::Core;
+use hansa_operator::Event;
 
 /// How long a holder of the Lease keeps it at least after it was stopped: it holds for 15 s, and is renewed
 /// every 5 s (`hansa-runner`).
@@ -191,6 +192,9 @@ impl World {
                 let member = process.member;
                 if self.members[member].leader != Some(id) && self.something_departs(member) {
                     self.judge.reached.count(Hazard::TwinSawDeparture);
+                }
+                if inbox.iter().any(|event| matches!(event, Event::WatchLine { .. })) {
+                    self.judge.reached.count(Hazard::ToldLate);
                 }
                 self.tell(name, format!("process {} goes on", id.0));
                 inbox.into_iter().try_for_each(|event| self.deliver(id, event))

@@ -135,6 +135,13 @@ impl World {
                     (TopoFate::Answered | TopoFate::Repeated, None) => {
                         TopoAnswer::Changed { cursor: self.store.cursor(), keys: BTreeMap::new() }
                     }
+                    (TopoFate::Answered | TopoFate::Repeated, Some(cursor)) if self.settings.gather_ms > 0 => {
+                        if let Some(process) = self.processes.get_mut(&id) {
+                            process.waits = Some((act, cursor));
+                        }
+                        self.tell_changes();
+                        return Ok(());
+                    }
                     (TopoFate::Answered | TopoFate::Repeated, Some(cursor)) => {
                         let back = if fate == TopoFate::Repeated { self.random.below(8) } else { 0 };
                         match self.changes_since(&cursor, back) {
@@ -176,7 +183,13 @@ impl World {
         self.after(pause, Due::Event(id, Event::Topo { id: act, answer }));
     }
 
-    fn write(&mut self, writer: usize, key: &str, expected: Option<&Version>, value: Bytes) -> Result<Swap, Violation> {
+    pub(super) fn write(
+        &mut self,
+        writer: usize,
+        key: &str,
+        expected: Option<&Version>,
+        value: Bytes,
+    ) -> Result<Swap, Violation> {
         let before = self.store.get(key);
         let swap = self.store.swap(key, expected, value.clone());
         if let Swap::Committed(version) = &swap {
@@ -215,8 +228,20 @@ impl World {
         Ok(())
     }
 
-    /// Answers the waits for changes that have something to tell.
+    /// Answers the waits for changes that have something to tell, now or when the next are gathered.
     pub(crate) fn tell_changes(&mut self) {
+        match self.settings.gather_ms {
+            0 => self.tell_gathered(),
+            _ if self.gathering => {}
+            pause => {
+                self.gathering = true;
+                self.after(pause, Due::Gathered);
+            }
+        }
+    }
+
+    pub(super) fn tell_gathered(&mut self) {
+        self.gathering = false;
         let waiting: Vec<ProcessId> =
             self.processes.iter().filter(|(_, process)| process.waits.is_some()).map(|(id, _)| *id).collect();
         for id in waiting {
