@@ -12,6 +12,7 @@ use crate::machine::{Operator, Purpose, Timer};
 use crate::observed::MANAGER;
 use crate::plans::Wanted;
 use crate::removal::Decision;
+use crate::rotation;
 use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionPolicy, Hash, MemberName, RecordKey};
@@ -37,6 +38,7 @@ enum Asked {
     Output { key: RecordKey, member: MemberName },
     Explain { key: RecordKey },
     Plan { wanted: Arc<Wanted> },
+    RotateKeys,
 }
 
 /// A request that is not answered yet.
@@ -128,6 +130,10 @@ impl Asked {
             "Confirm" => Ok(Asked::Confirm {
                 set: text(&arguments["set"]).parse().map_err(|error| format!("spec.arguments.set: {error}"))?,
             }),
+            "RotateKeys" if !object.is_null() => {
+                Err("spec.object: the keys are this member's, and a rotation names no object".to_owned())
+            }
+            "RotateKeys" => Ok(Asked::RotateKeys),
             "Output" => Ok(Asked::Output { key: key()?, member: member()? }),
             "Explain" => Ok(Asked::Explain { key: key()? }),
             "Plan" => Ok(Asked::Plan { wanted: Wanted::read(key()?, &arguments["plan"])?.into() }),
@@ -142,7 +148,7 @@ impl Asked {
             | Asked::Output { key, .. }
             | Asked::Explain { key } => Some(key),
             Asked::Plan { wanted } => Some(&wanted.planned.key),
-            Asked::Confirm { .. } => None,
+            Asked::Confirm { .. } | Asked::RotateKeys => None,
         }
     }
 }
@@ -288,6 +294,13 @@ impl Operator {
         if let Asked::Plan { wanted } = asked {
             return self.carry_out_plan(name, wanted);
         }
+        if *asked == Asked::RotateKeys {
+            return match self.rotation_asked() {
+                rotation::Asked::Begins => Answer::Wait,
+                rotation::Asked::Stands { message, result } => Answer::Done { message, result: Some(result) },
+                rotation::Asked::Refused(why) => Answer::Refused(why),
+            };
+        }
         let record = asked.key().and_then(|key| self.record_in_page(key));
         let Some(key) = asked.key() else {
             let Asked::Confirm { set } = asked else { return Answer::Wait };
@@ -391,7 +404,7 @@ impl Operator {
                 let result = self.answer(&crate::io::Question::Explain { key: key.clone() });
                 Answer::Done { message: format!("why each member has {key}, or has it not"), result: Some(result) }
             }
-            Asked::Confirm { .. } | Asked::Plan { .. } => Answer::Wait,
+            Asked::Confirm { .. } | Asked::Plan { .. } | Asked::RotateKeys => Answer::Wait,
         }
     }
 
@@ -422,6 +435,9 @@ impl Operator {
                 format!("{key}: {to} is to become the home, and has not made the object yet")
             }
             Asked::Confirm { set } if self.topology.down_since_ms.is_none() => self.awaits(set),
+            Asked::RotateKeys => {
+                "the next keys are not in this member's Secret of keys yet: the operator's log says why".to_owned()
+            }
             _ if self.topology.down_since_ms.is_some() => {
                 "the topology server cannot be used: the request is carried out when it returns".to_owned()
             }

@@ -154,7 +154,7 @@ impl Topology {
             sequence: 0,
             release: config.release.clone(),
             kubernetes: config.kubernetes.clone(),
-            public_keys: config.public_keys.clone(),
+            public_keys: config.shown_keys(),
             api_server_ready: true,
             frozen: None,
             removals: Vec::new(),

@@ -178,6 +178,7 @@ impl Operator {
         self.read_beats();
         self.confirming.collect();
         self.refresh_members();
+        self.tend_rotation();
         self.ballots.look = true;
     }
 

@@ -6,5 +6,6 @@ mod notes;
 mod plans;
 mod replaced;
 mod rolled_back;
+mod rotation;
 mod sealing;
 mod world;
