@@ -39,7 +39,7 @@ pub enum Rotation {
         /// Its public halves, as of [`Config::public_keys`].
         public_keys: Vec<String>,
         /// The private half that signs.
-        signer: Signer,
+        signer: Box<Signer>,
     },
     /// The pair that was used before.
     Previous {

@@ -48,7 +48,7 @@ pub struct Keys {
 #[derive(Clone)]
 pub enum Beside {
     /// The next pair.
-    Next(Pair),
+    Next(Box<Pair>),
     /// What is left of the previous one.
     Previous {
         /// Its public signing key.
@@ -111,16 +111,17 @@ impl Keys {
         let keys = PrivateKeys::new(self.in_use.sealing.to_bytes(), random_bytes());
         match &self.beside {
             None => keys,
-            Some(Beside::Next(Pair { sealing, .. }) | Beside::Previous { sealing, .. }) => {
-                keys.beside(sealing.to_bytes())
-            }
+            Some(Beside::Next(pair)) => keys.beside(pair.sealing.to_bytes()),
+            Some(Beside::Previous { sealing, .. }) => keys.beside(sealing.to_bytes()),
         }
     }
 
     /// What the operator is to know of the pair beside the one in use.
     pub fn rotation(&self, member: &MemberName) -> Option<Rotation> {
         self.beside.as_ref().map(|beside| match beside {
-            Beside::Next(pair) => Rotation::Next { public_keys: pair.public(), signer: pair.signer(member.clone()) },
+            Beside::Next(pair) => {
+                Rotation::Next { public_keys: pair.public(), signer: pair.signer(member.clone()).into() }
+            }
             Beside::Previous { signing, sealing } => {
                 Rotation::Previous { signing: *signing, sealing: sealing_text(sealing) }
             }
@@ -135,7 +136,7 @@ impl Keys {
         let Keys { in_use, beside } = self;
         let after = |in_use: &Pair, beside| Ok(Some(Keys { in_use: in_use.clone(), beside }));
         match (change, beside) {
-            (KeysChange::Prepare, None) => after(in_use, Some(Beside::Next(Pair::generate()))),
+            (KeysChange::Prepare, None) => after(in_use, Some(Beside::Next(Pair::generate().into()))),
             (KeysChange::Promote { key }, Some(Beside::Next(next))) if next.voter_key() == *key => {
                 let (signing, sealing) = (Some(in_use.voter_key()), in_use.sealing.clone());
                 after(next, Some(Beside::Previous { signing, sealing }))
@@ -195,7 +196,7 @@ impl Keys {
         };
         let holds = |field: &str| !secret["data"][field].is_null();
         let beside = if holds("next-ed25519") || holds("next-x25519") {
-            Some(Beside::Next(pair("next-ed25519", "next-x25519")?))
+            Some(Beside::Next(pair("next-ed25519", "next-x25519")?.into()))
         } else if holds("previous-x25519") {
             let field = "previous-ed25519-public";
             let read = |bytes: Vec<u8>| String::from_utf8(bytes).ok().and_then(|text| text.parse().ok());

@@ -67,7 +67,8 @@ impl Pairs {
     }
 
     fn rotation(self, name: &str) -> Option<Rotation> {
-        let next = |pair| Rotation::Next { public_keys: Pairs::public(name, pair), signer: Pairs::signer(name, pair) };
+        let next =
+            |pair| Rotation::Next { public_keys: Pairs::public(name, pair), signer: Pairs::signer(name, pair).into() };
         let previous = |(pair, signs): (u64, bool)| Rotation::Previous {
             signing: signs.then(|| Pairs::signer(name, pair).public()),
             sealing: Pairs::public(name, pair).remove(1),
