@@ -297,6 +297,13 @@ async fn rotated(stage: &Stage) -> Result<()> {
     let ballots = stage.says("ballot show --context aws", 0, &["2 of 2 voters"]).await?;
     ensure!(!ballots.contains("does not count"), "{ballots}");
 
+    eventually("the others know it by its new keys", async || {
+        let member = stage.admin(0).get("/apis/hansa.dev/v1alpha1/members/gcp").await?;
+        let known = &member["status"]["publicKeys"];
+        Ok(if *known == second { Seen::Yes(()) } else { Seen::No(known.to_string()) })
+    })
+    .await?;
+
     // Its word counts, it opens what is sealed from now on, and votes.
     stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp, again")]))).await?;
     let again = |output: Option<&Value>| output.is_some_and(|output| output["data"]["from"] == "gcp, again");

@@ -60,8 +60,8 @@ pub enum Change {
     },
     /// The author of what is agreed, or of its end, says the same once more, for it signs with another key now.
     Resign {
-        /// The signature by the key that it has given up.
-        instead_of: String,
+        /// The signatures by the key that it has given up.
+        instead_of: BTreeSet<String>,
     },
     /// A home's user says that a life goes on whose end is nobody's word: its signature does not hold.
     Disown {
@@ -198,7 +198,7 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
         }
         Change::Resign { instead_of } => {
             let stands = |author: &MemberName, signature: &Option<String>| {
-                author == member && signature.as_ref() == Some(instead_of)
+                author == member && signature.as_ref().is_some_and(|signature| instead_of.contains(signature))
             };
             let intent = &mut record.intent;
             let of_intent = stands(&intent.author, &intent.signature);

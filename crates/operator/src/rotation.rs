@@ -17,10 +17,11 @@
 //!   before the ballot and until after it, so there is no moment at which it lists a voter with another key alone: for that,
 //!   a voter is voted out. A spec that drops the key in use and keeps another that stands there already is voted down: it was
 //!   written for an earlier or a later step.
-//! - Between 3 and 4 the member signs nothing that counts: it has the next pair, and takes it up by another start.
+//! - Between 3 and 4 the member signs nothing: what is on its way is waited for, and another start takes up the next pair.
 //! - From 3 on a word that the earlier key signed is nobody's, and is named. What stands from before, the member says anew (5):
 //!   its own words alone, valid under the key that it knows as its earlier one. Until that is forgotten, whoever stole the
 //!   earlier key and can write to the topology server may have a word said anew, as it could say any word before 3.
+//! - A next pair that nobody lists harms nothing, and waits. There is one at a time.
 //! - Where the spec lists no keys, it does from step 2 on: a sealing key that was only seen first could not change.
 
 use crate::io::KeysChange;
@@ -64,6 +65,7 @@ impl Rotation {
 #[derive(Debug, Default)]
 pub(crate) struct Rotating {
     asked: Option<KeysChange>,
+    has_given_up_its_key: bool,
 }
 
 /// What becomes of a user's wish to rotate the keys.
@@ -151,15 +153,34 @@ impl Operator {
     /// Whether the league has decided for the next pair: then another start takes it up, and until then this one
     /// follows the control document no further.
     pub(crate) fn takes_up_the_next_pair(&mut self) -> bool {
+        if self.rotating.has_given_up_its_key {
+            self.ask_to_promote();
+            return true;
+        }
         let Some(key) = self.next_key() else { return false };
         let names_it =
             |voters: &Voters| voters.place(&self.config.member, &self.config.cluster_uid, &key) == Place::Voter;
         let agreed = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
         let is_voted = self.ballots.newest_voters().or(agreed.map(|ballots| &ballots.voters)).is_some_and(names_it);
         if is_voted {
-            self.ask_for_keys(KeysChange::Promote { key });
+            self.rotating.has_given_up_its_key = true;
+            self.ask_to_promote();
         }
         is_voted
+    }
+
+    /// What is on its way to a page was signed by the old key: how that ended is to be known, for the next start
+    /// reads the pages and says anew what it finds. Until then it is looked at again in each step.
+    fn ask_to_promote(&mut self) {
+        match self.next_key() {
+            Some(key) if !self.topology.is_writing_pages() => self.ask_for_keys(KeysChange::Promote { key }),
+            _ => self.ballots.look = true,
+        }
+    }
+
+    /// Whether the league has decided for the next key, so that the one at hand signs nothing any more.
+    pub(crate) fn has_given_up_its_key(&self) -> bool {
+        self.rotating.has_given_up_its_key
     }
 
     /// Lets go of the earlier pair, piece by piece, as soon as nothing depends on it.

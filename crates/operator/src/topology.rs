@@ -196,6 +196,11 @@ impl Topology {
         self.loaded && is_believed && !self.checking && !self.doubts.suspects_something()
     }
 
+    /// Whether the answer to the write of a page is awaited.
+    pub fn is_writing_pages(&self) -> bool {
+        self.pages.values().any(|page| page.writer.is_busy())
+    }
+
     /// Whether something waits to be written, the heartbeat apart.
     pub fn has_unwritten(&self) -> bool {
         self.pages.values().any(|page| page.writer.is_busy() || !page.queue.is_empty())

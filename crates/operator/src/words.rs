@@ -22,7 +22,7 @@ use hansa_ledger::Record;
 use hansa_ledger::cell::State;
 use hansa_ledger::record::Body;
 use hansa_model::{DeletionPolicy, Era, LeagueId, MemberName, RecordKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The feature level from which on every word is signed.
@@ -238,14 +238,14 @@ impl Operator {
     }
 
     /// What this member said under an earlier key of its own, and has not said anew.
-    pub(crate) fn said_under(&self, key: &PublicKey) -> Vec<(RecordKey, String)> {
+    pub(crate) fn said_under(&self, key: &PublicKey) -> Vec<(RecordKey, BTreeSet<String>)> {
         let Some((_, said)) = self.signed_by() else { return Vec::new() };
         let by = (&self.config.member, key);
-        let signed = self.topology.records().flat_map(|(name, record)| {
+        let signed = self.topology.records().map(|(name, record)| {
             let signatures = said_by(name, record, by, said, &self.words.verifier);
-            signatures.map(|signature| (name.clone(), signature.to_owned())).collect::<Vec<_>>()
+            (name.clone(), signatures.map(str::to_owned).collect::<BTreeSet<_>>())
         });
-        signed.collect()
+        signed.filter(|(_, signatures)| !signatures.is_empty()).collect()
     }
 
     /// Whether a home that is in step is to say what is agreed in its own name: its author has another

@@ -264,6 +264,29 @@ mod tests {
         Place { league: league("l"), key, incarnation: Incarnation(4) }
     }
 
+    #[test]
+    fn a_member_opens_what_is_sealed_to_either_of_its_pairs() {
+        let (league, key) = (LeagueId(Hash::of_bytes(b"league")), "secrets/shop/db".parse().unwrap());
+        let place = Place { league, key: &key, incarnation: Incarnation(1) };
+        let member: MemberName = "a".parse().unwrap();
+        let body_key = BodyKey::new(Zeroizing::new([9; 32]));
+        let wrap_for = |seed: u8| {
+            let to = sealing_key(&[keys(seed).public()]).unwrap().1;
+            body_key.wrap(place, &member, &to, &Zeroizing::new([7; 32])).unwrap()
+        };
+        let both = keys(1).beside([2; 32]);
+        assert_eq!(both.public(), keys(1).public());
+        for seed in [1, 2] {
+            assert!(both.are_meant_by(&wrap_for(seed)));
+            assert_eq!(*BodyKey::unwrap(&both, place, &member, &wrap_for(seed)).unwrap().0, [9; 32]);
+        }
+        assert!(!both.are_meant_by(&wrap_for(3)));
+        assert_eq!(BodyKey::unwrap(&both, place, &member, &wrap_for(3)).err(), Some(Unopened::Refused));
+        // Of two that are listed, the later one is sealed to.
+        let listed = [keys(1).public(), "ed25519:AAAA".into(), keys(2).public()];
+        assert_eq!(sealing_key(&listed).unwrap().0, listed[2]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]

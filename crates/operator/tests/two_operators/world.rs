@@ -96,7 +96,7 @@ pub struct World {
     pub topo: BTreeMap<String, (u64, Bytes)>,
     history: Vec<(String, Version)>,
     pub topo_writes: Vec<String>,
-    /// The API servers fail to write the objects at this path.
+    /// The API servers fail to write or delete the objects at this path.
     pub failing: Option<&'static str>,
     /// What the next read of this key alone is answered with, as by a read that overtook others.
     pub late: Option<(String, (u64, Bytes))>,
@@ -244,7 +244,7 @@ impl World {
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let standing = member.objects.get(path).cloned();
-        if request.method == Method::Patch && self.failing == Some(path) {
+        if matches!(request.method, Method::Patch | Method::Delete) && self.failing == Some(path) {
             return answer(500, json!({"message": "etcdserver: no space"}));
         }
         if request.content_type == ContentType::Apply && self.refusing == Some((index, path)) {
