@@ -81,8 +81,8 @@ pub fn definition() -> Definition {
     add_rule(
         node(&mut spec, &["members", "[]", "publicKeys"]),
         rule(
-            "self.filter(key, key.startsWith('ed25519:')).size() <= 1 && self.filter(key, key.startsWith('x25519:')).size() <= 1",
-            "an operator has one ed25519 and one x25519 key: remove the older of the two",
+            "self.filter(key, key.startsWith('ed25519:')).size() <= 2 && self.filter(key, key.startsWith('x25519:')).size() <= 2",
+            "an operator has one ed25519 and one x25519 key, and the next one of each during a rotation: remove the oldest",
         ),
     );
     Definition {
@@ -166,7 +166,7 @@ pub(crate) fn bound_member(member: &mut Value) {
     limit(node(member, &["labels", "{}"]), json!({"maxLength": 63}));
     limit(node(member, &["residency"]), json!({"maxItems": 32}));
     limit(node(member, &["residency", "[]"]), json!({"minLength": 1, "maxLength": 63}));
-    limit(node(member, &["publicKeys"]), json!({"maxItems": 2}));
+    limit(node(member, &["publicKeys"]), json!({"maxItems": 4}));
     limit(
         node(member, &["publicKeys", "[]"]),
         json!({"maxLength": 128, "pattern": "^(ed25519|x25519):[A-Za-z0-9+/]+=*$"}),

@@ -43,7 +43,7 @@ pub struct MemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub uid: Option<String>,
-    /// The operator's keys as this cluster saw them first, `ed25519:…` and `x25519:…`: where the spec names none,
+    /// The operator's keys as this cluster saw them first, or as the spec lists them, `ed25519:…` and `x25519:…`: where it names none,
     /// nothing is sealed to another key than this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 128)))]

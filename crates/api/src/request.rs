@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 pub struct RequestSpec {
     /// What to do.
     pub action: Action,
-    /// The federated object. A confirmation is about the league, and names none.
+    /// The federated object. A confirmation is about the league, a rotation of keys about the member: they name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectKey>,
     /// What the action needs to know.
@@ -46,12 +46,21 @@ pub enum Action {
     Explain,
     /// Ask every member what it would do if the object were written as it stands in the arguments.
     Plan,
+    /// Rotate the keys of this member's operator: make the next ones, and say what the spec is to list.
+    RotateKeys,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 6] =
-        [Action::Delete, Action::HomeMove, Action::Confirm, Action::Output, Action::Explain, Action::Plan];
+    pub const ALL: [Action; 7] = [
+        Action::Delete,
+        Action::HomeMove,
+        Action::Confirm,
+        Action::Output,
+        Action::Explain,
+        Action::Plan,
+        Action::RotateKeys,
+    ];
 
     /// The name, as it stands in `spec.action`.
     pub fn as_str(self) -> &'static str {
@@ -62,6 +71,7 @@ impl Action {
             Action::Output => "Output",
             Action::Explain => "Explain",
             Action::Plan => "Plan",
+            Action::RotateKeys => "RotateKeys",
         }
     }
 
@@ -71,14 +81,14 @@ impl Action {
         match self {
             Action::Delete => "delete",
             // What is planned is tried with the operators' rights, as what is written is applied with them.
-            Action::HomeMove | Action::Confirm | Action::Plan => "update",
+            Action::HomeMove | Action::Confirm | Action::Plan | Action::RotateKeys => "update",
             Action::Output | Action::Explain => "get",
         }
     }
 
-    /// Whether the action is about the league and no object; it then needs `update` on Federations.
+    /// Whether the action is about the league, or this member in it, and no object; it then needs `update` on Federations.
     pub fn is_league_wide(self) -> bool {
-        matches!(self, Action::Confirm)
+        matches!(self, Action::Confirm | Action::RotateKeys)
     }
 }
 
@@ -200,7 +210,7 @@ pub fn definition() -> Definition {
         rule("self == oldSelf", "a request is one command: write another one"),
         rule(
             &format!("has(self.object) != (self.action in [{}])", league_wide.join(", ")),
-            "name the object in spec.object; a confirmation is about the league, and names none",
+            "name the object in spec.object; a confirmation is about the league, and names none, nor does a rotation of keys",
         ),
         rule(
             "!(self.action in ['HomeMove', 'Output']) || (has(self.arguments) && has(self.arguments.member))",

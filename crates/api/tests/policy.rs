@@ -323,6 +323,12 @@ fn requests(create: impl Fn(&str, &Value) -> Answer) {
     create(ADMIN, &confirmation).expect("the administrator may confirm");
     let refusal = create(WRITER, &confirmation).expect_refusal("a namespace's writer confirms nothing");
     assert!(refusal.contains("Confirm needs the verb update on federations.hansa.dev"), "{refusal}");
+    let mut rotation = request("RotateKeys", "configmaps", "shop", "web", json!({}));
+    create(ADMIN, &rotation).expect_refusal("keys are not one object's");
+    rotation["spec"].as_object_mut().unwrap().remove("object");
+    create(ADMIN, &rotation).expect("the administrator may rotate the keys");
+    let refusal = create(WRITER, &rotation).expect_refusal("a namespace's writer rotates nothing");
+    assert!(refusal.contains("RotateKeys needs the verb update on federations.hansa.dev"), "{refusal}");
 }
 
 /// The operator may do its work, is asked nothing by the policies, and may do no more.

@@ -10,6 +10,7 @@ pub mod get;
 pub mod home;
 pub mod init;
 pub mod join;
+pub mod keys;
 pub mod kubesim;
 pub mod leave;
 pub mod manifests;

@@ -33,8 +33,8 @@ mod yaml;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use commands::{
-    Outcome, ballot, completion, confirm, delete, explain, get, home, init, join, kubesim, leave, manifests, operator,
-    output, pause, status, topo, types, wait,
+    Outcome, ballot, completion, confirm, delete, explain, get, home, init, join, keys, kubesim, leave, manifests,
+    operator, output, pause, status, topo, types, wait,
 };
 use hansa_runner::api_server::one_line;
 use print::Tone;
@@ -97,6 +97,8 @@ enum Command {
     Join(join::Arguments),
     /// Take a member out of the league, in order: its homes, its outputs, its vote.
     Leave(leave::Arguments),
+    /// Rotate the keys of a member.
+    Keys(keys::Arguments),
     /// Print everything that one member needs, to apply.
     Manifests(manifests::Arguments),
     /// Run the operator of a member.
@@ -167,6 +169,7 @@ async fn run(command: Command, described: clap::Command, name: &str) -> anyhow::
         Command::Init(arguments) => init::run(arguments).await,
         Command::Join(arguments) => join::run(arguments).await,
         Command::Leave(arguments) => leave::run(arguments).await,
+        Command::Keys(arguments) => keys::run(arguments).await,
         Command::Manifests(arguments) => manifests::run(arguments),
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Topo(arguments) => topo::run(arguments).await,

@@ -56,6 +56,7 @@ fn command(action: Action) -> &'static str {
         Action::Output => "output",
         Action::Explain => "explain",
         Action::Plan => "plan",
+        Action::RotateKeys => "keys rotate",
     }
 }
 

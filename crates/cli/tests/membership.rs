@@ -19,6 +19,8 @@ use tokio::sync::Mutex;
 const NAMES: [&str; 3] = ["aws", "gcp", "azure"];
 const NAMESPACE: &str = "shop";
 const TOPO: &str = "topo.db";
+const KEYS: &str = "/api/v1/namespaces/hansa-system/secrets/hansa-operator-keys";
+const LEAGUE: &str = "/apis/hansa.dev/v1alpha1/federations/league";
 
 /// A cluster with an operator that is in no league yet.
 struct Place {
@@ -91,6 +93,13 @@ impl Stage {
 
     fn admin(&self, index: usize) -> &Api {
         &self.places[index].admin
+    }
+
+    /// The public keys that a member's operator uses.
+    async fn keys(&self, index: usize) -> Result<Value> {
+        let told = self.hansa(&format!("status --context {} -o json", NAMES[index])).await?.1;
+        let status: Value = serde_json::from_str(&told).with_context(|| told.clone())?;
+        Ok(status["operator"]["publicKeys"].clone())
     }
 
     async fn federate(&self, index: usize, resource: Resource, name: &str, spec: &Value) -> Result<()> {
@@ -252,6 +261,76 @@ async fn of_two(stage: &Stage) -> Result<()> {
     .await
 }
 
+/// The keys of a member in a league of two: neither can decide without the other, and nothing waits for long.
+async fn rotated(stage: &Stage) -> Result<()> {
+    stage.says("init --context aws --types configmaps,secrets", 0, &["is founded"]).await?;
+    stage.says("join --context gcp --league-context aws", 0, &["gcp is a member of the league"]).await?;
+    stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp")]))).await?;
+    stage.keep_token("hush").await?;
+    let shared = json!({"templateFrom": {"secretRef": {"name": "token"}}, "placement": {"memberSelector": {}}});
+    stage.federate(0, SECRETS, "token", &shared).await?;
+    stage.settled("of-gcp", "gcp").await?;
+    stage.says("wait secrets/shop/token --context aws --timeout 60s", 0, &["Ready is True"]).await?;
+    stage.output_is(1, SECRETS, "token", "is opened", |output| output.is_some()).await?;
+    let (first, seed) = (stage.keys(1).await?, stage.admin(1).get(KEYS).await?["data"]["ed25519"].clone());
+
+    // Where the spec's home is not at hand, a user there consents; until then all is as it was.
+    let told = stage
+        .says("keys rotate --context gcp --timeout 3s", 1, &["list these keys of gcp", "goes on when this is repeated"])
+        .await?;
+    let listed = |told: &str, key: &Value| told.contains(key.as_str().unwrap_or_default());
+    ensure!(listed(&told, &first[0]) && listed(&told, &first[1]), "both pairs are to be listed: {told}");
+    ensure!(stage.keys(1).await? == first, "nobody has voted");
+    // Crashed in between, and repeated, with the spec's home at hand.
+    let mut operator = stage.places[1].operator.lock().await;
+    operator.kill();
+    start(&mut operator, stage.admin(1)).await?;
+    drop(operator);
+    stage.says("keys rotate --context gcp --league-context aws", 0, &["the keys of gcp are rotated"]).await?;
+    let second = stage.keys(1).await?;
+    ensure!(second != first, "{second}");
+    let secret = stage.admin(1).get(KEYS).await?;
+    let fields: Vec<&String> = secret["data"].as_object().context("it has data")?.keys().collect();
+    ensure!(fields == ["ed25519", "x25519"] && secret["data"]["ed25519"] != seed, "{fields:?}");
+    let league = stage.admin(0).get(LEAGUE).await?;
+    ensure!(league["spec"]["members"][1]["publicKeys"] == second, "{league}");
+    let ballots = stage.says("ballot show --context aws", 0, &["2 of 2 voters"]).await?;
+    ensure!(!ballots.contains("does not count"), "{ballots}");
+
+    eventually("the others know it by its new keys", async || {
+        let member = stage.admin(0).get("/apis/hansa.dev/v1alpha1/members/gcp").await?;
+        let known = &member["status"]["publicKeys"];
+        Ok(if *known == second { Seen::Yes(()) } else { Seen::No(known.to_string()) })
+    })
+    .await?;
+
+    // Its word counts, it opens what is sealed from now on, and votes.
+    stage.federate(1, CONFIG_MAPS, "of-gcp", &everywhere(config(&[("from", "gcp, again")]))).await?;
+    let again = |output: Option<&Value>| output.is_some_and(|output| output["data"]["from"] == "gcp, again");
+    stage.output_is(0, CONFIG_MAPS, "of-gcp", "follows", again).await?;
+    stage.keep_token("louder").await?;
+    let louder = |output: Option<&Value>| output.is_some_and(|output| output["data"]["token"] == "bG91ZGVy");
+    stage.output_is(1, SECRETS, "token", "is opened", louder).await?;
+    stage.says("pause --context aws", 0, &["the league: paused"]).await?;
+    eventually("the edit is agreed on", async || {
+        let told = stage.hansa("status --context gcp").await?.1;
+        Ok(if told.contains("Paused") { Seen::Yes(()) } else { Seen::No(told) })
+    })
+    .await?;
+    stage.says("resume --context aws", 0, &["the league: resumed"]).await?;
+
+    // The member where the spec is at home consents by the same command, and its Secrets stay its own.
+    stage.says("keys rotate --context aws", 0, &["the keys of aws are rotated"]).await?;
+    stage.keep_token("loudest").await?;
+    let loudest = |output: Option<&Value>| output.is_some_and(|output| output["data"]["token"] == "bG91ZGVzdA==");
+    stage.output_is(1, SECRETS, "token", "is opened", loudest).await?;
+    for place in &stage.places[..2] {
+        let log = place.operator.lock().await.log_since(0).join("\n");
+        ensure!(!log.contains("was taken out of the league") && !log.contains("voted aws lost"), "{log}");
+    }
+    Ok(())
+}
+
 /// The topology server is lost, and nobody made a backup: it is rebuilt from the members, and nothing is taken away.
 async fn rebuilt(stage: &Stage) -> Result<()> {
     stage.says("init --context aws --types configmaps,secrets", 0, &["is founded"]).await?;
@@ -337,6 +416,14 @@ async fn a_lost_topology_server_is_rebuilt_from_the_members() {
 async fn a_league_of_two_goes_on_by_a_witness() {
     let stage = Stage::start().await.expect("three clusters start");
     if let Err(error) = of_two(&stage).await {
+        panic!("{error:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_rotated_in_a_league_of_two_whose_vote_goes_on() {
+    let stage = Stage::start().await.expect("three clusters start");
+    if let Err(error) = rotated(&stage).await {
         panic!("{error:#}");
     }
 }

@@ -58,6 +58,11 @@ pub enum Change {
         /// The signature that does not count.
         instead_of: Option<String>,
     },
+    /// The author of what is agreed, or of its end, says the same once more, for it signs with another key now.
+    Resign {
+        /// The signatures by the key that it has given up.
+        instead_of: BTreeSet<String>,
+    },
     /// A home's user says that a life goes on whose end is nobody's word: its signature does not hold.
     Disown {
         /// The life that was to end.
@@ -190,6 +195,19 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
                 record.intent.signature = None;
             }
             is_meant && record.tombstone.is_none()
+        }
+        Change::Resign { instead_of } => {
+            let stands = |author: &MemberName, signature: &Option<String>| {
+                author == member && signature.as_ref().is_some_and(|signature| instead_of.contains(signature))
+            };
+            let intent = &mut record.intent;
+            let of_intent = stands(&intent.author, &intent.signature);
+            if of_intent {
+                intent.signature = None;
+            }
+            let end = record.tombstone.as_mut().filter(|end| stands(&end.author, &end.signature));
+            let of_end = end.map(|end| end.signature = None).is_some();
+            of_intent || of_end
         }
         Change::Disown { incarnation, instead_of } => {
             let is_meant = record.incarnation == *incarnation

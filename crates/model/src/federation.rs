@@ -66,7 +66,8 @@ pub struct Member {
     /// Where data placed here lies, by law: `us`, `eu`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub residency: BTreeSet<String>,
-    /// The operator's keys, `ed25519:…` and `x25519:…` (base64); what is missing is pinned at first sight.
+    /// The operator's keys, `ed25519:…` and `x25519:…` (base64); what is missing is pinned at first sight. While the keys
+    /// are rotated, the next pair stands after the one in use (`hansa keys rotate`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub public_keys: Vec<String>,
     /// While true, this member's operator changes no output.

@@ -50,6 +50,7 @@ impl Operator {
         json!({
             "member": self.config.member,
             "publicKeys": self.config.public_keys,
+            "rotation": self.rotation_at_a_glance(),
             "ready": self.is_ready(),
             "idle": self.is_idle(),
             "league": league.map(|league| league.id),

@@ -15,6 +15,7 @@
 //! | a new generation of the spec | its home | against its own release and cluster |
 //! | a new voter | the spec's home, once the spec lists it and its key has asked | by spec and key |
 //! | a voter goes | the same, once the spec does not list it any more | by spec |
+//! | a voter signs with its next key | itself, once the spec lists that key | by spec ([`crate::rotation`]) |
 //! | a member is lost, or is back | whoever has not heard it for long; itself | on its own clock |
 //! | the feature level | anybody, once all speak it | by its release |
 //! | seats of pages | nobody: they are computed from the above, in the same write | |
@@ -33,7 +34,7 @@ pub(crate) mod wanted;
 use hansa_ballot::audit::Breach;
 use hansa_ballot::membership::Join;
 use hansa_ballot::proposer::{Frozen, Ticket};
-use hansa_ballot::{Control, Key, Proposer, Rejected};
+use hansa_ballot::{Control, Key, Proposer, Rejected, Voters};
 use hansa_ledger::Version;
 use std::collections::{BTreeMap, BTreeSet};
 use wanted::Topic;
@@ -122,6 +123,12 @@ impl Council {
     /// How often something did not count, by why.
     pub fn rejections(&self) -> &BTreeMap<&'static str, u64> {
         &self.rejections
+    }
+
+    /// Who votes by the newest document that may be followed.
+    pub fn newest_voters(&self) -> Option<&Voters> {
+        let proposer = self.proposer.as_ref().filter(|proposer| proposer.frozen().is_none())?;
+        Some(&proposer.document()?.ballots.as_ref()?.voters)
     }
 
     /// Whether the control document that stands there cannot follow the one that was known.

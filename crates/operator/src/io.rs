@@ -5,6 +5,7 @@
 //! the topology server), so that whoever carries them out decides nothing.
 
 use bytes::Bytes;
+use hansa_ballot::PublicKey;
 use hansa_ledger::{Swap, Version, Versioned};
 use hansa_model::{FederatedType, RecordKey, Term};
 use serde_json::Value;
@@ -62,6 +63,9 @@ pub enum Act {
         /// The type.
         federated_type: FederatedType,
     },
+    /// Changes the member's keys in their Secret, as often as it takes. Nothing is answered: an operator
+    /// starts with its keys, so after most changes another start of it takes this one's place.
+    ChangeKeys(KeysChange),
     /// An [`Event::Wake`] is wanted at this monotonic time; a later call replaces an earlier one.
     WakeAt {
         /// In milliseconds.
@@ -76,6 +80,23 @@ pub enum Act {
     },
     /// Something for people to read.
     Log(Note),
+}
+
+/// A change of the member's keys in their Secret; one that has happened already changes nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeysChange {
+    /// The next pair is made, beside the one in use.
+    Prepare,
+    /// The next pair is the one in use from now on. Of the earlier one, its private sealing key stays, and
+    /// its public signing key.
+    Promote {
+        /// The next pair's signing key, which the league voted in.
+        key: PublicKey,
+    },
+    /// What the earlier pair signed has been said anew: its public signing key goes. No other start.
+    ForgetSigning,
+    /// Nothing is sealed to the earlier pair any more: its private sealing key goes.
+    ForgetSealing,
 }
 
 /// What happened.

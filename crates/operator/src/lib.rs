@@ -23,6 +23,7 @@
 //! | `upkeep` | the objects that Hansa keeps for people to read: `Member`s, the mirrored `Federation` |
 //! | `removal` | what is to be taken away: the breaker before each |
 //! | `words` | intents and ends, signed by who heard them; nothing is done on one that is nobody's |
+//! | [`rotation`] | another pair of keys for this member, step by step |
 //! | `sealing` | Secrets: read at home, sealed, opened by those that are to have them |
 //! | `blobs`, `draft` | bodies that are too large for a page; what goes into one write of it |
 //! | [`report`] | the status of a federated object, a pure function |
@@ -50,6 +51,7 @@ mod plans;
 mod removal;
 pub mod report;
 mod requests;
+pub mod rotation;
 mod sealing;
 mod topology;
 mod upkeep;
@@ -58,8 +60,9 @@ pub mod writer;
 
 pub use blobs::MAX_VALUE_BYTES;
 pub use io::{
-    Act, ActId, ApiAnswer, ApiRequest, ContentType, Event, InstalledType, Level, Method, Note, Now, Question,
-    Selection, TopoAnswer, TopoRequest,
+    Act, ActId, ApiAnswer, ApiRequest, ContentType, Event, InstalledType, KeysChange, Level, Method, Note, Now,
+    Question, Selection, TopoAnswer, TopoRequest,
 };
 pub use machine::{Config, Metrics, Operator};
+pub use rotation::Rotation;
 pub use sealing::cipher::PrivateKeys;

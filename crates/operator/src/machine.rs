@@ -42,6 +42,8 @@ pub struct Config {
     pub namespace: String,
     /// The private half of them that opens what is sealed to the member.
     pub keys: crate::sealing::cipher::PrivateKeys,
+    /// The other pair in the member's Secret, while its keys are rotated.
+    pub rotation: Option<crate::rotation::Rotation>,
     /// Computes and reports, and writes nothing but its own status.
     pub observe: bool,
     /// How many requests to the API server may be under way.
@@ -208,6 +210,7 @@ pub struct Operator {
     pub(crate) removals: Removals,
     pub(crate) confirming: crate::removal::confirming::Confirming,
     pub(crate) words: crate::words::Words,
+    pub(crate) rotating: crate::rotation::Rotating,
     pub(crate) events: crate::events::Events,
     pub(crate) metrics: Metrics,
     woken_at: Option<u64>,
@@ -250,6 +253,7 @@ impl Operator {
             removals: Removals::default(),
             confirming,
             words: crate::words::Words::default(),
+            rotating: crate::rotation::Rotating::default(),
             events: crate::events::Events::default(),
             metrics: Metrics::default(),
             woken_at: None,
@@ -393,6 +397,10 @@ impl Operator {
         let stays = |call: &TopoCall| matches!(call, TopoCall::Ballots | TopoCall::Blob(_) | TopoCall::ReadBlob(_));
         self.pending.retain(|_, purpose| !matches!(purpose, Purpose::Topo(call) if !stays(call)));
         self.timers.retain(|(_, timer)| !matches!(timer, Timer::Topo(call) if !stays(call)));
+    }
+
+    pub(crate) fn change_keys(&mut self, change: crate::io::KeysChange) {
+        self.acts.push(Act::ChangeKeys(change));
     }
 
     pub(crate) fn log(&mut self, level: Level, key: Option<&RecordKey>, message: impl Into<String>) {

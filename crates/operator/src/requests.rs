@@ -12,6 +12,7 @@ use crate::io::{ApiAnswer, ApiRequest, ContentType, Level, Method};
 use crate::machine::{Operator, Purpose, Timer};
 use crate::observed::MANAGER;
 use crate::removal::Decision;
+use crate::rotation;
 use asked::Asked;
 use hansa_ledger::breaker::{Pending, Scope};
 use hansa_ledger::mutation::Change;
@@ -219,8 +220,8 @@ impl Operator {
         }
     }
 
-    /// What keeps this operator from carrying out what is asked. It explains what it knows all the same, and a
-    /// plan says itself what it lacks.
+    /// What keeps this operator from carrying out what is asked. It explains what it knows all the same, and
+    /// plans and rotations say themselves what they lack.
     fn obstacle(&self, asked: &Asked) -> Option<Answer> {
         let Some(league) = self.league.as_ref().filter(|_| self.topology.is_loaded()) else {
             return Some(Answer::Wait);
@@ -231,7 +232,7 @@ impl Operator {
             _ if league.spec.member(own).is_none() => Some(Answer::Refused(format!(
                 "spec.members of the league lists no {own}, so its operator carries out nothing: ask in a member (`hansa status` lists them)"
             ))),
-            Asked::Plan { .. } => None,
+            Asked::Plan { .. } | Asked::RotateKeys => None,
             _ => self.frozen_by_topology().or_else(|| league.frozen.clone()).map(Answer::Waits),
         }
     }
@@ -239,6 +240,13 @@ impl Operator {
     fn carry_out(&mut self, name: &ObjectName, asked: &Asked, life: Option<Incarnation>) -> Answer {
         if let Asked::Plan { wanted } = asked {
             return self.carry_out_plan(name, wanted);
+        }
+        if *asked == Asked::RotateKeys {
+            return match self.rotation_asked() {
+                rotation::Asked::Begins => Answer::Wait,
+                rotation::Asked::Stands { message, result } => Answer::Done { message, result: Some(result) },
+                rotation::Asked::Refused(why) => Answer::Refused(why),
+            };
         }
         let record = asked.key().and_then(|key| self.record_in_page(key));
         let Some(key) = asked.key() else {
@@ -340,7 +348,7 @@ impl Operator {
                 let result = self.answer(&crate::io::Question::Explain { key: key.clone() });
                 Answer::Done { message: format!("why each member has {key}, or has it not"), result: Some(result) }
             }
-            Asked::Confirm { .. } | Asked::Plan { .. } => Answer::Wait,
+            Asked::Confirm { .. } | Asked::Plan { .. } | Asked::RotateKeys => Answer::Wait,
         }
     }
 
@@ -385,6 +393,9 @@ impl Operator {
                 format!("{key}: {to} is to become the home, and has not made the object yet")
             }
             Asked::Confirm { set } if self.topology.down_since_ms.is_none() => self.awaits(set),
+            Asked::RotateKeys => {
+                "the next keys are not in this member's Secret of keys yet: the operator's log says why".to_owned()
+            }
             _ if self.topology.down_since_ms.is_some() => {
                 "the topology server cannot be used: the request is carried out when it returns".to_owned()
             }

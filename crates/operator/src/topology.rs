@@ -154,7 +154,7 @@ impl Topology {
             sequence: 0,
             release: config.release.clone(),
             kubernetes: config.kubernetes.clone(),
-            public_keys: config.public_keys.clone(),
+            public_keys: config.shown_keys(),
             api_server_ready: true,
             frozen: None,
             removals: Vec::new(),
@@ -194,6 +194,11 @@ impl Topology {
     pub fn is_writable(&self) -> bool {
         let is_believed = self.replaced.is_none() && self.distrusted.is_none();
         self.loaded && is_believed && !self.checking && !self.doubts.suspects_something()
+    }
+
+    /// Whether the answer to the write of a page is awaited.
+    pub fn is_writing_pages(&self) -> bool {
+        self.pages.values().any(|page| page.writer.is_busy())
     }
 
     /// Whether something waits to be written, the heartbeat apart.

@@ -8,7 +8,8 @@
 //!
 //! A signature is written `<key>:<signature>`: with the beginning of the key, it shows without any
 //! arithmetic when its author has another key by now, or has left. A home that is in step then says
-//! the same in its own name ([`hansa_ledger::mutation::Change::Vouch`]).
+//! the same in its own name ([`hansa_ledger::mutation::Change::Vouch`]); an author whose keys were rotated says it anew
+//! itself ([`crate::rotation`]).
 //!
 //! Signatures count once all voters speak feature level 1, for a release before it signs nothing.
 
@@ -21,7 +22,7 @@ use hansa_ledger::Record;
 use hansa_ledger::cell::State;
 use hansa_ledger::record::Body;
 use hansa_model::{DeletionPolicy, Era, LeagueId, MemberName, RecordKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The feature level from which on every word is signed.
@@ -99,11 +100,14 @@ impl<'a> Word<'a> {
         let Some(voter) = voters.set.get(self.author) else {
             return Err(if voters.removed.contains_key(self.author) { Fault::Removed } else { Fault::Stranger });
         };
+        self.holds_under(&voter.key, said, verifier).then_some(()).ok_or(Fault::Forged)
+    }
+
+    fn holds_under(&self, key: &PublicKey, said: Said, verifier: &Verifier) -> bool {
         let signature = self.signature.and_then(|signed| signed.split_once(':')).map(|(_, signature)| signature);
-        let signature: Signature = signature.and_then(|text| text.parse().ok()).ok_or(Fault::Forged)?;
+        let Some(signature) = signature.and_then(|text| text.parse::<Signature>().ok()) else { return false };
         let mut eras = (said.era.0.saturating_sub(ERAS)..=said.era.0).rev().map(Era);
-        let holds = eras.any(|era| verifier.verify(&voter.key, &self.statement(Said { era, ..said }), &signature));
-        holds.then_some(()).ok_or(Fault::Forged)
+        eras.any(|era| verifier.verify(key, &self.statement(Said { era, ..said }), &signature))
     }
 }
 
@@ -137,6 +141,22 @@ pub(crate) fn verify(
 ) -> Result<(), Rejected> {
     let word = Word::end(key, record).unwrap_or_else(|| Word::intent(key, record));
     word.verify(voters, said, verifier).map_err(|why| Rejected { who: word.author.clone(), what: word.about, why })
+}
+
+/// What `author` says in a record by this key: the signatures.
+pub(crate) fn said_by<'a>(
+    key: &RecordKey,
+    record: &'a Record,
+    (author, by): (&MemberName, &PublicKey),
+    said: Said,
+    verifier: &Verifier,
+) -> impl Iterator<Item = &'a str> {
+    let (beginning, words) = (beginning(by), [Some(Word::intent(key, record)), Word::end(key, record)]);
+    words.into_iter().flatten().filter_map(move |word| {
+        // Of most words it shows without any arithmetic.
+        let signed = word.signature.filter(|signed| word.author == author && signed.starts_with(&beginning))?;
+        word.holds_under(by, said, verifier).then_some(signed)
+    })
 }
 
 /// Why nothing is done about a record whose last word is nobody's, with the mend.
@@ -215,6 +235,17 @@ impl Operator {
             self.tell_of_league("Rejected", &why);
         }
         Err(why)
+    }
+
+    /// What this member said under an earlier key of its own, and has not said anew.
+    pub(crate) fn said_under(&self, key: &PublicKey) -> Vec<(RecordKey, BTreeSet<String>)> {
+        let Some((_, said)) = self.signed_by() else { return Vec::new() };
+        let by = (&self.config.member, key);
+        let signed = self.topology.records().map(|(name, record)| {
+            let signatures = said_by(name, record, by, said, &self.words.verifier);
+            (name.clone(), signatures.map(str::to_owned).collect::<BTreeSet<_>>())
+        });
+        signed.filter(|(_, signatures)| !signatures.is_empty()).collect()
     }
 
     /// Whether a home that is in step is to say what is agreed in its own name: its author has another

@@ -8,7 +8,7 @@ use crate::{api_server, clock, endpoints, topo_calls};
 use anyhow::{Context, anyhow, bail};
 use hansa_ballot::DEFAULT_PAGES;
 use hansa_model::{Incarnation, MemberName, RecordKey};
-use hansa_operator::{Act, ActId, ApiRequest, Config, ContentType, Event, Level, Method, Note, Operator};
+use hansa_operator::{Act, ActId, ApiRequest, Config, ContentType, Event, KeysChange, Level, Method, Note, Operator};
 use hansa_topo::Topo;
 use kube::Client;
 use serde_json::{Value, json};
@@ -22,6 +22,9 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 /// How many events are taken before the acts that they led to are carried out.
 const BATCH: usize = 512;
+
+/// How long to wait before the keys are written again.
+const KEYS_PAUSE: Duration = Duration::from_secs(1);
 
 /// What an operator needs to run.
 #[derive(Clone)]
@@ -84,7 +87,6 @@ pub async fn start(options: Options) -> anyhow::Result<Started> {
 async fn lead(options: Options, mut questions: mpsc::Receiver<Asked>) -> anyhow::Result<()> {
     let identity = identify(&options.client).await?;
     make_namespace(&options.client, &options.namespace).await?;
-    let keys = keys::load_or_make(&options.client, &options.namespace).await.map_err(|error| anyhow!(error))?;
     let candidate = Candidate::new(options.client.clone(), &options.namespace, options.identity.clone());
     if options.lease {
         tracing::info!(member = %options.member, "waiting for the Lease");
@@ -96,7 +98,14 @@ async fn lead(options: Options, mut questions: mpsc::Receiver<Asked>) -> anyhow:
     }
     tracing::info!(member = %options.member, cluster = %identity.cluster_uid, kubernetes = %identity.kubernetes, "the operator starts");
     let lease = options.lease;
-    let running = operate(options, identity, keys, questions);
+    let running = async {
+        loop {
+            // Once it leads: another replica may have changed them before.
+            let keys = keys::load_or_make(&options.client, &options.namespace).await.map_err(|error| anyhow!(error))?;
+            operate(&options, &identity, &keys, &mut questions).await?;
+            tracing::info!(member = %options.member, "the operator's keys have changed: it starts anew with them");
+        }
+    };
     if !lease {
         return running.await;
     }
@@ -191,6 +200,8 @@ struct Driver {
     topo: Arc<dyn Topo>,
     installer: Installer,
     member: MemberName,
+    namespace: String,
+    keys_changed: mpsc::Sender<()>,
     events: mpsc::UnboundedSender<Event>,
     watches: BTreeMap<ActId, AbortHandle>,
     wake: Option<u64>,
@@ -199,25 +210,28 @@ struct Driver {
     policies: Option<Vec<hansa_model::FederatedType>>,
 }
 
+/// Runs one start of the operator, until its keys have changed.
 async fn operate(
-    options: Options,
-    identity: Identity,
-    keys: Keys,
-    mut questions: mpsc::Receiver<Asked>,
+    options: &Options,
+    identity: &Identity,
+    keys: &Keys,
+    questions: &mut mpsc::Receiver<Asked>,
 ) -> anyhow::Result<()> {
     let (sender, mut events) = mpsc::unbounded_channel();
+    let (changed, mut keys_changed) = mpsc::channel(1);
     let now = clock::now();
     let config = Config {
         member: options.member.clone(),
-        cluster_uid: identity.cluster_uid,
-        kubernetes: identity.kubernetes,
+        cluster_uid: identity.cluster_uid.clone(),
+        kubernetes: identity.kubernetes.clone(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         // Unique to this start: the time, and enough randomness for two starts in one millisecond.
         incarnation: Incarnation((now.wall_ms << 12) | (now.entropy & 0xfff)),
-        public_keys: keys.public(),
-        signer: keys.signer(options.member.clone()),
+        public_keys: keys.in_use.public(),
+        signer: keys.in_use.signer(options.member.clone()),
         namespace: options.namespace.clone(),
         keys: keys.private(),
+        rotation: keys.rotation(&options.member),
         observe: options.observe,
         max_in_flight: options.max_in_flight,
         heartbeat_ms: options.heartbeat.as_millis() as u64,
@@ -229,7 +243,7 @@ async fn operate(
         minor: identity.minor,
         operators: [hansa_api::policy::operator_user(&options.namespace)]
             .into_iter()
-            .chain(identity.user)
+            .chain(identity.user.clone())
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect(),
@@ -238,10 +252,12 @@ async fn operate(
     installer.apply_own_crds().await.map_err(|error| anyhow!(error))?;
     let mut driver = Driver {
         operator: Operator::new(config),
-        client: options.client,
-        topo: options.topo,
+        client: options.client.clone(),
+        topo: Arc::clone(&options.topo),
         installer,
-        member: options.member,
+        member: options.member.clone(),
+        namespace: options.namespace.clone(),
+        keys_changed: changed,
         events: sender,
         watches: BTreeMap::new(),
         wake: None,
@@ -265,6 +281,7 @@ async fn operate(
                 }
                 None => bail!("the operator's events have ended"),
             },
+            Some(()) = keys_changed.recv() => return Ok(()),
             Some((question, reply)) = questions.recv() => {
                 driver.asked += 1;
                 let query = driver.asked;
@@ -276,6 +293,13 @@ async fn operate(
                 driver.take(Event::Wake);
             }
         }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The next start opens its own.
+        self.watches.values().for_each(AbortHandle::abort);
     }
 }
 
@@ -323,6 +347,7 @@ impl Driver {
                     let _ = events.send(Event::TypeInstalled { id, answer });
                 });
             }
+            Act::ChangeKeys(change) => self.change_keys(change),
             Act::WakeAt { monotonic_ms } => self.wake = Some(monotonic_ms),
             Act::Reply { query, answer } => {
                 if let Some(reply) = self.replies.remove(&query) {
@@ -346,6 +371,29 @@ impl Driver {
         tokio::spawn(async move {
             if let Err(error) = installer.apply_policies(&types).await {
                 tracing::warn!(member = %member, "the admission policies are not installed, the operator's own checks stand alone: {error}");
+            }
+        });
+    }
+
+    /// Changes the keys in their Secret, however long its API server does not take it.
+    fn change_keys(&self, change: KeysChange) {
+        let (client, namespace, member) = (self.client.clone(), self.namespace.clone(), self.member.clone());
+        let keys_changed = self.keys_changed.clone();
+        tokio::spawn(async move {
+            let mut failures = 0;
+            while let Err(error) = keys::change(&client, &namespace, &change).await {
+                failures += 1;
+                if failures == 3 {
+                    tracing::warn!(member = %member, "the operator's keys cannot be changed, it is tried again: {error}");
+                }
+                tokio::time::sleep(KEYS_PAUSE).await;
+                if keys_changed.is_closed() {
+                    return;
+                }
+            }
+            // What is only forgotten here is not in use: no other start for that.
+            if change != KeysChange::ForgetSigning {
+                let _ = keys_changed.send(()).await;
             }
         });
     }

@@ -293,6 +293,7 @@ impl World {
             signer: here.signer.clone(),
             namespace: "hansa-system".to_owned(),
             keys: here.keys.clone(),
+            rotation: None,
             observe: false,
             max_in_flight,
             heartbeat_ms: self.settings.heartbeat_ms,
@@ -420,6 +421,8 @@ impl World {
                 self.after(pause, Due::Install(id, act, federated_type));
                 Ok(())
             }
+            // No user here asks for a rotation.
+            Act::ChangeKeys(_) => Ok(()),
             Act::WakeAt { monotonic_ms } => {
                 let now = self.now;
                 let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };

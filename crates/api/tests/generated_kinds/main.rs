@@ -289,7 +289,7 @@ fn own_kinds(plane: &ControlPlane) {
     let federation = |spec: Value| json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"}, "spec": spec});
     let member = json!({
         "name": "aws-use1", "provider": "aws", "region": "us-east-1", "labels": {"env": "prod"}, "residency": ["us"],
-        "publicKeys": ["ed25519:AAAA", "x25519:BBBB"],
+        "publicKeys": ["ed25519:AAAA", "x25519:BBBB", "ed25519:CCCC", "x25519:DDDD"],
     });
     plane.apply(&[
         federation(json!({
@@ -317,8 +317,8 @@ fn own_kinds(plane: &ControlPlane) {
         (federation(json!({"members": [{"name": "a"}, {"name": "a"}]})), "Duplicate value"),
         (federation(json!({"members": [{"name": "A"}]})), "spec.members[0].name"),
         (
-            federation(json!({"members": [{"name": "a", "publicKeys": ["ed25519:AAAA", "ed25519:BBBB"]}]})),
-            "remove the older",
+            federation(json!({"members": [{"name": "a", "publicKeys": ["ed25519:AA", "ed25519:BB", "ed25519:CC"]}]})),
+            "remove the oldest",
         ),
         (
             federation(json!({"types": [{"resource": "roles.rbac.authorization.k8s.io", "version": "v1"}]})),

@@ -100,7 +100,8 @@ fn list(members: &[Value], entry: &Value) -> anyhow::Result<Option<Value>> {
         Some(known) if known["publicKeys"].as_array().is_none_or(Vec::is_empty) => {
             known["publicKeys"] = entry["publicKeys"].clone();
         }
-        Some(known) if known["publicKeys"] == entry["publicKeys"] => return Ok(None),
+        // While its keys are rotated, two pairs of them are listed.
+        Some(known) if contains(&known["publicKeys"], &entry["publicKeys"]) => return Ok(None),
         Some(_) => bail!(
             "spec.members lists {} with other keys: is it another cluster's name? If its keys were renewed, write them there: {}",
             name.as_str().unwrap_or_default(),
@@ -108,6 +109,11 @@ fn list(members: &[Value], entry: &Value) -> anyhow::Result<Option<Value>> {
         ),
     }
     Ok(Some(json!({"members": members})))
+}
+
+fn contains(listed: &Value, keys: &Value) -> bool {
+    let listed = listed.as_array().map(Vec::as_slice).unwrap_or_default();
+    keys.as_array().is_some_and(|keys| keys.iter().all(|key| listed.contains(key)))
 }
 
 #[cfg(test)]
@@ -124,6 +130,8 @@ mod tests {
         let pinned = list(&[json!({"name": "gcp", "labels": {"a": "b"}})], &entry).unwrap().unwrap();
         assert_eq!(pinned["members"][0]["publicKeys"], entry["publicKeys"]);
         assert_eq!(pinned["members"][0]["labels"], json!({"a": "b"}));
+        let rotating = json!({"name": "gcp", "publicKeys": ["ed25519:A", "x25519:B", "ed25519:C", "x25519:D"]});
+        assert_eq!(list(&[rotating], &entry).unwrap(), None);
         let other = list(&[json!({"name": "gcp", "publicKeys": ["ed25519:C"]})], &entry).unwrap_err().to_string();
         assert!(other.contains("gcp with other keys") && other.contains("ed25519:A"), "{other}");
         let leaving = list(&[json!({"name": "gcp", "leaving": {}})], &entry).unwrap_err().to_string();

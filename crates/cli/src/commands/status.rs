@@ -93,6 +93,9 @@ fn show(status: &Value, screen: &Screen) -> String {
     if let Some(frozen) = operator["frozen"].as_str() {
         line("Frozen", Tone::Bad, frozen.to_owned());
     }
+    if operator["rotation"].is_object() {
+        line("Keys", Tone::Warning, "are being rotated: `hansa keys rotate` says what is missing".to_owned());
+    }
     match operator["topologyAwaySince"].as_str() {
         Some(since) => line(
             "Topology server",
@@ -226,6 +229,7 @@ mod tests {
         let status = json!({
             "operator": {"member": "aws", "ready": true, "idle": false, "league": "0123456789abcdef0123456789abcdef", "generation": 3, "frozen": null,
                          "topologyAwaySince": "2026-11-22T18:00:00Z", "apiServerReady": true,
+                         "rotation": {"previous": ["x25519:AAAA"]},
                          "types": [{"type": "configmaps", "version": "v1", "installed": true, "failure": null},
                                    {"type": "widgets.example.org", "version": "v1", "installed": false, "failure": "no such kind"}]},
             "members": [
@@ -242,6 +246,7 @@ mod tests {
             Federation      league is not agreed on: spec.members[1].name: `aws` is the name of spec.members[0] too
             Asked in        aws
             Operator        ready, at work
+            Keys            are being rotated: `hansa keys rotate` says what is missing
             Topology server away since 2026-11-22T18:00:00Z: what was last agreed is kept up, edits wait
             Objects         3 in the league, 1 at home here, 1 output here
             Strays          2 objects with the league's label and no record: left alone

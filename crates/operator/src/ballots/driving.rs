@@ -102,6 +102,10 @@ impl Operator {
     pub(crate) fn look_at_ballots(&mut self) {
         while std::mem::take(&mut self.ballots.look) {
             self.hear();
+            if self.takes_up_the_next_pair() {
+                self.ballots.behind = true;
+                return;
+            }
             self.turn_document();
             if self.bring_motions() {
                 self.drive(Event::Wanted);
@@ -237,7 +241,7 @@ impl Operator {
             return false;
         }
         self.sign_join();
-        let edit = self.spec_to_propose();
+        let (edit, rotation) = (self.spec_to_propose(), self.rotation_to_propose());
         let Some((proposer, league)) = self.ballots.proposer.as_ref().zip(self.league.as_ref()) else { return false };
         let Some(join) = &self.ballots.join else { return false };
         // What is wanted hangs on the newest document: while that is not acted on, it is not known.
@@ -264,6 +268,7 @@ impl Operator {
                 lost_after_ms: suspect_after_ms * LOST_AFTER_SUSPICIONS,
             },
             edit,
+            rotation,
             caught_up: self.ballots.catching_up == CatchingUp::Done,
             rests: &|key| {
                 let proposed = self.ballots.proposed.get(key);

@@ -110,6 +110,11 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
             ));
         }
     }
+    if let Some((name, key)) = control.spec().ok().and_then(|agreed| drops_the_key_in_use(&agreed, &spec, ballots)) {
+        return Err(format!(
+            "spec.members[{name}].publicKeys: {name} votes under {key}, which is not listed any more, and another key of its rotation is: list that one, too, until the rotation is over, and none but that one afterwards"
+        ));
+    }
     if spec.member(views.member).is_some_and(|member| has_another_key(member, &views.key)) {
         return Err(format!("spec.members[{}].publicKeys: it is not the key of this member's operator", views.member));
     }
@@ -166,8 +171,18 @@ pub(crate) fn judge_change(spec: &FederationSpec, ballots: &Ballots, change: &Ch
                 None => Ok(()),
             }
         }
-        // By the voter's own two keys, or by a person who is one of the league's; the document checks both.
-        Change::Rotate { .. } => Ok(()),
+        // The voter's own two keys have signed it, which the document checks; the users consent by the spec.
+        Change::Rotate { name, key, .. } => {
+            if ballots.voters.removed.values().any(|removed| removed.key == *key) {
+                return Err(format!("{name}'s next key is that of a removed member: make another one"));
+            }
+            let listed = spec.member(name).is_some_and(|member| lists(member, key));
+            listed.then_some(()).ok_or_else(|| {
+                format!(
+                    "spec.members[{name}].publicKeys: it does not list {name}'s next key: write {key} there beside the one in use"
+                )
+            })
+        }
         Change::Person { name, key } => {
             let listed = spec.people.iter().find(|person| person.name.as_str() == name);
             let listed =
@@ -180,11 +195,31 @@ pub(crate) fn judge_change(spec: &FederationSpec, ballots: &Ballots, change: &Ch
     }
 }
 
-/// Whether the spec lists a member with another signing key than this one.
+/// Whether the spec lists a member with other signing keys than this one alone.
 pub(crate) fn has_another_key(member: &Member, key: &PublicKey) -> bool {
-    signing_key(&member.public_keys).is_some_and(|listed| listed.parse().ok() != Some(*key))
+    signing_keys(member).next().is_some() && !lists(member, key)
 }
 
-fn signing_key(keys: &[String]) -> Option<&str> {
-    keys.iter().map(String::as_str).find(|key| key.starts_with("ed25519:"))
+/// Whether the spec lists this signing key of a member. It lists two while the member's keys are rotated.
+fn lists(member: &Member, key: &PublicKey) -> bool {
+    signing_keys(member).any(|listed| listed.parse().ok() == Some(*key))
+}
+
+fn signing_keys(member: &Member) -> impl Iterator<Item = &str> {
+    member.public_keys.iter().map(String::as_str).filter(|key| key.starts_with("ed25519:"))
+}
+
+/// The voter whose key in use a spec drops, while it keeps another that is listed already: the next one before the
+/// rotation is decided, or the earlier one after it.
+fn drops_the_key_in_use<'a>(
+    agreed: &FederationSpec,
+    spec: &FederationSpec,
+    ballots: &'a Ballots,
+) -> Option<(&'a MemberName, PublicKey)> {
+    let drops = |name: &MemberName, key: &PublicKey| {
+        let (Some(before), Some(after)) = (agreed.member(name), spec.member(name)) else { return false };
+        let keeps = |listed: &str| listed.parse().is_ok_and(|listed| lists(before, &listed));
+        lists(before, key) && has_another_key(after, key) && signing_keys(after).all(keeps)
+    };
+    ballots.voters.set.iter().find(|(name, voter)| drops(name, &voter.key)).map(|(name, voter)| (name, voter.key))
 }

@@ -46,6 +46,9 @@ impl Operator {
                 "{member} is the cluster whose kube-system has uid {uid}, and this is another one ({}): it is a clone or was restored elsewhere; give it a name and keys of its own",
                 self.config.cluster_uid
             )),
+            Place::OtherKey { key: known } if self.next_key() == Some(known) => {
+                Some(format!("{member} votes under its next key {known}: its operator is about to take that up"))
+            }
             Place::OtherKey { key: known } => Some(format!(
                 "{member} is known under the key {known}, and its operator has {key}: restore its Secret of keys, or write the new key into spec.members[{member}].publicKeys in {home}"
             )),

@@ -37,6 +37,8 @@ struct League {
     /// For how long each has been silent.
     silent: BTreeMap<MemberName, u64>,
     edit: Option<Arc<RawValue>>,
+    /// The rotation that each wants.
+    rotation: BTreeMap<&'static str, Change>,
     caught_up: bool,
     rests: bool,
 }
@@ -59,8 +61,8 @@ impl League {
         let (id, control) = Control::found(raw(spec), home("a", spec), 8);
         let set = ["a", "b", "c"].into_iter().map(|each| (name(each), voter(each))).collect();
         let control = control.voting(Voters::found(set, BTreeMap::new()));
-        let (silent, edit) = (BTreeMap::new(), None);
-        League { id, control, verifier: Verifier::default(), silent, edit, caught_up: false, rests: false }
+        let (silent, edit, rotation) = (BTreeMap::new(), None, BTreeMap::new());
+        League { id, control, verifier: Verifier::default(), silent, edit, rotation, caught_up: false, rests: false }
     }
 
     fn candidate(&self, of: &str, spec: &Value) -> Arc<RawValue> {
@@ -98,6 +100,7 @@ impl League {
                 join: &join,
                 views,
                 edit: self.edit.clone(),
+                rotation: self.rotation.get(who).cloned(),
                 caught_up: self.caught_up,
                 rests: &|_| self.rests,
             })
@@ -297,6 +300,83 @@ fn another_key_in_the_spec_is_another_voter() {
     league.says("a");
     league.says("b");
     assert_eq!(league.votes(), ["a", "b"], "its key was replaced");
+}
+
+/// A league of three in which `b` has a next key; the spec lists these keys of it.
+fn rotating(listed: &[&str]) -> (League, Value) {
+    let mut spec = spec_of(&["a", "b", "c"]);
+    spec["members"][1]["publicKeys"] = listed.iter().map(|of| json!(signer_of_b(of).public())).collect();
+    let mut league = League::new(&spec);
+    let next = signer_of_b("next");
+    let consent = consent(&next, league.id, "uid-b", false);
+    league.rotation.insert("b", Change::Rotate { consent, key: next.public(), name: name("b") });
+    league.all_say(2);
+    (league, spec)
+}
+
+fn signer_of_b(key: &str) -> Signer {
+    Signer::new(name("b"), *Hash::of_bytes(key.as_bytes()).as_bytes())
+}
+
+#[test]
+fn a_key_is_rotated_once_the_spec_lists_the_next_one_beside_it() {
+    for listed in [&[][..], &["b"]] {
+        let (league, _) = rotating(listed);
+        assert_eq!(league.topics("b"), Vec::<String>::new(), "{listed:?}: its users have not consented");
+        let judged = judge_change(&league.control.spec().unwrap(), league.control.ballots(), &league.rotation["b"]);
+        assert!(judged.unwrap_err().starts_with("spec.members[b].publicKeys: it does not list b's next key"));
+    }
+    let (league, _) = rotating(&["b", "next"]);
+    assert_eq!(league.control.ballots().voters.set[&name("b")].key, signer_of_b("next").public());
+    assert_eq!(league.votes(), ["a", "b", "c"]);
+    for who in ["a", "c"] {
+        assert_eq!(league.topics(who), Vec::<String>::new(), "nobody wants it out");
+    }
+}
+
+#[test]
+fn a_rotation_waits_while_the_members_are_voted_on() {
+    let (mut league, mut spec) = rotating(&["b"]);
+    spec["members"].as_array_mut().unwrap().truncate(2);
+    spec["members"][1]["publicKeys"] = json!([signer("b").public(), signer_of_b("next").public()]);
+    league.control.spec = raw(&spec);
+    league.says("a");
+    assert_eq!(league.topics("b"), ["Yes on members #2"], "first `c` goes");
+    league.says("b");
+    assert_eq!(league.topics("b"), ["proposes members"]);
+}
+
+#[test]
+fn a_spec_that_was_written_for_another_step_of_a_rotation_is_voted_down() {
+    let judged = |league: &mut League, spec: &Value, keys: &[&str]| {
+        let mut spec = spec.clone();
+        spec["members"][1]["publicKeys"] = keys.iter().map(|of| json!(signer_of_b(of).public())).collect();
+        league.edit = Some(league.candidate("a", &spec));
+        league.says("a");
+        league.vote("c", &Key::spec()).unwrap()
+    };
+    // The rotation is not decided yet, for nobody has let `b` propose it; or it is.
+    let undecided = || {
+        let (mut league, spec) = rotating(&["b"]);
+        let both = [signer_of_b("b").public(), signer_of_b("next").public()];
+        let mut spec = spec;
+        spec["members"][1]["publicKeys"] = json!(both);
+        league.control.spec = raw(&spec);
+        (league, spec)
+    };
+    let decided = || rotating(&["b", "next"]);
+    for (of, keys, verdict) in [
+        (undecided(), ["next"], Verdict::No),
+        (undecided(), ["b"], Verdict::Yes),
+        (undecided(), ["another"], Verdict::Yes),
+        (decided(), ["b"], Verdict::No),
+        (decided(), ["next"], Verdict::Yes),
+    ] {
+        let (mut league, spec) = of;
+        let (found, why) = judged(&mut league, &spec, &keys);
+        assert_eq!(found, verdict, "{keys:?}: {why:?}");
+        assert!(found == Verdict::Yes || why.unwrap().contains("which is not listed any more"));
+    }
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Sight<'a> {
     pub views: Views<'a>,
     /// The spec that this member's Federation object asks for, when it is the spec's home, or asks to be.
     pub edit: Option<Arc<RawValue>>,
+    /// The rotation of its own key, when there is a next one.
+    pub rotation: Option<Change>,
     /// Whether it was voted lost, and has caught up since.
     pub caught_up: bool,
     /// Whether a proposal of a key was made a moment ago and is not under way any more.
@@ -91,6 +93,7 @@ impl Wanted<'_> {
         self.vote();
         self.propose_spec();
         self.propose_members();
+        self.propose_rotation();
         self.propose_lost();
         let level = spoken(self.ballots, &self.sight.tally.cells);
         if level > self.ballots.feature {
@@ -181,6 +184,16 @@ impl Wanted<'_> {
         let fits = |change: &Change| judging::judge_change(self.sight.spec, self.ballots, change).is_ok();
         if let Some(change) = leaves.chain(joins).chain(added).chain(dropped).find(fits) {
             self.propose(Key::members(), &change, Rule::Quorum);
+        }
+    }
+
+    /// Its own next key, once the spec lists it: the ballot is one about the members, too, and waits for its turn.
+    fn propose_rotation(&mut self) {
+        let key = Key::members();
+        let is_free = !self.motions.keys().any(|topic| matches!(topic, Topic::Decide(other, _) if *other == key));
+        let fits = |change: &&Change| judging::judge_change(self.sight.spec, self.ballots, change).is_ok();
+        if let Some(change) = self.sight.rotation.as_ref().filter(fits).filter(|_| is_free) {
+            self.propose(key, change, Rule::Quorum);
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) enum Asked {
     Output { key: RecordKey, member: MemberName },
     Explain { key: RecordKey },
     Plan { wanted: Arc<Wanted> },
+    RotateKeys,
 }
 
 impl Asked {
@@ -52,6 +53,10 @@ impl Asked {
             "Confirm" => Ok(Asked::Confirm {
                 set: text(&arguments["set"]).parse().map_err(|error| format!("spec.arguments.set: {error}"))?,
             }),
+            "RotateKeys" if !object.is_null() => {
+                Err("spec.object: the keys are this member's, and a rotation names no object".to_owned())
+            }
+            "RotateKeys" => Ok(Asked::RotateKeys),
             "Output" => Ok(Asked::Output { key: key()?, member: member()? }),
             "Explain" => Ok(Asked::Explain { key: key()? }),
             "Plan" => Ok(Asked::Plan { wanted: Wanted::read(key()?, &arguments["plan"])?.into() }),
@@ -66,7 +71,7 @@ impl Asked {
             | Asked::Output { key, .. }
             | Asked::Explain { key } => Some(key),
             Asked::Plan { wanted } => Some(&wanted.planned.key),
-            Asked::Confirm { .. } => None,
+            Asked::Confirm { .. } | Asked::RotateKeys => None,
         }
     }
 

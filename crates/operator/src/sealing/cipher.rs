@@ -33,6 +33,8 @@ const X25519_PREFIX: &str = "x25519:";
 #[derive(Clone)]
 pub struct PrivateKeys {
     sealing: StaticSecret,
+    /// Opens what is sealed to the member's other pair, during a rotation.
+    beside: Option<StaticSecret>,
     seed: Zeroizing<[u8; 32]>,
 }
 
@@ -41,7 +43,24 @@ impl PrivateKeys {
     /// of the process, from the operating system: what keys are made from, together with a counter
     /// and the entropy of the step.
     pub fn new(sealing: [u8; 32], seed: [u8; 32]) -> Self {
-        PrivateKeys { sealing: StaticSecret::from(sealing), seed: Zeroizing::new(seed) }
+        PrivateKeys { sealing: StaticSecret::from(sealing), beside: None, seed: Zeroizing::new(seed) }
+    }
+
+    /// The same, and what is sealed to this key opens, too.
+    #[must_use]
+    pub fn beside(self, sealing: [u8; 32]) -> Self {
+        PrivateKeys { beside: Some(StaticSecret::from(sealing)), ..self }
+    }
+
+    /// The private half that a wrap was made for; the one in use where it is none of these.
+    fn opening(&self, wrap: &Wrap) -> &StaticSecret {
+        let fits = |key: &&StaticSecret| fingerprint(&PublicKey::from(*key)) == wrap.to;
+        self.beside.iter().find(fits).unwrap_or(&self.sealing)
+    }
+
+    /// Whether a wrap was made for one of these keys.
+    pub(crate) fn are_meant_by(&self, wrap: &Wrap) -> bool {
+        fingerprint(&PublicKey::from(self.opening(wrap))) == wrap.to
     }
 
     /// The public half, as it stands in a spec's `publicKeys`.
@@ -167,7 +186,8 @@ impl BodyKey {
         let bytes = STANDARD.decode(&wrap.key).map_err(|_| Unopened::Damaged)?;
         let (public, wrapped) = bytes.split_first_chunk::<32>().ok_or(Unopened::Damaged)?;
         let public = PublicKey::from(*public);
-        let cipher = wrapping_cipher(&keys.sealing, &public, &public, &PublicKey::from(&keys.sealing))?;
+        let own = keys.opening(wrap);
+        let cipher = wrapping_cipher(own, &public, &public, &PublicKey::from(own))?;
         let aad = place.associated_data(&format!("key for {member}"));
         let opened = cipher
             .decrypt(&Nonce::default(), Payload { msg: wrapped, aad: &aad })
@@ -197,9 +217,10 @@ fn wrapping_cipher(
     Ok(ChaCha20Poly1305::new((&*key).into()))
 }
 
-/// The X25519 key among a member's public keys, as text and as key; `None` when there is none that reads.
+/// The X25519 key among a member's public keys, as text and as key; `None` when there is none that reads. Of
+/// two, the last: during a rotation the next pair is listed after the one in use, and its member has both.
 pub(crate) fn sealing_key(public_keys: &[String]) -> Option<(&str, PublicKey)> {
-    public_keys.iter().find_map(|text| {
+    public_keys.iter().rev().find_map(|text| {
         let bytes: [u8; 32] = STANDARD.decode(text.strip_prefix(X25519_PREFIX)?).ok()?.try_into().ok()?;
         Some((text.as_str(), PublicKey::from(bytes)))
     })
@@ -241,6 +262,29 @@ mod tests {
 
     fn place(key: &RecordKey) -> Place<'_> {
         Place { league: league("l"), key, incarnation: Incarnation(4) }
+    }
+
+    #[test]
+    fn a_member_opens_what_is_sealed_to_either_of_its_pairs() {
+        let (league, key) = (LeagueId(Hash::of_bytes(b"league")), "secrets/shop/db".parse().unwrap());
+        let place = Place { league, key: &key, incarnation: Incarnation(1) };
+        let member: MemberName = "a".parse().unwrap();
+        let body_key = BodyKey::new(Zeroizing::new([9; 32]));
+        let wrap_for = |seed: u8| {
+            let to = sealing_key(&[keys(seed).public()]).unwrap().1;
+            body_key.wrap(place, &member, &to, &Zeroizing::new([7; 32])).unwrap()
+        };
+        let both = keys(1).beside([2; 32]);
+        assert_eq!(both.public(), keys(1).public());
+        for seed in [1, 2] {
+            assert!(both.are_meant_by(&wrap_for(seed)));
+            assert_eq!(*BodyKey::unwrap(&both, place, &member, &wrap_for(seed)).unwrap().0, [9; 32]);
+        }
+        assert!(!both.are_meant_by(&wrap_for(3)));
+        assert_eq!(BodyKey::unwrap(&both, place, &member, &wrap_for(3)).err(), Some(Unopened::Refused));
+        // Of two that are listed, the later one is sealed to.
+        let listed = [keys(1).public(), "ed25519:AAAA".into(), keys(2).public()];
+        assert_eq!(sealing_key(&listed).unwrap().0, listed[2]);
     }
 
     proptest! {

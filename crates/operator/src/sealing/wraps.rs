@@ -59,7 +59,7 @@ impl Operator {
         };
         BodyKey::unwrap(&self.config.keys, place, member, wrap).map_err(|error| {
             let key = self.config.keys.public();
-            let other = if sealing_key(std::slice::from_ref(&key)).is_some_and(|(_, own)| fingerprint(&own) == wrap.to) {
+            let other = if self.config.keys.are_meant_by(wrap) {
                 ""
             } else {
                 " (it was sealed for another key than this operator has now)"
@@ -119,6 +119,18 @@ impl Operator {
         }
     }
 
+    /// Whether the spec lists a sealing key of this member, or the content of a record that lives is sealed to it.
+    pub(crate) fn is_sealed_to(&self, key: &str) -> bool {
+        let own = &self.config.member;
+        let Some((_, public)) = sealing_key(&[key.to_owned()]) else { return false };
+        let to = fingerprint(&public);
+        let listed = self.league.as_ref().and_then(|league| league.spec.member(own));
+        listed.is_some_and(|listed| listed.public_keys.iter().any(|listed| listed == key))
+            || self.topology.records().any(|(_, record)| {
+                living_body(Some(record)).and_then(|sealed| sealed.wraps.get(own)).is_some_and(|wrap| wrap.to == to)
+            })
+    }
+
     /// Why the key of a recipient is refused, for people.
     pub(crate) fn sealing_trouble(&self, record: &Record) -> Option<String> {
         let sealed = living_body(Some(record))?;
@@ -136,25 +148,28 @@ impl Operator {
     pub(crate) fn trusted_key(&self, member: &MemberName) -> Result<PublicKey, Untrusted> {
         let own = member == &self.config.member;
         let shown = if own {
-            Some(self.config.public_keys.as_slice())
+            self.config.shown_keys()
         } else {
-            self.topology.cells.get(member).map(|cell| cell.value.public_keys.as_slice())
+            self.topology.cells.get(member).map(|cell| cell.value.public_keys.clone()).unwrap_or_default()
         };
-        let shown = shown.and_then(sealing_key);
+        let is_shown = |text: &str| shown.iter().any(|shown| shown == text);
+        let other = sealing_key(&shown).map(|(shown, _)| shown);
         let agreed = self.league.as_ref().and_then(|league| league.spec.member(member));
         let agreed = agreed.and_then(|member| sealing_key(&member.public_keys));
         let pinned = self.sealing.pins.get(member).filter(|_| !own).and_then(|keys| sealing_key(keys));
-        match (agreed, pinned, shown) {
-            (Some((text, _)), _, Some((shown, _))) if text != shown => Err(Untrusted::Differs(format!(
+        match (agreed, pinned, other) {
+            (Some((text, _)), _, Some(shown)) if !is_shown(text) => Err(Untrusted::Differs(format!(
                 "{member}: its operator's key is {shown}, and spec.members[{member}].publicKeys of the Federation says {text}: nothing is sealed to it until one of the two is corrected"
             ))),
             (Some((_, key)), ..) => Ok(key),
-            (None, Some((text, _)), Some((shown, _))) if text != shown => Err(Untrusted::Differs(format!(
+            (None, Some((text, _)), Some(shown)) if !is_shown(text) => Err(Untrusted::Differs(format!(
                 "{member}: its operator's key is {shown}, and was {text} when it was seen first: nothing is sealed to it until spec.members[{member}].publicKeys of the Federation says which is right"
             ))),
             (None, Some((_, key)), _) => Ok(key),
-            (None, None, Some((_, key))) if own => Ok(key),
-            _ => Err(Untrusted::Unknown),
+            (None, None, _) if own => {
+                sealing_key(&self.config.public_keys).map(|(_, key)| key).ok_or(Untrusted::Unknown)
+            }
+            (None, None, _) => Err(Untrusted::Unknown),
         }
     }
 
@@ -169,7 +184,8 @@ impl Operator {
         }
     }
 
-    /// The keys that are pinned for a member: those seen first, when nothing is remembered of it.
+    /// The keys that are pinned for a member: those seen first, when nothing is remembered of it, or those
+    /// that the spec says are right.
     pub(crate) fn pin_keys(&mut self, member: &MemberName) -> Option<Vec<String>> {
         // What was seen by an earlier start stands in the Member objects: they come first.
         if !self.is_synced(&FeedId::Members) {
@@ -180,8 +196,12 @@ impl Operator {
         } else {
             self.topology.cells.get(member).map(|cell| &cell.value.public_keys)
         };
+        let listed = self.league.as_ref().and_then(|league| league.spec.member(member));
+        let listed = listed.map(|listed| listed.public_keys.as_slice()).unwrap_or_default();
         if let Some(shown) = shown.filter(|shown| sealing_key(shown).is_some())
-            && !self.sealing.pins.contains_key(member)
+            && self.sealing.pins.get(member).is_none_or(|pinned| {
+                pinned != shown && sealing_key(listed).is_some_and(|(text, _)| shown.iter().any(|shown| shown == text))
+            })
         {
             self.sealing.pins.insert(member.clone(), shown.clone());
             self.touch_sealed();

@@ -88,7 +88,7 @@ impl Operator {
 
     /// Sends the next write of every page that has one to send.
     pub(crate) fn flush_pages(&mut self) {
-        if !self.topology.is_writable() || self.frozen_share().is_some() {
+        if !self.topology.is_writable() || self.frozen_share().is_some() || self.has_given_up_its_key() {
             return;
         }
         let ready: Vec<u32> = self
@@ -178,6 +178,7 @@ impl Operator {
         self.read_beats();
         self.confirming.collect();
         self.refresh_members();
+        self.tend_rotation();
         self.ballots.look = true;
     }
 

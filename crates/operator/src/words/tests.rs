@@ -117,6 +117,25 @@ fn a_word_outlives_a_raise_of_the_era_and_comes_from_none_to_come() {
 }
 
 #[test]
+fn what_an_author_said_by_an_earlier_key_is_found_and_nobody_elses() {
+    let (first, next) = (signer("a"), Signer::new(name("a"), [9; 32]));
+    let verifier = Verifier::default();
+    let mut ended = Record::clone(&signed("a"));
+    ended.tombstone = Some(Tombstone { author: name("a"), policy: DeletionPolicy::Delete, signature: None });
+    let mut ended = Arc::new(ended);
+    sign(&key(), &mut ended, &first, said(2), &verifier);
+    let by = |record: &Record, author: &str, signer: &Signer| {
+        said_by(&key(), record, (&name(author), &signer.public()), said(2), &verifier).count()
+    };
+    assert_eq!(by(&ended, "a", &first), 2, "its intent, of an earlier era, and its end");
+    assert_eq!(by(&ended, "a", &next), 0);
+    assert_eq!(by(&ended, "b", &first), 0);
+    let mut forged = Record::clone(&ended);
+    forged.tombstone.as_mut().unwrap().policy = DeletionPolicy::Orphan;
+    assert_eq!(by(&forged, "a", &first), 1, "an end that it never said is not found");
+}
+
+#[test]
 fn a_signature_names_its_key() {
     let (record, league) = (signed("a"), voters(&["a", "b"]));
     assert!(Word::intent(&key(), &record).names_key_of(&league));

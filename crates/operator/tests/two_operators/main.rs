@@ -7,5 +7,6 @@ mod plans;
 mod replaced;
 mod requests;
 mod rolled_back;
+mod rotation;
 mod sealing;
 mod world;

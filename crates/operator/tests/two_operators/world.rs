@@ -5,8 +5,8 @@ use hansa_ballot::Signer;
 use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::{Hash, Incarnation};
 use hansa_operator::{
-    Act, ActId, ApiAnswer, ApiRequest, Config, ContentType, Event, InstalledType, Method, Note, Now, Operator,
-    PrivateKeys, TopoAnswer, TopoRequest,
+    Act, ActId, ApiAnswer, ApiRequest, Config, ContentType, Event, InstalledType, KeysChange, Method, Note, Now,
+    Operator, PrivateKeys, Rotation, TopoAnswer, TopoRequest,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +29,64 @@ pub struct Member {
     pub tried: Vec<String>,
     /// Its operator is not running.
     pub stopped: bool,
+    /// What its Secret of keys holds.
+    pub pairs: Pairs,
+}
+
+/// Pairs of keys, by number: a member's first one is 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pairs {
+    pub in_use: u64,
+    pub next: Option<u64>,
+    /// The previous one, and whether its public signing key is kept.
+    pub previous: Option<(u64, bool)>,
+}
+
+fn own(name: &str, salt: u64) -> [u8; 32] {
+    *Hash::of_bytes(format!("{name}/{salt}").as_bytes()).as_bytes()
+}
+
+impl Pairs {
+    fn signer(name: &str, pair: u64) -> Signer {
+        Signer::new(name.parse().unwrap(), Pairs::private(name, pair)[0])
+    }
+
+    fn sealing(name: &str, pair: u64) -> [u8; 32] {
+        Pairs::private(name, pair)[1]
+    }
+
+    /// The public keys of a pair, as a spec lists them.
+    pub fn public(name: &str, pair: u64) -> Vec<String> {
+        let sealing = PrivateKeys::new(Pairs::sealing(name, pair), [0; 32]);
+        vec![Pairs::signer(name, pair).public().to_string(), sealing.public()]
+    }
+
+    /// The private halves of a pair.
+    pub fn private(name: &str, pair: u64) -> [[u8; 32]; 2] {
+        [own(name, 1_000 + 2 * pair), own(name, 1_001 + 2 * pair)]
+    }
+
+    fn rotation(self, name: &str) -> Option<Rotation> {
+        let next =
+            |pair| Rotation::Next { public_keys: Pairs::public(name, pair), signer: Pairs::signer(name, pair).into() };
+        let previous = |(pair, signs): (u64, bool)| Rotation::Previous {
+            signing: signs.then(|| Pairs::signer(name, pair).public()),
+            sealing: Pairs::public(name, pair).remove(1),
+        };
+        self.next.map(next).or(self.previous.map(previous))
+    }
+
+    fn change(&mut self, change: &KeysChange) {
+        match (change, self.next, self.previous) {
+            (KeysChange::Prepare, None, None) => self.next = Some(self.in_use + 1),
+            (KeysChange::Promote { .. }, Some(next), _) => {
+                *self = Pairs { in_use: next, next: None, previous: Some((self.in_use, true)) };
+            }
+            (KeysChange::ForgetSigning, _, Some((pair, _))) => self.previous = Some((pair, false)),
+            (KeysChange::ForgetSealing, ..) => self.previous = None,
+            _ => {}
+        }
+    }
 }
 
 /// A league of two.
@@ -38,7 +96,7 @@ pub struct World {
     pub topo: BTreeMap<String, (u64, Bytes)>,
     history: Vec<(String, Version)>,
     pub topo_writes: Vec<String>,
-    /// The API servers fail to write the objects at this path.
+    /// The API servers fail to write or delete the objects at this path.
     pub failing: Option<&'static str>,
     /// What the next read of this key alone is answered with, as by a read that overtook others.
     pub late: Option<(String, (u64, Bytes))>,
@@ -46,6 +104,8 @@ pub struct World {
     pub refusing: Option<(usize, &'static str)>,
     /// The operator of this member only observes, from its next start on.
     pub observing: Option<&'static str>,
+    /// No Secret of keys can be written.
+    pub keys_are_stuck: bool,
     /// What the operators log.
     pub notes: Vec<Note>,
     revision: u64,
@@ -76,7 +136,7 @@ impl World {
     pub fn new() -> Self {
         let mut world = World { now_ms: 1_000, ..World::default() };
         for name in ["a", "b"] {
-            let operator = world.operator(name);
+            let operator = world.operator(name, Pairs::default());
             world.members.push(Member {
                 name,
                 operator,
@@ -88,25 +148,30 @@ impl World {
                 writes: Vec::new(),
                 tried: Vec::new(),
                 stopped: false,
+                pairs: Pairs::default(),
             });
         }
         world
     }
 
-    fn operator(&mut self, name: &str) -> Operator {
+    fn operator(&mut self, name: &str, pairs: Pairs) -> Operator {
         self.starts += 1;
-        let own = |salt: u64| *Hash::of_bytes(format!("{name}/{salt}").as_bytes()).as_bytes();
-        let keys = PrivateKeys::new(own(0), own(self.starts));
+        let keys = PrivateKeys::new(Pairs::sealing(name, pairs.in_use), own(name, self.starts));
+        let beside = pairs.next.or(pairs.previous.map(|(pair, _)| pair));
         Operator::new(Config {
             member: name.parse().unwrap(),
             cluster_uid: name.to_owned(),
             kubernetes: "v1.37.2".to_owned(),
             release: "0".to_owned(),
             incarnation: Incarnation(self.starts),
-            public_keys: vec![keys.public()],
-            signer: Signer::new(name.parse().unwrap(), own(2)),
+            public_keys: Pairs::public(name, pairs.in_use),
+            signer: Pairs::signer(name, pairs.in_use),
             namespace: "hansa-system".to_owned(),
-            keys,
+            keys: match beside {
+                Some(pair) => keys.beside(Pairs::sealing(name, pair)),
+                None => keys,
+            },
+            rotation: pairs.rotation(name),
             observe: self.observing == Some(name),
             max_in_flight: 8,
             heartbeat_ms: 5_000,
@@ -116,15 +181,20 @@ impl World {
 
     pub fn restart(&mut self) {
         for index in 0..self.members.len() {
-            let operator = self.operator(self.members[index].name);
-            let member = &mut self.members[index];
-            member.operator = operator;
-            member.watches.clear();
-            (member.waiting, member.wake) = (None, None);
-            member.events = [Event::Start].into();
-            member.writes.clear();
+            self.restart_one(index);
         }
         self.topo_writes.clear();
+    }
+
+    /// Starts the operator of a member anew; of the earlier start no answer comes any more.
+    pub fn restart_one(&mut self, index: usize) {
+        let operator = self.operator(self.members[index].name, self.members[index].pairs);
+        let member = &mut self.members[index];
+        member.operator = operator;
+        member.watches.clear();
+        (member.waiting, member.wake) = (None, None);
+        member.events = [Event::Start].into();
+        member.writes.clear();
     }
 
     pub fn put(&mut self, member: usize, path: &str, mut object: Value) -> Value {
@@ -174,7 +244,7 @@ impl World {
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let standing = member.objects.get(path).cloned();
-        if request.method == Method::Patch && self.failing == Some(path) {
+        if matches!(request.method, Method::Patch | Method::Delete) && self.failing == Some(path) {
             return answer(500, json!({"message": "etcdserver: no space"}));
         }
         if request.content_type == ContentType::Apply && self.refusing == Some((index, path)) {
@@ -318,6 +388,15 @@ impl World {
                 let answer = Ok(InstalledType { kind: kind.to_owned(), namespaced: true, list_keys: BTreeMap::new() });
                 member.events.push_back(Event::TypeInstalled { id, answer });
             }
+            Act::ChangeKeys(change) => {
+                if self.keys_are_stuck {
+                    return;
+                }
+                member.pairs.change(&change);
+                if change != KeysChange::ForgetSigning {
+                    self.restart_one(index);
+                }
+            }
             Act::WakeAt { monotonic_ms } => member.wake = Some(monotonic_ms),
             Act::Log(note) => self.notes.push(note),
             Act::Reply { .. } => {}
@@ -344,8 +423,12 @@ impl World {
             };
             self.trace += &format!("{event:?}\n");
             let now = Now { monotonic_ms: self.now_ms, wall_ms: 1_700_000_000_000 + self.now_ms, entropy: self.now_ms };
+            let starts = self.starts;
             for act in self.members[index].operator.step(event, now) {
-                self.carry_out(index, act);
+                // What an ended start still asked for, nobody does.
+                if self.starts == starts {
+                    self.carry_out(index, act);
+                }
             }
         }
         let tail: Vec<&str> = self.trace.lines().rev().take(40).collect();

@@ -91,6 +91,7 @@ impl League {
                     signer,
                     namespace: hansa_api::SYSTEM_NAMESPACE.to_owned(),
                     keys,
+                    rotation: None,
                     observe: false,
                     max_in_flight: 64,
                     heartbeat_ms,
@@ -263,6 +264,7 @@ impl League {
                 }
                 Act::WakeAt { monotonic_ms } => node.wake = Some(monotonic_ms.max(self.now + 1)),
                 Act::Reply { answer, .. } => node.health = answer,
+                Act::ChangeKeys(change) => bail!("nobody asks for other keys here: {change:?}"),
                 Act::InstallType { federated_type, .. } => bail!("{} is not federated here", federated_type.resource),
                 Act::Log(note) => tracing::debug!(operator = index, "{}", note.message),
             }
