@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 1 | a user's Request in the member | the next pair, in the Secret and in the member's cell; signed and sealed is as before |
 //! | 2 | a user in the spec's home | the spec lists both pairs; the others seal to the next one, and the member opens with either |
-//! | 3 | the member, by its old key, with the next one's consent; all vote | the voters name the next key ([`Change::Rotate`](hansa_ballot::membership::Change::Rotate)) |
+//! | 3 | the member, by its old key, with the next one's consent; all vote | the voters name the next key ([`Change::Rotate`]) |
 //! | 4 | the member | the next pair is the one in use; of the earlier one the Secret keeps the private sealing key and the public signing key |
 //! | 5 | the member | what its earlier key signed stands signed anew, and its public signing key is forgotten |
 //! | 6 | a user in the spec's home | the spec lists the pair in use alone |

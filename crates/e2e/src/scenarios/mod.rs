@@ -91,6 +91,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("breaker", Alone, BOTH, requests::breaker),
         scenario!("secret-without-home", Alone, BOTH, secrets::joined_without_home),
         scenario!("secret-rotated-keys", Alone, BOTH, secrets::rotated_keys),
+        scenario!("keys-rotated", Alone, BOTH, secrets::rotated_in_order),
         scenario!("damaged-blob", Alone, BOTH, blobs::damaged),
         scenario!("confirmed-beside-others", Alone, BOTH, requests::confirmed_beside_others),
         scenario!("topology-server-replaced", Alone, BOTH, failures::topology_server_replaced),

@@ -183,6 +183,47 @@ pub async fn rotated_keys(scene: &Scene) -> Result<()> {
     scene.world.edit_federation(|spec| *spec = federation_spec()).await
 }
 
+/// A member's keys are rotated in order: it is asked for the next pair, the spec lists both and then the new one
+/// alone, and what is sealed to it opens all the time.
+pub async fn rotated_in_order(scene: &Scene) -> Result<()> {
+    let health = async || Ok::<_, anyhow::Error>(scene.world.ask(2, "/read/health").await?.unwrap_or_default());
+    let rotation_is = async |what: &str, is: &dyn Fn(&Value) -> bool| {
+        eventually(&format!("the rotation {what}"), async || {
+            let now = health().await?;
+            let is = now["ready"] == true && now["frozen"].is_null() && is(&now["rotation"]);
+            Ok(if is { Seen::Yes(now) } else { Seen::No(now.to_string()) })
+        })
+        .await
+    };
+    keep(scene, 0, "the old password").await?;
+    scene.federate(0, SECRETS, NAME, &named(json!({"memberSelector": {}}))).await?;
+    opens(scene, 2, "the old password").await?;
+    let first = health().await?["publicKeys"].clone();
+
+    let (phase, message) = scene.request(2, &json!({"action": "RotateKeys"})).await?;
+    ensure!(phase == "Done" && message.contains("publicKeys"), "{phase}: {message}");
+    let next = rotation_is("has begun", &|rotation| rotation["next"].is_array()).await?["rotation"]["next"].clone();
+    let keys = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let both = [keys(&first), keys(&next)].concat();
+    scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = both.into()).await?;
+    rotation_is("is decided", &|rotation| rotation["previous"].is_array()).await?;
+    keep(scene, 0, "the new password").await?;
+    opens(scene, 2, "the new password").await?;
+    scene.world.edit_federation(|spec| spec["members"][2]["publicKeys"] = next.clone()).await?;
+    let health = rotation_is("is over", &Value::is_null).await?;
+    ensure!(health["publicKeys"] == next && next != first, "{health}");
+    let secret = scene.admin(2).get(KEYS).await?;
+    let fields: Vec<&String> = secret["data"].as_object().context("the Secret has data")?.keys().collect();
+    ensure!(fields == ["ed25519", "x25519"], "{fields:?}");
+    keep(scene, 0, "another password").await?;
+    opens(scene, 2, "another password").await?;
+
+    scene.settled(0, SECRETS, NAME).await?;
+    scene.delete(0, SECRETS, NAME).await?;
+    scene.record_is(0, SECRETS, NAME, "is gone", Value::is_null).await?;
+    scene.world.edit_federation(|spec| *spec = federation_spec()).await
+}
+
 /// Starts a member's operator without its keys: it makes new ones.
 pub(super) async fn make_new_keys(scene: &Scene, index: usize) -> Result<()> {
     scene.world.members[index].operator.lock().await.kill();

@@ -3,6 +3,7 @@
 mod deposed;
 mod forged;
 mod notes;
+mod pairs;
 mod plans;
 mod replaced;
 mod requests;

@@ -1,6 +1,7 @@
 //! A member's keys are rotated: in a league of two, each of whom is needed for every decision.
 
-use super::world::{Pairs, World, federated};
+use super::pairs::Pairs;
+use super::world::{World, federated};
 use hansa_ballot::{Control, Document};
 use hansa_ledger::{Envelope, Page, Record};
 use serde_json::{Value, json};
