@@ -3,6 +3,7 @@
 //! Each is written by that member alone. What an apply taught stands here (uid, output hash,
 //! owned-fields hash), for without it a restarted operator could not be free of writes.
 
+use crate::Record;
 use hansa_model::{Compact, Hash, Incarnation, MemberName, RecordKey, Revision};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -101,10 +102,10 @@ pub struct RecordStatus {
     /// The counters of the output's status.
     #[serde(default, skip_serializing_if = "Compact::is_null")]
     pub summary: Compact,
-    /// The life that the output here was made for, when that is a later one than the record's: the topology
-    /// server was restored, and the next word of a home goes on in that life.
+    /// What the output here was made from, when that is later than the record: the topology server was
+    /// restored, and the next word of a home goes on from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub later_life: Option<Incarnation>,
+    pub later: Option<Box<Made>>,
     /// The revision last stamped on this member's own federated object, and the object's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamped: Option<Stamped>,
@@ -114,6 +115,23 @@ pub struct RecordStatus {
     /// What the Secret that this member's own federated object names held when it was last agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Box<SourceMemory>>,
+}
+
+/// What an output is made from: a life, and a revision of it. Later lives and revisions are greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Made {
+    /// The life.
+    pub incarnation: Incarnation,
+    /// The revision in that life.
+    pub revision: Revision,
+}
+
+impl Made {
+    /// What is made from a record as it stands.
+    pub fn from(record: &Record) -> Self {
+        Made { incarnation: record.incarnation, revision: record.revision }
+    }
 }
 
 /// What an apply taught: equal memory, equal live object, no request.

@@ -4,6 +4,7 @@
 //! consistent read showed it. Hansa never writes a user's spec, so an edit is told from staleness by
 //! what the home last ingested: the entry in `homes`, and the stamp on the object itself.
 
+use crate::cell::Made;
 use crate::record::{Home, PlacedState, Record};
 use hansa_model::{Hash, Incarnation, MemberName, Revision};
 
@@ -20,8 +21,9 @@ pub struct HomeObject {
     pub stamp: Option<Revision>,
     /// The life of which that is a revision.
     pub stamp_life: Option<Incarnation>,
-    /// A later life than the record's that a member says its output was made for: the record was restored.
-    pub later_life: Option<Incarnation>,
+    /// The latest that a member says its output was made from, where that is later than a record that was
+    /// restored.
+    pub later: Option<Box<Made>>,
     /// The highest revision that this member's status cell remembers having stamped on this uid.
     pub remembered_stamp: Option<Revision>,
     /// The agreed revision that the object takes the home over from, by the annotation
@@ -48,7 +50,10 @@ impl HomeObject {
     /// restored is behind what its members saw. The life that the object was last agreed in, or that outputs
     /// were made for, then goes on; or it was an earlier one of those that begin now.
     pub fn life(&self, record: Option<&Record>, page_revision: Revision) -> Incarnation {
-        let known = record.map(|record| record.incarnation).max(self.stamp_life).max(self.later_life);
+        let known = record
+            .map(|record| record.incarnation)
+            .max(self.stamp_life)
+            .max(self.later.as_ref().map(|made| made.incarnation));
         match record {
             Some(record) if record.tombstone.is_none() => record.incarnation.max(known.unwrap_or_default()),
             _ => Incarnation(page_revision.0.max(known.map_or(0, |life| life.next().0))),
@@ -147,7 +152,9 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
             && home.hash == object.hash
             && home.generation <= object.generation
             // A record that is behind its home was restored: it passes what was lost of it.
-            && object.stamp_life.max(object.later_life).is_none_or(|life| life <= record.incarnation)
+            && object.stamp_life.is_none_or(|life| life <= record.incarnation)
+            // What is later in a member was a home's word, too: it goes by a user's.
+            && !(take_home && object.later.as_ref().is_some_and(|made| **made > Made::from(record)))
             && object.stamp_in(record.incarnation).is_none_or(|stamp| stamp <= record.revision);
         return if current { Standing::InStep } else { Standing::Converged };
     }

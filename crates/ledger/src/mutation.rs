@@ -300,7 +300,11 @@ fn ingest(
     reached: Revision,
 ) -> Result<Record, Skipped> {
     let life = |record: Option<&Record>| object.life(record, page_revision);
-    let reached = |record: &Record| reached.max(object.stamp_in(record.incarnation).unwrap_or_default());
+    let reached = |record: &Record| {
+        let later = object.later.as_ref().filter(|made| made.incarnation == record.incarnation);
+        let later = later.map(|made| made.revision);
+        reached.max(object.stamp_in(record.incarnation).max(later).unwrap_or_default())
+    };
     let bound_to = |incarnation: Incarnation| match sealed {
         Some(sealed) if sealed.incarnation != incarnation => Err(Skipped::SealedForAnotherLife),
         _ => Ok(sealed.clone()),

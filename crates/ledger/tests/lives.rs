@@ -1,5 +1,6 @@
 //! The lives of a federated object: each hazard as a case, and the invariants as properties.
 
+use hansa_ledger::cell::Made;
 use hansa_ledger::lives::{Duty, Freeze, HomeObject, Standing, duty, standing};
 use hansa_ledger::mutation::{Change, Mutation, Skipped, apply};
 use hansa_ledger::record::{Body, Intent, PlacedState};
@@ -25,7 +26,7 @@ fn object(uid: &str, generation: u64, content: &str) -> HomeObject {
         hash: Hash::of_bytes(content.as_bytes()),
         stamp: None,
         stamp_life: None,
-        later_life: None,
+        later: None,
         remembered_stamp: None,
         take_home: None,
         unwritten: false,
@@ -552,4 +553,22 @@ fn a_home_that_was_agreed_in_a_later_life_than_its_restored_record_goes_on_in_th
     assert_eq!((record.incarnation, record.revision), (lost, Revision(5)));
     assert_eq!((&record.intent.author, &record.intent.signature), (&member("a"), &None));
     assert_eq!(book.standing("a", &made_anew("v1")), Standing::InStep);
+}
+
+#[test]
+fn an_output_that_is_later_than_its_restored_record_is_passed_by_the_word_of_a_home_in_step() {
+    let of =
+        |life: u64, revision| Some(Box::new(Made { incarnation: Incarnation(life), revision: Revision(revision) }));
+    let mut book = Book::new();
+    book.ingest("a", object("1", 1, "v1"), "v1", &["a", "b"]).unwrap();
+    let life = book.record().unwrap().incarnation.0;
+    for (later, passed) in [(of(life, 4), (life, 5)), (of(life + 9, 2), (life + 9, 6))] {
+        let asked = HomeObject { later, ..object("1", 1, "v1") };
+        assert_eq!(book.standing("a", &asked), Standing::InStep, "it waits for a user's word");
+        let said = HomeObject { take_home: Some(book.record().unwrap().revision), ..asked };
+        assert_eq!(book.standing("a", &said), Standing::Converged);
+        book.ingest("a", said, "v1", &["a", "b"]).unwrap();
+        let record = book.record().unwrap();
+        assert_eq!((record.incarnation.0, record.revision.0), passed);
+    }
 }

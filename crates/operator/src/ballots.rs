@@ -65,6 +65,12 @@ pub(crate) struct Council {
     proposed: BTreeMap<Key, u64>,
     /// The version of the document that the picture holds.
     turned: Option<Version>,
+    /// When the read of the control document that is under way was asked for, on this operator's own clock.
+    asked_ms: Option<u64>,
+    /// The same of the last one that was answered.
+    read_ms: Option<u64>,
+    /// Such an answer has come, and what waited for it was not looked at since.
+    is_read_anew: bool,
     /// A newer generation of the spec, or a later era, stands than the one in the picture, and is not noted yet.
     behind: bool,
     /// What does not count in the document.
@@ -118,6 +124,12 @@ impl Council {
     /// server does not take the notes, it does not follow the control document, and that may take long.
     pub fn is_behind(&self) -> bool {
         self.behind || self.notes.is_stuck()
+    }
+
+    /// Whether the picture holds the document as it stood at this time or later, on this operator's own clock.
+    pub fn knows_since(&self, since_ms: u64) -> bool {
+        let version = self.proposer.as_ref().and_then(Proposer::version);
+        version.is_some() && version == self.turned.as_ref() && self.read_ms.is_some_and(|read| read >= since_ms)
     }
 
     /// How often something did not count, by why.

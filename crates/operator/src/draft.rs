@@ -136,7 +136,7 @@ mod tests {
                     hash,
                     stamp: None,
                     stamp_life: None,
-                    later_life: None,
+                    later: None,
                     remembered_stamp: None,
                     take_home: None,
                     unwritten: false,

@@ -162,7 +162,7 @@ impl Operator {
         let stamped = self.status_of(&self.config.member, key).and_then(|status| status.stamped.clone());
         home.object.remembered_stamp =
             stamped.filter(|stamped| stamped.uid == home.object.uid).map(|stamped| stamped.revision);
-        home.object.later_life = record.and_then(|record| self.later_life(key, record));
+        home.object.later = record.and_then(|record| self.made_later(key, record));
         home.object.takeover_allowed = match record {
             Some(record) => self.may_take_home(record),
             None => context.spec.homes.takeover == Takeover::Allowed,
@@ -229,7 +229,8 @@ impl Operator {
         };
         let is_home = record.homes.get(&self.config.member).is_some_and(|home| home.uid == object.uid);
         let speaks = is_home && (deleting || object.take_home == Some(record.revision)) && !self.config.observe;
-        if speaks {
+        // Until the voters are read anew, nothing is done on that ground, and nothing against it.
+        if speaks && self.is_surely_rejected(key) {
             let instead_of = tombstone.signature.clone();
             self.mutate(key, Change::Disown { incarnation: record.incarnation, instead_of });
         }
@@ -325,12 +326,6 @@ impl Operator {
         let said = record.placed.keys().filter_map(|member| self.status_of(member, key));
         let of_this_life = said.filter(|status| status.incarnation == record.incarnation);
         of_this_life.map(|status| status.revision).max().unwrap_or_default()
-    }
-
-    /// The latest life that a member says its output was made for, where that is later than a restored record's.
-    fn later_life(&self, key: &RecordKey, record: &Record) -> Option<Incarnation> {
-        let said = record.placed.keys().filter_map(|member| self.status_of(member, key));
-        said.filter(|status| status.incarnation == record.incarnation).filter_map(|status| status.later_life).max()
     }
 
     /// The record names this member as a home, and no object is shown.

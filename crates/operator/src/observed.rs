@@ -84,7 +84,7 @@ impl HomeState {
                 hash,
                 stamp: status["agreed"]["revision"].as_u64().map(Revision),
                 stamp_life: status["agreed"]["incarnation"].as_u64().map(Incarnation),
-                later_life: None,
+                later: None,
                 remembered_stamp: None,
                 take_home: metadata["annotations"][TAKE_HOME].as_str().and_then(|text| text.parse().ok()).map(Revision),
                 unwritten: is_unwritten(object),

@@ -24,7 +24,7 @@ use crate::feed::ObjectName;
 use crate::io::InstalledType;
 use crate::machine::{Agreed, Context, Object, Operator, Priority, Timer};
 use hansa_ledger::Record;
-use hansa_ledger::cell::{OutputMemory, RecordStatus, State};
+use hansa_ledger::cell::{Made, OutputMemory, RecordStatus, State};
 use hansa_ledger::lives::{Duty, duty};
 use hansa_model::{Compact, FederatedSpec, Generation, Hash, Incarnation, RecordKey, Revision, TypeName};
 use serde_json::Value;
@@ -223,18 +223,8 @@ impl Operator {
     pub(crate) fn say(&mut self, key: &RecordKey, record: &Record, state: State, message: impl Into<String>) {
         let message = message.into();
         let base = self.base_status(key, record);
-        let status = RecordStatus { state, message, revision: record.revision, later_life: None, ..base };
+        let status = RecordStatus { state, message, revision: record.revision, later: None, ..base };
         self.set_status(key, Some(status));
-    }
-
-    /// The output here is of a later life than a record that was restored.
-    fn say_later(&mut self, key: &RecordKey, record: &Record, life: Incarnation) {
-        let message = format!(
-            "the object here was made for life {life}, the record is of life {}: the record is older, nothing is done until a home says what counts",
-            record.incarnation
-        );
-        let base = RecordStatus { state: State::Conflicting, message, ..self.base_status(key, record) };
-        self.set_status(key, Some(RecordStatus { revision: record.revision, later_life: Some(life), ..base }));
     }
 
     fn process_keep(&mut self, key: &RecordKey, context: &Context, object: &mut Object, (record, spec): Agreed<'_>) {
@@ -258,7 +248,7 @@ impl Operator {
                     return self.process_replacement(key, object, record, falls);
                 }
                 Some(incarnation) if incarnation > record.incarnation => {
-                    return self.say_later(key, record, incarnation);
+                    return self.say_of_later_life(key, record, Made { incarnation, revision: live.revision });
                 }
                 _ => {}
             }
@@ -357,7 +347,7 @@ fn fresh(record: &Record) -> RecordStatus {
         health: hansa_ledger::cell::Health::Unknown,
         health_message: String::new(),
         summary: Compact::default(),
-        later_life: None,
+        later: None,
         stamped: None,
         source: None,
         home: String::new(),

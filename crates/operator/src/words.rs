@@ -172,14 +172,14 @@ fn why_not(record: &Record, rejected: &Rejected) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Words {
     verifier: Verifier,
-    /// Those that are nobody's, by record.
-    rejected: BTreeMap<RecordKey, Rejected>,
+    /// Those that are nobody's, by record, each with when that was found, on this operator's own clock.
+    rejected: BTreeMap<RecordKey, (Rejected, u64)>,
 }
 
 impl Words {
     /// Why nothing is done about a record, when its last word is nobody's.
     pub fn rejected(&self, key: &RecordKey) -> Option<&Rejected> {
-        self.rejected.get(key)
+        self.rejected.get(key).map(|(rejected, _)| rejected)
     }
 
     /// What this operator signed and verified, in one memory.
@@ -194,7 +194,7 @@ impl Words {
 
     /// Everything that does not count, for people.
     pub fn all_rejected(&self) -> impl Iterator<Item = &Rejected> {
-        self.rejected.values()
+        self.rejected.values().map(|(rejected, _)| rejected)
     }
 }
 
@@ -229,12 +229,27 @@ impl Operator {
             return Ok(());
         };
         let why = why_not(record, &rejected);
-        if self.words.rejected.insert(key.clone(), rejected.clone()).as_ref() != Some(&rejected) {
+        if self.words.rejected(key) != Some(&rejected) {
+            self.words.rejected.insert(key.clone(), (rejected.clone(), self.now.monotonic_ms));
+            // The author may have become a voter a moment ago.
+            self.drive(hansa_ballot::proposer::Event::Changed);
             self.ballots.count_rejection(rejected.why.label());
             self.log(Level::Warning, Some(key), why.clone());
             self.tell_of_league("Rejected", &why);
         }
         Err(why)
+    }
+
+    /// Whether the last word of a record is nobody's by the voters as they stood after it was found so, too.
+    pub(crate) fn is_surely_rejected(&self, key: &RecordKey) -> bool {
+        self.words.rejected.get(key).is_some_and(|(_, since_ms)| self.ballots.knows_since(*since_ms))
+    }
+
+    /// The voters were read anew: what was to be done on the ground that a word is nobody's waited for that.
+    pub(crate) fn judge_rejected_anew(&mut self) {
+        for key in self.words.rejected.keys().cloned().collect::<Vec<_>>() {
+            self.touch(&key);
+        }
     }
 
     /// What this member said under an earlier key of its own, and has not said anew.

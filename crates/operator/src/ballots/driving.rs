@@ -65,6 +65,12 @@ impl Operator {
         }
     }
 
+    /// A read of the control document is answered.
+    pub(crate) fn control_was_read(&mut self) {
+        self.ballots.read_ms = self.ballots.asked_ms.take();
+        self.ballots.is_read_anew = true;
+    }
+
     /// Gives an event to the proposer, and does what it asks for.
     pub(crate) fn drive(&mut self, event: Event) {
         let (now, entropy) = (self.now.monotonic_ms, self.random());
@@ -77,7 +83,10 @@ impl Operator {
     fn do_acts(&mut self, acts: Vec<Act>) {
         for act in acts {
             match act {
-                Act::Read => self.topo(TopoCall::Ballots, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] }),
+                Act::Read => {
+                    self.ballots.asked_ms = Some(self.now.monotonic_ms);
+                    self.topo(TopoCall::Ballots, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
+                }
                 Act::Write { expected, value } => {
                     self.topo(TopoCall::Ballots, TopoRequest::Write { key: keys::CONTROL.to_owned(), expected, value });
                 }
@@ -107,6 +116,9 @@ impl Operator {
                 return;
             }
             self.turn_document();
+            if std::mem::take(&mut self.ballots.is_read_anew) {
+                self.judge_rejected_anew();
+            }
             if self.bring_motions() {
                 self.drive(Event::Wanted);
             }

@@ -1,12 +1,13 @@
 //! Records that are behind what was made from them: the topology server was restored.
 //!
 //! An output that was applied as a later revision of the same life than the record knows is left as it
-//! is, neither reverted nor removed, until a home is agreed on again: its next revision passes every one
-//! that a member says it has (see [`hansa_ledger::mutation::Change::Ingest`]).
+//! is, neither reverted nor removed, and so is one of a later life. The member says what it has, and the
+//! next word of a home, which may be that it agrees, goes on from there (see
+//! [`hansa_ledger::mutation::Change::Ingest`]).
 
 use crate::machine::{Object, Operator};
 use hansa_ledger::Record;
-use hansa_ledger::cell::State;
+use hansa_ledger::cell::{Made, RecordStatus, State};
 use hansa_model::{RecordKey, Revision};
 
 impl Operator {
@@ -25,10 +26,38 @@ impl Operator {
         let mut status = self.base_status(key, record);
         status.state = State::Held;
         status.revision = ahead;
+        status.later = Some(Box::new(Made { incarnation: record.incarnation, revision: ahead }));
         status.message = format!(
-            "the output here is of revision {ahead}, and the topology server, which was restored, knows revision {}: it is left as it is until the object is agreed on again; edit it in its home, or let its home take over",
-            record.revision
+            "the output here is of revision {ahead}, and the topology server, which was restored, knows revision {}: {}",
+            record.revision,
+            mend(record)
         );
         self.set_status(key, Some(status));
     }
+
+    pub(super) fn say_of_later_life(&mut self, key: &RecordKey, record: &Record, made: Made) {
+        let message = format!(
+            "the object here was made for life {}, and the topology server, which was restored, knows life {}: {}",
+            made.incarnation,
+            record.incarnation,
+            mend(record)
+        );
+        let base = RecordStatus { state: State::Conflicting, message, ..self.base_status(key, record) };
+        self.set_status(key, Some(RecordStatus { revision: record.revision, later: Some(Box::new(made)), ..base }));
+    }
+
+    /// The latest that a member says its output was made from, where that is later than a restored record.
+    pub(crate) fn made_later(&self, key: &RecordKey, record: &Record) -> Option<Box<Made>> {
+        let said = record.placed.keys().filter_map(|member| self.status_of(member, key));
+        let of_this_life = said.filter(|status| status.incarnation == record.incarnation);
+        of_this_life.filter_map(|status| status.later.clone()).max()
+    }
+}
+
+fn mend(record: &Record) -> String {
+    format!(
+        "it is left as it is until the object is agreed on again; edit it in its home, or let its home take over with `kubectl annotate {}={}`",
+        crate::observed::TAKE_HOME,
+        record.revision
+    )
 }

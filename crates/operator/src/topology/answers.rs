@@ -134,6 +134,7 @@ impl Operator {
                 if found.is_none() {
                     self.check_store();
                 }
+                self.control_was_read();
                 self.drive(Heard::Read(found));
             }
             (TopoCall::Ballots, TopoAnswer::Swapped(swap)) => {

@@ -245,7 +245,7 @@ fn outputs_of_a_life_that_a_restore_lost_stay_and_go_on_in_it() {
     restore(&mut world, &kept);
     world.restart();
     world.run_until("the members say what they have", |world| {
-        world.told().contains("the record is older, nothing is done until a home says what counts")
+        world.told().contains("it is left as it is until the object is agreed on again")
     });
     world.run_to_rest();
     assert!(says(&world, 0, "anew") && says(&world, 1, "anew"), "nothing is reverted");

@@ -86,7 +86,8 @@ impl World {
         }
     }
 
-    /// Where the topology server went back, homes that are ahead of it ask: somebody says that they count.
+    /// Where the topology server went back, homes and outputs that are ahead of it ask: somebody says that a
+    /// home counts.
     pub(crate) fn answer_homes_that_ask(&mut self) {
         if !self.settings.troubles.contains(&Trouble::History) {
             return;
@@ -97,8 +98,12 @@ impl World {
                 let here = &mut self.members[index];
                 let Some(object) = (!here.down).then(|| here.look(now, &home_path(&key))).flatten() else { continue };
                 let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                let is_home = self.judge.record(&key).is_some_and(|record| record.homes.contains_key(&here.name));
                 let asks = |one: &Value| {
-                    one["reason"] == "Frozen" && one["message"].as_str().is_some_and(|why| why.contains("take over"))
+                    one["message"].as_str().is_some_and(|why| {
+                        one["reason"] == "Frozen" && why.contains("take over")
+                            || is_home && why.contains("let its home take over")
+                    })
                 };
                 if conditions.iter().any(asks) {
                     self.take_home(index, &key);

@@ -87,7 +87,7 @@ fn what_was_in_step_is_in_step() {
         hash: Hash::of(&spec("x")),
         stamp: Some(Revision(9)),
         stamp_life: Some(Incarnation(5)),
-        later_life: None,
+        later: None,
         remembered_stamp: None,
         take_home: None,
         unwritten: false,
