@@ -12,6 +12,8 @@
 //! | [`outputs`] | what is applied was agreed; what is deleted has its ground, read a moment ago; cut off, nothing is |
 //! | [`homes`] | a status tells the truth; a finalizer goes only after the word is in the topology server |
 //! | [`history`] | whoever saw the topology server go back changes nothing until a person says what counts |
+//! | [`members`] | who is leaving, or is a witness, is given nothing |
+//! | [`waves`] | a wave opens after all before it, and no revision comes before its wave |
 //! | [`budget`] | the breaker's entry comes before the deed, and the budget holds |
 //! | [`rest`] | what stands when all is quiet is what was agreed |
 
@@ -19,10 +21,12 @@ mod budget;
 mod history;
 mod homes;
 mod lives;
+mod members;
 mod outputs;
 mod pages;
 mod rest;
 pub(crate) mod rules;
+mod waves;
 
 pub(crate) use outputs::notes;
 pub(crate) use pages::{open_page, spec_of};
@@ -86,6 +90,8 @@ struct Knowledge {
     cut_off: bool,
     /// What it was shown of each key, and what of that went back since.
     seen: history::Seen,
+    /// Which members take nothing, as far as it was shown.
+    takers: members::Takers,
     /// When it was shown that its member was taken out of the league.
     removed_ms: Option<u64>,
 }
@@ -112,6 +118,8 @@ pub struct Judge {
     specs: Vec<FederationSpec>,
     pages: BTreeMap<u32, Page>,
     agreed: BTreeMap<(RecordKey, Incarnation, Revision), Agreed>,
+    /// The last wave of each revision that was opened.
+    opened: BTreeMap<(RecordKey, Incarnation, Revision), u32>,
     /// The highest life of each name.
     lives: BTreeMap<RecordKey, Incarnation>,
     statuses: BTreeMap<(MemberName, u32), StatusCell>,
@@ -138,6 +146,8 @@ pub struct Judge {
     era: Era,
     /// Whether what processes are shown is kept: only where the topology server may go back.
     pub(crate) keeps_history: bool,
+    /// Whether what processes know of members that take nothing is kept: only where there may be such.
+    pub(crate) watches_members: bool,
     /// Whether the topology server ever was put back: what was agreed and is lost may stand in members.
     went_back: bool,
     /// What a hostile hand wrote in somebody's name: intents, and ends.
@@ -177,6 +187,8 @@ impl Judge {
             knowledge: BTreeMap::new(),
             era: Era(1),
             keeps_history: false,
+            watches_members: false,
+            opened: BTreeMap::new(),
             went_back: false,
             forged_intents: BTreeSet::new(),
             forged_ends: BTreeSet::new(),
@@ -290,6 +302,11 @@ impl Judge {
                     self.reached.count(hazard);
                 }
             }
+        }
+        if self.watches_members
+            && let Some(control) = shows_control(answer)
+        {
+            knowledge.takers.shown(now, &control);
         }
         if removed {
             knowledge.removed_ms.get_or_insert(now);

@@ -1,6 +1,6 @@
 //! Writes to the topology server.
 
-use super::rules::{BALLOTS, RISES, SEATS, SILENT, SPEAKS, WITHDRAWS};
+use super::rules::{BALLOTS, RISES, SEATS, SILENT, SPEAKS, TAKES_NOTHING, WITHDRAWS};
 use super::{Agreed, Judge, Violation};
 use crate::member::Member;
 use crate::reached::Hazard;
@@ -142,6 +142,9 @@ impl Judge {
         for run in &ballots.appointments.pages {
             for number in page..page + run.count {
                 let Some(member) = &run.seat.member else { continue };
+                if ballots.voters.set.get(member).is_some_and(|voter| voter.witness) {
+                    return Err(Violation::new(TAKES_NOTHING, format!("page {number} is {member}'s, a witness")));
+                }
                 let appointee = self.seats.entry((number, run.seat.term)).or_insert_with(|| member.clone());
                 if appointee != member {
                     let what = format!("page {number} in term {}: {member}, and {appointee} before", run.seat.term);
@@ -162,6 +165,10 @@ impl Judge {
         let audit = audit(known, ballots, league, &self.verifier);
         if let Some(breach) = audit.breaches.first() {
             return Err(Violation::new(BALLOTS, breach.to_string()));
+        }
+        let own = (known.cells.get(writer), ballots.cells.get(writer));
+        if own.0 != own.1 && ballots.voters.set.get(writer).is_some_and(|voter| voter.witness) {
+            self.reached.count(Hazard::WitnessVoted);
         }
         if self.went_back && self.era > Era(1) && known.cells != ballots.cells {
             self.reached.count(Hazard::VotedInALaterEra);
@@ -197,7 +204,7 @@ impl Judge {
             ));
         }
         let keys: BTreeSet<&RecordKey> = before.records.keys().chain(page.records.keys()).collect();
-        let mut withdrawn = false;
+        let mut decided = false;
         for key in keys {
             let old = before.records.get(key).and_then(Slot::record);
             let new = page.records.get(key).and_then(Slot::record);
@@ -218,10 +225,12 @@ impl Judge {
                     told.push_str(&format!(" | {key}: {}", brief(new)));
                     match old {
                         Some(old) if old.incarnation == new.incarnation => {
-                            withdrawn |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
+                            decided |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
                         }
                         _ => self.is_born(now, writer, key, old.map(|old| &**old), new, users)?,
                     }
+                    let name = &writer.name;
+                    decided |= self.opens(name, key, (old.map(|old| &**old), &before), (new, &page))?;
                     self.keep_agreed(key, new);
                 }
                 (Some(old), None) => {
@@ -235,8 +244,8 @@ impl Judge {
             let what = format!("page {number}: {:?} decides in term {}", page.header.member, page.header.term);
             return Err(Violation::new(SEATS, what));
         }
-        if page.header != before.header && !withdrawn {
-            return Err(Violation::new(WITHDRAWS, format!("page {number}: its header changes without a withdrawal")));
+        if page.header != before.header && !decided {
+            return Err(Violation::new(WITHDRAWS, format!("page {number}: its header changes without a decision")));
         }
         self.pages.insert(number, page);
         Ok(told)
@@ -247,6 +256,8 @@ impl Judge {
         if self.forged_intents.contains(&entry) {
             return;
         }
+        let opened = self.opened.entry(entry.clone()).or_default();
+        *opened = (*opened).max(record.open_wave());
         let agreed = self.agreed.entry(entry).or_insert_with(|| Agreed {
             spec: spec_of(record),
             hash: record.intent.hash,
@@ -266,7 +277,7 @@ pub(crate) fn spec_of(record: &Record) -> Option<FederatedSpec> {
 }
 
 /// A record in a few words.
-fn brief(record: &Record) -> String {
+pub(super) fn brief(record: &Record) -> String {
     let homes: Vec<&str> = record.homes.keys().map(MemberName::as_str).collect();
     let placed: Vec<String> = record
         .placed
