@@ -90,6 +90,8 @@ struct Knowledge {
     cut_off: bool,
     /// What it was shown of each key, and what of that went back since.
     seen: history::Seen,
+    /// Whether it was shown that signatures count: kept only where words may be forged.
+    signs: bool,
     /// Which members take nothing, as far as it was shown.
     takers: members::Takers,
     /// When it was shown that its member was taken out of the league.
@@ -146,6 +148,8 @@ pub struct Judge {
     era: Era,
     /// Whether what processes are shown is kept: only where the topology server may go back.
     pub(crate) keeps_history: bool,
+    /// Whether words may be forged.
+    pub(crate) watches_words: bool,
     /// Whether what processes know of members that take nothing is kept: only where there may be such.
     pub(crate) watches_members: bool,
     /// Whether the topology server ever was put back: what was agreed and is lost may stand in members.
@@ -187,6 +191,7 @@ impl Judge {
             knowledge: BTreeMap::new(),
             era: Era(1),
             keeps_history: false,
+            watches_words: false,
             watches_members: false,
             opened: BTreeMap::new(),
             went_back: false,
@@ -218,10 +223,9 @@ impl Judge {
         self.control.as_ref().is_some_and(|control| is_removed(control, key))
     }
 
-    /// Whether all voters have agreed that unsigned words are nobody's.
+    /// Whether all voters have agreed that unsigned words are nobody's, and every process was shown that.
     pub fn signatures_count(&self) -> bool {
-        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
-        ballots.is_some_and(|ballots| ballots.feature >= 1)
+        self.control.as_ref().is_some_and(signs) && self.knowledge.values().all(|knowledge| knowledge.signs)
     }
 
     /// A hostile hand made a record say this.
@@ -303,10 +307,10 @@ impl Judge {
                 }
             }
         }
-        if self.watches_members
-            && let Some(control) = shows_control(answer)
-        {
+        let is_news = self.watches_members || (self.watches_words && !knowledge.signs);
+        if let Some(control) = is_news.then(|| shows_control(answer)).flatten() {
             knowledge.takers.shown(now, &control);
+            knowledge.signs = signs(&control);
         }
         if removed {
             knowledge.removed_ms.get_or_insert(now);
@@ -455,6 +459,11 @@ fn shows_control(answer: &TopoAnswer) -> Option<Control> {
         TopoAnswer::Swapped(Swap::Mismatch { current }) => current.as_ref().and_then(read),
         _ => None,
     }
+}
+
+/// Whether all voters have agreed that unsigned words are nobody's.
+fn signs(control: &Control) -> bool {
+    control.ballots.as_ref().is_some_and(|ballots| ballots.feature >= 1)
 }
 
 /// Whether a key is that of a member that was taken out.

@@ -104,6 +104,8 @@ impl Judge {
                     {
                         self.specs.push(spec);
                     }
+                    // Nothing is known of these terms any more, so nothing contradicts it.
+                    let _ = control.ballots.as_ref().map(|ballots| self.take_seats(ballots));
                     self.control = Some(control);
                 }
                 _ => {}

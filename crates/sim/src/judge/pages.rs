@@ -6,7 +6,7 @@ use crate::member::Member;
 use crate::reached::Hazard;
 use crate::users::Users;
 use hansa_ballot::audit::audit;
-use hansa_ballot::{Control, Key as BallotKey, Outcome};
+use hansa_ballot::{Ballots, Control, Key as BallotKey, Outcome};
 use hansa_ledger::cell::{Health, MemberCell, State, StatusCell};
 use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::keys::{self, Key};
@@ -138,21 +138,7 @@ impl Judge {
     /// certificate of its decision. The first spec has none: it is its founder's.
     fn judge_ballots(&mut self, writer: &MemberName, control: &Control, edited: bool) -> Result<(), Violation> {
         let ballots = control.ballots.as_ref().ok_or_else(|| Violation::new(BALLOTS, "the league has no ballots"))?;
-        let mut page = 0;
-        for run in &ballots.appointments.pages {
-            for number in page..page + run.count {
-                let Some(member) = &run.seat.member else { continue };
-                if ballots.voters.set.get(member).is_some_and(|voter| voter.witness) {
-                    return Err(Violation::new(TAKES_NOTHING, format!("page {number} is {member}'s, a witness")));
-                }
-                let appointee = self.seats.entry((number, run.seat.term)).or_insert_with(|| member.clone());
-                if appointee != member {
-                    let what = format!("page {number} in term {}: {member}, and {appointee} before", run.seat.term);
-                    return Err(Violation::new(SEATS, what));
-                }
-            }
-            page += run.count;
-        }
+        self.take_seats(ballots)?;
         let Some(before) = &self.control else {
             let founds = control.home.member == *writer;
             return if founds {
@@ -187,6 +173,26 @@ impl Judge {
         Ok(())
     }
 
+    /// Who is appointed to which page from now on.
+    pub(super) fn take_seats(&mut self, ballots: &Ballots) -> Result<(), Violation> {
+        let mut page = 0;
+        for run in &ballots.appointments.pages {
+            for number in page..page + run.count {
+                let Some(member) = &run.seat.member else { continue };
+                if ballots.voters.set.get(member).is_some_and(|voter| voter.witness) {
+                    return Err(Violation::new(TAKES_NOTHING, format!("page {number} is {member}'s, a witness")));
+                }
+                let appointee = self.seats.entry((number, run.seat.term)).or_insert_with(|| member.clone());
+                if appointee != member {
+                    let what = format!("page {number} in term {}: {member}, and {appointee} before", run.seat.term);
+                    return Err(Violation::new(SEATS, what));
+                }
+            }
+            page += run.count;
+        }
+        Ok(())
+    }
+
     fn turn_page(
         &mut self,
         now: u64,
@@ -204,7 +210,8 @@ impl Judge {
             ));
         }
         let keys: BTreeSet<&RecordKey> = before.records.keys().chain(page.records.keys()).collect();
-        let mut decided = false;
+        // What is decided about a record may be overtaken by an edit in the same write.
+        let (mut decided, mut edited) = (false, false);
         for key in keys {
             let old = before.records.get(key).and_then(Slot::record);
             let new = page.records.get(key).and_then(Slot::record);
@@ -225,6 +232,7 @@ impl Judge {
                     told.push_str(&format!(" | {key}: {}", brief(new)));
                     match old {
                         Some(old) if old.incarnation == new.incarnation => {
+                            edited |= old.revision != new.revision;
                             decided |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
                         }
                         _ => self.is_born(now, writer, key, old.map(|old| &**old), new, users)?,
@@ -244,7 +252,7 @@ impl Judge {
             let what = format!("page {number}: {:?} decides in term {}", page.header.member, page.header.term);
             return Err(Violation::new(SEATS, what));
         }
-        if page.header != before.header && !decided {
+        if page.header != before.header && !decided && !edited {
             return Err(Violation::new(WITHDRAWS, format!("page {number}: its header changes without a decision")));
         }
         self.pages.insert(number, page);
@@ -255,6 +263,10 @@ impl Judge {
         let entry = (key.clone(), record.incarnation, record.revision);
         if self.forged_intents.contains(&entry) {
             return;
+        }
+        // What was lost with what the topology server was may have borne the same number.
+        if self.went_back && self.agreed.get(&entry).is_some_and(|known| known.hash != record.intent.hash) {
+            self.agreed.remove(&entry);
         }
         let opened = self.opened.entry(entry.clone()).or_default();
         *opened = (*opened).max(record.open_wave());
