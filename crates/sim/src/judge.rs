@@ -12,6 +12,8 @@
 //! | [`outputs`] | what is applied was agreed; what is deleted has its ground, read a moment ago; cut off, nothing is |
 //! | [`homes`] | a status tells the truth; a finalizer goes only after the word is in the topology server |
 //! | [`history`] | whoever saw the topology server go back changes nothing until a person says what counts |
+//! | [`members`] | who is leaving, or is a witness, is given nothing |
+//! | [`waves`] | a wave opens after all before it, and no revision comes before its wave |
 //! | [`budget`] | the breaker's entry comes before the deed, and the budget holds |
 //! | [`rest`] | what stands when all is quiet is what was agreed |
 
@@ -19,10 +21,12 @@ mod budget;
 mod history;
 mod homes;
 mod lives;
+mod members;
 mod outputs;
 mod pages;
 mod rest;
 pub(crate) mod rules;
+mod waves;
 
 pub(crate) use outputs::notes;
 pub(crate) use pages::{open_page, spec_of};
@@ -86,6 +90,10 @@ struct Knowledge {
     cut_off: bool,
     /// What it was shown of each key, and what of that went back since.
     seen: history::Seen,
+    /// Whether it was shown that signatures count: kept only where words may be forged.
+    signs: bool,
+    /// Which members take nothing, as far as it was shown.
+    takers: members::Takers,
     /// When it was shown that its member was taken out of the league.
     removed_ms: Option<u64>,
 }
@@ -112,6 +120,8 @@ pub struct Judge {
     specs: Vec<FederationSpec>,
     pages: BTreeMap<u32, Page>,
     agreed: BTreeMap<(RecordKey, Incarnation, Revision), Agreed>,
+    /// The last wave of each revision that was opened.
+    opened: BTreeMap<(RecordKey, Incarnation, Revision), u32>,
     /// The highest life of each name.
     lives: BTreeMap<RecordKey, Incarnation>,
     statuses: BTreeMap<(MemberName, u32), StatusCell>,
@@ -138,6 +148,10 @@ pub struct Judge {
     era: Era,
     /// Whether what processes are shown is kept: only where the topology server may go back.
     pub(crate) keeps_history: bool,
+    /// Whether words may be forged.
+    pub(crate) watches_words: bool,
+    /// Whether what processes know of members that take nothing is kept: only where there may be such.
+    pub(crate) watches_members: bool,
     /// Whether the topology server ever was put back: what was agreed and is lost may stand in members.
     went_back: bool,
     /// What a hostile hand wrote in somebody's name: intents, and ends.
@@ -177,6 +191,9 @@ impl Judge {
             knowledge: BTreeMap::new(),
             era: Era(1),
             keeps_history: false,
+            watches_words: false,
+            watches_members: false,
+            opened: BTreeMap::new(),
             went_back: false,
             forged_intents: BTreeSet::new(),
             forged_ends: BTreeSet::new(),
@@ -206,10 +223,9 @@ impl Judge {
         self.control.as_ref().is_some_and(|control| is_removed(control, key))
     }
 
-    /// Whether all voters have agreed that unsigned words are nobody's.
+    /// Whether all voters have agreed that unsigned words are nobody's, and every process was shown that.
     pub fn signatures_count(&self) -> bool {
-        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
-        ballots.is_some_and(|ballots| ballots.feature >= 1)
+        self.control.as_ref().is_some_and(signs) && self.knowledge.values().all(|knowledge| knowledge.signs)
     }
 
     /// A hostile hand made a record say this.
@@ -290,6 +306,11 @@ impl Judge {
                     self.reached.count(hazard);
                 }
             }
+        }
+        let is_news = self.watches_members || (self.watches_words && !knowledge.signs);
+        if let Some(control) = is_news.then(|| shows_control(answer)).flatten() {
+            knowledge.takers.shown(now, &control);
+            knowledge.signs = signs(&control);
         }
         if removed {
             knowledge.removed_ms.get_or_insert(now);
@@ -438,6 +459,11 @@ fn shows_control(answer: &TopoAnswer) -> Option<Control> {
         TopoAnswer::Swapped(Swap::Mismatch { current }) => current.as_ref().and_then(read),
         _ => None,
     }
+}
+
+/// Whether all voters have agreed that unsigned words are nobody's.
+fn signs(control: &Control) -> bool {
+    control.ballots.as_ref().is_some_and(|ballots| ballots.feature >= 1)
 }
 
 /// Whether a key is that of a member that was taken out.

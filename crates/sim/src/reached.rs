@@ -68,6 +68,14 @@ pub enum Hazard {
     StoreRestored,
     /// A vote was cast in a later era, after the topology server had gone back.
     VotedInALaterEra,
+    /// A leaving member had nothing left, and was taken out.
+    MemberLeft,
+    /// A leaving member took Hansa's marks off an output that it keeps.
+    OutputsKept,
+    /// A witness cast a vote.
+    WitnessVoted,
+    /// A later wave of a rollout was opened.
+    WaveOpened,
     /// A home that is ahead of its record asks.
     HomeAhead,
     /// An answer showed an earlier state than was seen, for it had come late.
@@ -84,7 +92,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// Every hazard with its name, in the order of the page.
-    pub const ALL: [(Hazard, &'static str); 37] = [
+    pub const ALL: [(Hazard, &'static str); 41] = [
         (Hazard::PlacementMoved, "placement-moved"),
         (Hazard::StaleHome, "stale-home"),
         (Hazard::HomesConflict, "homes-conflict"),
@@ -116,6 +124,10 @@ impl Hazard {
         (Hazard::EraRaised, "era-raised"),
         (Hazard::StoreRestored, "store-restored"),
         (Hazard::VotedInALaterEra, "voted-in-a-later-era"),
+        (Hazard::MemberLeft, "member-left"),
+        (Hazard::OutputsKept, "outputs-kept"),
+        (Hazard::WitnessVoted, "witness-voted"),
+        (Hazard::WaveOpened, "wave-opened"),
         (Hazard::HomeAhead, "home-ahead"),
         (Hazard::AnswerOutOfOrder, "answer-out-of-order"),
         (Hazard::MadeAgainByATool, "made-again-by-a-tool"),

@@ -67,11 +67,13 @@ pub enum Sabotage {
     ForgetsItsApplies,
     /// What is only to be tried, for a plan, is done.
     CarriesOutPlans,
+    /// A new revision is placed on members that are leaving, and on witnesses.
+    GivesToLeavers,
 }
 
 impl Sabotage {
     /// Every defect: its name, and the rules by which it is found.
-    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 22] = [
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 23] = [
         (
             "indeterminate-is-committed",
             Sabotage::IndeterminateIsCommitted,
@@ -98,6 +100,7 @@ impl Sabotage {
         ("stalls-with-the-dead", Sabotage::StallsWithTheDead, &[rules::STALLS]),
         ("forgets-its-applies", Sabotage::ForgetsItsApplies, &[rules::SILENT]),
         ("carries-out-plans", Sabotage::CarriesOutPlans, &[rules::AGREED]),
+        ("gives-to-leavers", Sabotage::GivesToLeavers, &[rules::TAKES_NOTHING]),
     ];
 }
 

@@ -40,6 +40,12 @@ pub enum Trouble {
     Plans,
     /// Members are taken into the spec, and out of it.
     Membership,
+    /// Members are let go in order: the spec says that they are leaving.
+    Leaving,
+    /// One more member votes, and has no objects.
+    Witness,
+    /// Users give new revisions to one wave of members after the other.
+    Waves,
     /// A hostile hand puts words into others' mouths.
     Forgery,
     /// The topology server goes back, or is restored from a backup.
@@ -47,12 +53,15 @@ pub enum Trouble {
 }
 
 /// Each with how often a storm has it, in a thousand.
-const TROUBLES: [(Trouble, u64); 7] = [
+const TROUBLES: [(Trouble, u64); 10] = [
     (Trouble::ReadOnly, 200),
     (Trouble::Weather, 200),
     (Trouble::Definitions, 150),
     (Trouble::Plans, 200),
     (Trouble::Membership, 200),
+    (Trouble::Leaving, 150),
+    (Trouble::Witness, 120),
+    (Trouble::Waves, 200),
     (Trouble::Forgery, 100),
     (Trouble::History, 150),
 ];
@@ -146,6 +155,16 @@ impl Settings {
         if self.workloads { &KINDS } else { &KINDS[..1] }
     }
 
+    /// Whether the storm has this.
+    pub(crate) fn has(&self, trouble: Trouble) -> bool {
+        self.troubles.contains(&trouble)
+    }
+
+    /// The founder that is a witness, if one is.
+    pub(crate) fn witness(&self) -> Option<usize> {
+        self.has(Trouble::Witness).then(|| self.founders - 1)
+    }
+
     /// Whether the league is too large to be watched while it grows.
     pub(crate) fn is_large(&self) -> bool {
         self.founders >= LARGE
@@ -162,12 +181,13 @@ impl Settings {
             }
             _ => {}
         }
+        self.members += usize::from(self.has(Trouble::Witness));
         self.founders = self.members;
-        if self.troubles.contains(&Trouble::Membership) {
+        if self.has(Trouble::Membership) {
             self.members += others.within(1..3) as usize;
             self.casualty = false;
         }
-        self.casualty &= !self.troubles.contains(&Trouble::History);
+        self.casualty &= !self.has(Trouble::History);
     }
 
     /// Each operator of a large league hears the others and reads what they agree on: few objects and a short storm

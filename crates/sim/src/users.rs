@@ -5,6 +5,7 @@
 //! | [`acts`] | people, in a storm |
 //! | [`tools`] | pipelines that apply again, and people who ask for plans |
 //! | [`membership`] | administrators of the league |
+//! | [`leaving`] | administrators who let a member go in order |
 //! | [`closing`] | people, once the storm is over |
 //!
 //! Each act is an ordinary request to one member's API server. What was asked for is kept beside
@@ -12,6 +13,7 @@
 
 mod acts;
 mod closing;
+mod leaving;
 mod membership;
 mod tools;
 

@@ -164,7 +164,9 @@ impl World {
                 writes: 0,
             });
         }
-        world.judge.keeps_history = world.settings.troubles.contains(&Trouble::History);
+        world.judge.keeps_history = world.settings.has(Trouble::History);
+        world.judge.watches_words = world.settings.has(Trouble::Forgery);
+        world.judge.watches_members = world.settings.has(Trouble::Leaving) || world.settings.has(Trouble::Witness);
         world
     }
 

@@ -5,25 +5,26 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// As many as fit in a minute of two slow processors.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 150;
 
-/// What so few seeds meet again and again. The others are rarer: `make soak` counts them all.
-const OFTEN: [&str; 15] = [
-    "placement-moved",
-    "stale-home",
-    "homes-conflict",
-    "home-left-by-accident",
-    "removals-held",
-    "name-reborn",
-    "twin-wrote",
-    "applied-cut-off",
-    "member-dead",
-    "restarted-in-silence",
-    "field-held-by-another",
-    "apply-met-another",
-    "namespace-missing",
-    "watch-expired",
-    "drift-repaired",
+/// What so few seeds need not meet, and in how many of 1,000 it is met (reckoned from 400). The others are met again
+/// and again; `make soak` counts them all.
+const RARE: [(&str, u32); 15] = [
+    ("answer-out-of-order", 35),
+    ("delete-met-another", 30),
+    ("ended-while-moving", 12),
+    ("era-raised", 45),
+    ("history-doubted", 30),
+    ("homes-deleted-together", 18),
+    ("outputs-kept", 28),
+    ("store-restored", 28),
+    ("store-went-back", 45),
+    ("stray-stood", 25),
+    ("term-overtaken", 2),
+    ("twin-saw-departure", 2),
+    ("twin-spoke", 28),
+    ("word-forged", 48),
+    ("write-landed-late", 5),
 ];
 
 #[test]
@@ -50,7 +51,7 @@ fn every_seed_keeps_every_invariant_and_hazards_are_met() {
     let failed = failed.into_inner().expect("no seed panics");
     assert!(failed.is_empty(), "{}\n`cargo run -p hansa-sim -- replay SEED` tells a seed's story", failed.join("\n"));
     let missing = reached.into_inner().expect("no seed panics").missing();
-    let missing: Vec<&str> = missing.into_iter().filter(|name| OFTEN.contains(name)).collect();
+    let missing: Vec<&str> = missing.into_iter().filter(|name| RARE.iter().all(|(rare, _)| rare != name)).collect();
     assert!(missing.is_empty(), "in {SEEDS} seeds, these hazards are never met: {}", missing.join(", "));
 }
 

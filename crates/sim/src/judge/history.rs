@@ -105,6 +105,8 @@ impl Judge {
                     {
                         self.specs.push(spec);
                     }
+                    // Nothing is known of these terms any more, so nothing contradicts it.
+                    let _ = control.ballots.as_ref().map(|ballots| self.take_seats(ballots));
                     self.control = Some(control);
                 }
                 _ => {}
@@ -167,8 +169,9 @@ impl Judge {
     /// A process writes to the topology server.
     ///
     /// # Errors
-    /// When it saw that go back.
-    pub fn writes(&self, now: u64, id: ProcessId, key: &str) -> Result<(), Violation> {
+    /// When it saw that go back, or gives something to who takes nothing.
+    pub fn writes(&self, now: u64, id: ProcessId, key: &str, value: &[u8]) -> Result<(), Violation> {
+        self.gives(now, id, key, value)?;
         let seen = self.knowledge.get(&id).map(|knowledge| &knowledge.seen);
         match seen.filter(|seen| seen.is_certain(now)).and_then(|seen| seen.back.first()) {
             Some(back) => Err(Violation::new(FREEZES, format!("process {} writes {key}, and {back} went back", id.0))),

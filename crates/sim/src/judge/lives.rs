@@ -9,7 +9,7 @@ use crate::users::Users;
 use hansa_ledger::breaker::Scope;
 use hansa_ledger::record::{Placed, PlacedState};
 use hansa_ledger::{Page, Record};
-use hansa_model::{MemberName, RecordKey};
+use hansa_model::{FederatedSpec, MemberName, RecordKey};
 use std::collections::BTreeSet;
 
 impl Judge {
@@ -78,7 +78,8 @@ impl Judge {
     ) -> Result<(), Violation> {
         let name = &writer.name;
         if &new.intent.author != name || !(home || new.homes.contains_key(name)) {
-            return Err(Violation::at(EDITS, key, format!("{name} is no home of its new revision {}", new.revision)));
+            let what = format!("{name} is no home of its new revision: {}", super::pages::brief(new));
+            return Err(Violation::at(EDITS, key, what));
         }
         let Some(word) = users.last_written(key, name, new.intent.hash) else {
             let what = format!("nobody wrote in {name} what revision {} says", new.revision);
@@ -166,7 +167,9 @@ impl Judge {
                         self.reached.count(Hazard::HomeLeftByAccident);
                     }
                     let restored = self.restored_ms.contains_key(member);
-                    if stands(now, writer, key, Some(&home.uid)) && !restored {
+                    // Where others keep the object, a leaving member's home goes by itself.
+                    let leaves = self.may_leave(member) && old.homes.len() > 1;
+                    if stands(now, writer, key, Some(&home.uid)) && !restored && !leaves {
                         return Err(Violation::at(LEAVES, key, format!("{member} stands, and is no home any more")));
                     }
                 }
@@ -265,37 +268,63 @@ impl Judge {
         new_page: &Page,
         withdrawn: &[MemberName],
     ) -> Result<(), Violation> {
-        let (then, header) = (&old_page.header, &new_page.header);
-        // The same member goes on in its term, and no earlier start of it after a later one.
-        let goes_on = header.member == then.member && header.term == then.term && header.start >= then.start;
-        if header.member.as_ref() != Some(name) || !(goes_on || header.term > then.term) {
-            let what = format!("{name} withdraws under {header:?} after {then:?}");
-            return Err(Violation::at(WITHDRAWS, key, what));
-        }
+        self.decides(WITHDRAWS, name, key, old_page, new_page)?;
         let Some(spec) = spec_of(new) else { return Err(Violation::at(WITHDRAWS, key, "the intent does not read")) };
         // The decider may not have heard of the newest spec; it must have heard of one.
-        let ground = self.specs.iter().rev().find_map(|league| {
+        let grounds = self.specs.iter().rev().filter_map(|league| {
             let wanted = hansa_place::placed(league, &spec.placement).ok()?.members;
             withdrawn.iter().all(|member| !wanted.contains(member)).then_some(wanted)
         });
-        let Some(wanted) = ground else {
+        let mut waits =
+            grounds.map(|wanted| wanted.into_iter().find(|member| !self.has_revision(name, key, new, &spec, member)));
+        let Some(first) = waits.next() else {
             return Err(Violation::at(WITHDRAWS, key, format!("placement has selected {withdrawn:?} all along")));
         };
         let (life, revision) = (new.incarnation, new.revision);
-        // What stands in its own member the decider has seen itself; the others have said so.
-        let stood = self
-            .render(key, &spec, name, life, revision)
-            .is_some_and(|output| self.held.contains(&(key.clone(), life, name.clone(), output.hash)));
-        let has = |member: &MemberName| {
-            self.applied.contains(&(key.clone(), life, revision, member.clone())) || (member == name && stood)
-        };
-        if let Some(missing) = wanted.iter().find(|member| !has(member)) {
+        if let Some(missing) = first.filter(|_| waits.all(|missing| missing.is_some())) {
             let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {revision}");
             return Err(Violation::at(WITHDRAWS, key, what));
         }
         self.reached.count(Hazard::PlacementMoved);
         let scope = Scope::withdrawal(life, withdrawn.iter().cloned().collect());
-        self.decided(name, withdrawn.len() as u64, key, &[scope])
+        let weight = withdrawn.iter().filter(|member| !self.may_keep(member)).count() as u64;
+        self.decided(name, weight, key, &[scope])
+    }
+
+    /// Whoever decides does so under its term.
+    pub(super) fn decides(
+        &self,
+        rule: &'static str,
+        name: &MemberName,
+        key: &RecordKey,
+        old_page: &Page,
+        new_page: &Page,
+    ) -> Result<(), Violation> {
+        let (then, header) = (&old_page.header, &new_page.header);
+        // The same member goes on in its term, and no earlier start of it after a later one.
+        let goes_on = header.member == then.member && header.term == then.term && header.start >= then.start;
+        if header.member.as_ref() == Some(name) && (goes_on || header.term > then.term) {
+            return Ok(());
+        }
+        Err(Violation::at(rule, key, format!("{name} decides under {header:?} after {then:?}")))
+    }
+
+    /// Whether a member has a record's revision, as far as who decides can know: what stands in its own member it has
+    /// seen itself; the others have said so.
+    pub(super) fn has_revision(
+        &self,
+        decider: &MemberName,
+        key: &RecordKey,
+        record: &Record,
+        spec: &FederatedSpec,
+        member: &MemberName,
+    ) -> bool {
+        let (life, revision) = (record.incarnation, record.revision);
+        let stood = || {
+            let output = self.render(key, spec, decider, life, revision);
+            output.is_some_and(|output| self.held.contains(&(key.clone(), life, decider.clone(), output.hash)))
+        };
+        self.applied.contains(&(key.clone(), life, revision, member.clone())) || (member == decider && stood())
     }
 
     pub(super) fn is_over(

@@ -53,6 +53,9 @@ impl Judge {
             }
             // Hansa's marks are taken off.
             (Method::Patch, ContentType::JsonPatch) if body[1]["path"] == "/metadata/labels" => {
+                if self.is_leaving(&member.name) {
+                    self.reached.count(Hazard::OutputsKept);
+                }
                 self.may_remove(now, id, member, key, None)
             }
             (Method::Delete, _) => {
@@ -75,7 +78,7 @@ impl Judge {
             let what = format!("{member} applies life {life} revision {revision}, and was never placed in it");
             return Err(Violation::at(AGREED, key, what));
         }
-        Ok(())
+        self.is_in_open_wave(key, (life, revision), agreed.spec.as_ref(), member)
     }
 
     fn may_remove(
@@ -88,7 +91,8 @@ impl Judge {
     ) -> Result<(), Violation> {
         let name = member.name.clone();
         let page = keys::page(key.page(self.count));
-        let knowledge = self.knowledge.entry(id).or_default();
+        self.knowledge.entry(id).or_default();
+        let knowledge = &self.knowledge[&id];
         // Marks are taken off by a read and a patch: the read is what rests on the page.
         let deletes = uid.is_some();
         if knowledge.cut_off && deletes {
@@ -110,6 +114,10 @@ impl Judge {
             .is_some_and(|placed| placed.state != PlacedState::Placed || placed.incarnation < record.incarnation);
         if !withdraws && record.tombstone.is_some() && self.forged_ends.contains(&(key.clone(), record.incarnation)) {
             return Err(Violation::at(FORGED, key, format!("{name} removes its output because of a forged end")));
+        }
+        let keeps = duty(record, &name) == Duty::Keep;
+        if deletes && !keeps && record.tombstone.is_none() {
+            self.may_take(now, id, key, &name)?;
         }
         let live = member.look(now, &output_path(key));
         let life =

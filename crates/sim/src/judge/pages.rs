@@ -1,12 +1,12 @@
 //! Writes to the topology server.
 
-use super::rules::{BALLOTS, RISES, SEATS, SILENT, SPEAKS, WITHDRAWS};
+use super::rules::{BALLOTS, RISES, SEATS, SILENT, SPEAKS, TAKES_NOTHING, WITHDRAWS};
 use super::{Agreed, Judge, Violation};
 use crate::member::Member;
 use crate::reached::Hazard;
 use crate::users::Users;
 use hansa_ballot::audit::audit;
-use hansa_ballot::{Control, Key as BallotKey, Outcome};
+use hansa_ballot::{Ballots, Control, Key as BallotKey, Outcome};
 use hansa_ledger::cell::{Health, MemberCell, State, StatusCell};
 use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::keys::{self, Key};
@@ -138,18 +138,7 @@ impl Judge {
     /// certificate of its decision. The first spec has none: it is its founder's.
     fn judge_ballots(&mut self, writer: &MemberName, control: &Control, edited: bool) -> Result<(), Violation> {
         let ballots = control.ballots.as_ref().ok_or_else(|| Violation::new(BALLOTS, "the league has no ballots"))?;
-        let mut page = 0;
-        for run in &ballots.appointments.pages {
-            for number in page..page + run.count {
-                let Some(member) = &run.seat.member else { continue };
-                let appointee = self.seats.entry((number, run.seat.term)).or_insert_with(|| member.clone());
-                if appointee != member {
-                    let what = format!("page {number} in term {}: {member}, and {appointee} before", run.seat.term);
-                    return Err(Violation::new(SEATS, what));
-                }
-            }
-            page += run.count;
-        }
+        self.take_seats(ballots)?;
         let Some(before) = &self.control else {
             let founds = control.home.member == *writer;
             return if founds {
@@ -162,6 +151,10 @@ impl Judge {
         let audit = audit(known, ballots, league, &self.verifier);
         if let Some(breach) = audit.breaches.first() {
             return Err(Violation::new(BALLOTS, breach.to_string()));
+        }
+        let own = (known.cells.get(writer), ballots.cells.get(writer));
+        if own.0 != own.1 && ballots.voters.set.get(writer).is_some_and(|voter| voter.witness) {
+            self.reached.count(Hazard::WitnessVoted);
         }
         if self.went_back && self.era > Era(1) && known.cells != ballots.cells {
             self.reached.count(Hazard::VotedInALaterEra);
@@ -176,6 +169,26 @@ impl Judge {
             if decision.is_none_or(|decision| decision.outcome != Outcome::Adopted) {
                 return Err(Violation::new(BALLOTS, format!("{writer} changes the spec without a decision")));
             }
+        }
+        Ok(())
+    }
+
+    /// Who is appointed to which page from now on.
+    pub(super) fn take_seats(&mut self, ballots: &Ballots) -> Result<(), Violation> {
+        let mut page = 0;
+        for run in &ballots.appointments.pages {
+            for number in page..page + run.count {
+                let Some(member) = &run.seat.member else { continue };
+                if ballots.voters.set.get(member).is_some_and(|voter| voter.witness) {
+                    return Err(Violation::new(TAKES_NOTHING, format!("page {number} is {member}'s, a witness")));
+                }
+                let appointee = self.seats.entry((number, run.seat.term)).or_insert_with(|| member.clone());
+                if appointee != member {
+                    let what = format!("page {number} in term {}: {member}, and {appointee} before", run.seat.term);
+                    return Err(Violation::new(SEATS, what));
+                }
+            }
+            page += run.count;
         }
         Ok(())
     }
@@ -197,7 +210,8 @@ impl Judge {
             ));
         }
         let keys: BTreeSet<&RecordKey> = before.records.keys().chain(page.records.keys()).collect();
-        let mut withdrawn = false;
+        // What is decided about a record may be overtaken by an edit in the same write.
+        let (mut decided, mut edited) = (false, false);
         for key in keys {
             let old = before.records.get(key).and_then(Slot::record);
             let new = page.records.get(key).and_then(Slot::record);
@@ -218,13 +232,16 @@ impl Judge {
                     told.push_str(&format!(" | {key}: {}", brief(new)));
                     match old {
                         Some(old) if old.incarnation == new.incarnation => {
-                            withdrawn |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
+                            edited |= old.revision != new.revision;
+                            decided |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
                         }
                         Some(old) if let Some(old) = self.resumed(key, old, new) => {
                             withdrawn |= self.lives_on(now, writer, key, (&old, &before), (new, &page), users)?;
                         }
                         _ => self.is_born(now, writer, key, old.map(|old| &**old), new, users)?,
                     }
+                    let name = &writer.name;
+                    decided |= self.opens(name, key, (old.map(|old| &**old), &before), (new, &page))?;
                     self.keep_agreed(key, new);
                 }
                 (Some(old), None) => {
@@ -238,8 +255,8 @@ impl Judge {
             let what = format!("page {number}: {:?} decides in term {}", page.header.member, page.header.term);
             return Err(Violation::new(SEATS, what));
         }
-        if page.header != before.header && !withdrawn {
-            return Err(Violation::new(WITHDRAWS, format!("page {number}: its header changes without a withdrawal")));
+        if page.header != before.header && !decided && !edited {
+            return Err(Violation::new(WITHDRAWS, format!("page {number}: its header changes without a decision")));
         }
         self.pages.insert(number, page);
         Ok(told)
@@ -250,10 +267,12 @@ impl Judge {
         if self.forged_intents.contains(&entry) {
             return;
         }
+        // What was lost with what the topology server was may have borne the same number.
         if self.went_back && self.agreed.get(&entry).is_some_and(|known| known.hash != record.intent.hash) {
-            // The number was another's in what was lost.
             self.agreed.remove(&entry);
         }
+        let opened = self.opened.entry(entry.clone()).or_default();
+        *opened = (*opened).max(record.open_wave());
         let agreed = self.agreed.entry(entry).or_insert_with(|| Agreed {
             spec: spec_of(record),
             hash: record.intent.hash,
@@ -273,7 +292,7 @@ pub(crate) fn spec_of(record: &Record) -> Option<FederatedSpec> {
 }
 
 /// A record in a few words.
-fn brief(record: &Record) -> String {
+pub(super) fn brief(record: &Record) -> String {
     let homes: Vec<&str> = record.homes.keys().map(MemberName::as_str).collect();
     let placed: Vec<String> = record
         .placed

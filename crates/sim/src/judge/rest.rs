@@ -40,6 +40,9 @@ impl Judge {
                 if dead.is_some() && !self.votes(&member.name) {
                     continue;
                 }
+                if self.waits_in_waves(record, dead_name.as_ref()) {
+                    continue;
+                }
                 if let Some(why) = self.misplaced(now, key, record, member) {
                     return Some(format!("{key} in {}: {why}", member.name));
                 }
@@ -87,6 +90,10 @@ impl Judge {
             return Some(format!("its life {} has ended, and its record stays", record.incarnation));
         }
         let league = self.specs.last()?;
+        let stays = |member: &MemberName| league.member(member).is_none_or(|entry| entry.takes_nothing().is_none());
+        if let Some(home) = record.homes.keys().find(|home| !stays(home)).filter(|_| dead.is_none()) {
+            return Some(format!("{home} is a home, and takes nothing"));
+        }
         let spec = super::pages::spec_of(record)?;
         let placed: BTreeSet<MemberName> = record.placed_members().cloned().collect();
         // A placement that is refused places nothing, and takes nothing away.
@@ -114,7 +121,7 @@ impl Judge {
 
     /// Whether the agreed spec pauses a member, or any: its home may be frozen (restored from a backup),
     /// so that no user could end it.
-    fn pauses(&self, member: Option<&MemberName>) -> bool {
+    pub(super) fn pauses(&self, member: Option<&MemberName>) -> bool {
         self.specs.last().is_some_and(|league| {
             let is_meant = |name: &MemberName| member.is_none_or(|member| member == name);
             league.paused || league.members.iter().any(|entry| entry.paused && is_meant(&entry.name))

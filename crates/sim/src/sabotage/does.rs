@@ -6,10 +6,11 @@ use hansa_ballot::Control;
 use hansa_ledger::cell::MemberCell;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::record::{Placed, PlacedState};
-use hansa_ledger::{Envelope, Page, Slot, Version, Versioned};
-use hansa_model::{FINALIZER, RecordKey};
+use hansa_ledger::{Envelope, Page, Record, Slot, Version, Versioned};
+use hansa_model::{FINALIZER, MemberName, RecordKey};
 use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoRequest};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The answers to what a sound operator never asked for go to nobody.
 const NOBODY: ActId = ActId(u64::MAX);
@@ -28,6 +29,10 @@ impl Sabotage {
                     }
                     (Sabotage::ConfirmsMore, Key::Confirmations(_)) => {
                         *value = with_body(&body, |body| with_yes_to_all(body, sight))
+                            .map_or(body.value, |twisted| twisted.value);
+                    }
+                    (Sabotage::GivesToLeavers, Key::Page(_)) => {
+                        *value = with_body(&body, |body| with_leavers(body, sight))
                             .map_or(body.value, |twisted| twisted.value);
                     }
                     // What it believes of the spec, it does not write.
@@ -108,6 +113,10 @@ impl Sabotage {
             Some(RecordKey::new(type_name, text("namespace"), text("name")))
         };
         let seen = json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]});
+        let delete = |key: &RecordKey| {
+            let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen});
+            ApiRequest::write(Method::Delete, output_path(key), ContentType::Json, &body)
+        };
         let request = match self {
             Sabotage::DeletesStrays => {
                 let key = key(|name| name.resource().to_owned())?;
@@ -117,12 +126,7 @@ impl Sabotage {
                 if !ours || record.is_some_and(|record| record.placed.get(sight.member).is_some_and(is_given)) {
                     return None;
                 }
-                ApiRequest::write(
-                    Method::Delete,
-                    output_path(&key),
-                    ContentType::Json,
-                    &json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen}),
-                )
+                delete(&key)
             }
             Sabotage::FinalizerFirst => {
                 let key = key(hansa_model::TypeName::federated_plural)?;
@@ -131,7 +135,7 @@ impl Sabotage {
                 if metadata["deletionTimestamp"].is_null() || !finalizers.contains(&FINALIZER) {
                     return None;
                 }
-                let mut kept = seen;
+                let mut kept = seen.clone();
                 kept["finalizers"] = json!(finalizers.iter().filter(|name| **name != FINALIZER).collect::<Vec<_>>());
                 ApiRequest::write(Method::Patch, home_path(&key), ContentType::MergePatch, &json!({"metadata": kept}))
             }
@@ -147,6 +151,28 @@ fn without_ended(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
     let has_ended = |key: &RecordKey| sight.record(key).is_some_and(|record| record.tombstone.is_some());
     page.records
         .retain(|key, slot| !matches!(slot, Slot::Known(record) if record.tombstone.is_some()) || !has_ended(key));
+    Some(page.to_vec())
+}
+
+/// The page with every new revision placed on those that take nothing, too.
+fn with_leavers(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
+    let mut page = Page::from_slice(body).ok()?;
+    let spec = sight.spec()?;
+    let leavers: Vec<&MemberName> =
+        spec.members.iter().filter(|member| member.takes_nothing().is_some()).map(|member| &member.name).collect();
+    for (key, slot) in &mut page.records {
+        let Slot::Known(record) = slot else { continue };
+        let stands = sight.record(key).map(|stands| (stands.incarnation, stands.revision));
+        if record.tombstone.is_some() || stands == Some((record.incarnation, record.revision)) {
+            continue;
+        }
+        let mut twisted = Record::clone(record);
+        for leaver in &leavers {
+            let placed = Placed { state: PlacedState::Placed, incarnation: twisted.incarnation };
+            twisted.placed.insert((*leaver).clone(), placed);
+        }
+        *slot = Slot::Known(Arc::new(twisted));
+    }
     Some(page.to_vec())
 }
 

@@ -3,6 +3,7 @@
 use crate::judge::Violation;
 use crate::kinds::{Kind, home_path, output_path};
 use crate::reached::Hazard;
+use crate::settings::Trouble;
 use crate::world::World;
 use hansa_kubesim::core::http::{Request, Response};
 use hansa_model::{MemberName, RecordKey, Revision};
@@ -40,6 +41,7 @@ impl World {
         json!({
             "name": name, "provider": name, "region": "r",
             "labels": {"env": if index.is_multiple_of(2) { "prod" } else { "test" }},
+            "witness": self.settings.witness() == Some(index),
         })
     }
 
@@ -152,8 +154,23 @@ impl World {
         if self.users.random.chance(250) {
             spec["adoption"] = json!(*self.users.random.pick(&["Always", "Never"]));
         }
+        if self.settings.has(Trouble::Waves) && self.troubles.chance(500) {
+            spec["rollout"] = self.some_rollout();
+        }
         self.users.manifests.entry(key.clone()).or_default().push(spec.clone());
         self.apply(member, key, &spec, "writes");
+    }
+
+    /// A few members, then those of an environment, then the others; or the other way round.
+    fn some_rollout(&mut self) -> Value {
+        let first: Vec<MemberName> =
+            self.members.iter().filter(|_| self.troubles.chance(400)).map(|member| member.name.clone()).collect();
+        let env = *self.troubles.pick(&["prod", "test"]);
+        let mut waves = vec![json!({"members": first}), json!({"memberSelector": {"matchLabels": {"env": env}}})];
+        if self.troubles.chance(300) {
+            waves.reverse();
+        }
+        json!({"waves": waves})
     }
 
     pub(super) fn apply(&mut self, member: usize, key: &RecordKey, spec: &Value, how: &str) {

@@ -52,9 +52,12 @@ impl World {
         }
         for key in self.users.keys.clone() {
             self.clear_rivals(&key);
+            self.correct_placement(&key);
         }
         self.renew_revoked_keys();
         self.speak_for_the_absent();
+        self.move_homes_of_leavers();
+        self.take_leavers_out();
         self.answer_homes_that_ask();
         self.do_as_asked()
     }
@@ -93,6 +96,23 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Two tools have each said where an object is to be, and both stand.
+    fn correct_placement(&mut self, key: &RecordKey) {
+        let now = self.now;
+        for member in 0..self.members.len() {
+            let here = &mut self.members[member];
+            let Some(object) = (!here.down).then(|| here.look(now, &home_path(key))).flatten() else { continue };
+            let placement = &object["spec"]["placement"];
+            if placement["members"].is_null() || placement["memberSelector"].is_null() {
+                continue;
+            }
+            let body = json!({"spec": {"placement": {"memberSelector": null}}});
+            let request = Request::patch(&home_path(key), "merge-patch", &body);
+            let response = self.ask(member, &format!("corrects the placement of {key}"), &request);
+            self.heard(member, key, &response);
+        }
     }
 
     fn clear_rivals(&mut self, key: &RecordKey) {

@@ -11,7 +11,7 @@ use hansa_operator::PrivateKeys;
 use serde_json::{Value, json};
 
 /// The Federation object.
-const PATH: &str = "/apis/hansa.dev/v1alpha1/federations/league";
+pub(super) const PATH: &str = "/apis/hansa.dev/v1alpha1/federations/league";
 
 impl World {
     /// Somebody lists a member in the spec, or takes one out of it. The spec's home stays.
@@ -73,12 +73,13 @@ impl World {
         for key in self.users.keys.clone() {
             let Some(record) = self.judge.record(&key).cloned() else { continue };
             let forged = self.judge.is_forged(&key, &record);
-            let left = record.tombstone.is_none() && !self.judge.votes(&record.intent.author);
+            let author = record.tombstone.as_ref().map_or(&record.intent.author, |tombstone| &tombstone.author);
+            let left = !self.judge.votes(author);
             if !forged && !left && !self.judge.is_asked_for_anew(&key) {
                 continue;
             }
             let voting: Vec<usize> = (0..self.members.len())
-                .filter(|index| !self.members[*index].down && self.judge.votes(&self.members[*index].name))
+                .filter(|index| !self.members[*index].down && self.judge.takes_objects(&self.members[*index].name))
                 .collect();
             let has = |index: &usize| record.homes.contains_key(&self.members[*index].name);
             let Some(index) = voting.iter().copied().find(has).or(voting.first().copied()) else { continue };

@@ -17,10 +17,11 @@ impl World {
     pub(crate) fn be_grown(&mut self, federation: &Value) -> Result<(), Violation> {
         let now = self.now;
         let mut voters = BTreeMap::new();
-        for here in &mut self.members[..self.settings.founders] {
+        let witness = self.settings.witness();
+        for (index, here) in self.members[..self.settings.founders].iter_mut().enumerate() {
             let system = here.look(now, "/api/v1/namespaces/kube-system").unwrap_or_default();
             let uid = system["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-            voters.insert(here.name.clone(), Voter { key: here.signer.public(), uid, witness: false });
+            voters.insert(here.name.clone(), Voter { key: here.signer.public(), uid, witness: witness == Some(index) });
         }
         let (spec, metadata) = (&federation["spec"], &federation["metadata"]);
         let home = FederationHome {

@@ -34,9 +34,9 @@ impl World {
         let text = describe(&request);
         process.under_way.insert(act, text.clone());
         let name = self.members[process.member].name.clone();
-        if let TopoRequest::Write { key, .. } = &request {
+        if let TopoRequest::Write { key, value, .. } = &request {
             self.tell(&name, format!("→ {text}"));
-            self.judge.writes(self.now, id, key)?;
+            self.judge.writes(self.now, id, key, value)?;
         }
         let fate = self.topo_fate(&request);
         let pause = self.latency() + self.store_delay();

@@ -45,6 +45,9 @@ impl World {
             Trouble::History => self.history()?,
             Trouble::Forgery => self.forge(),
             Trouble::Membership => self.change_members(),
+            Trouble::Leaving => self.let_one_go(),
+            // The league has one from the beginning, and users write what they write.
+            Trouble::Witness | Trouble::Waves => {}
         }
         Ok(())
     }
