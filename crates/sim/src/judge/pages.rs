@@ -236,7 +236,8 @@ impl Judge {
                             decided |= self.lives_on(now, writer, key, (old, &before), (new, &page), users)?;
                         }
                         Some(old) if let Some(old) = self.resumed(key, old, new) => {
-                            withdrawn |= self.lives_on(now, writer, key, (&old, &before), (new, &page), users)?;
+                            edited = true;
+                            decided |= self.lives_on(now, writer, key, (&old, &before), (new, &page), users)?;
                         }
                         _ => self.is_born(now, writer, key, old.map(|old| &**old), new, users)?,
                     }
