@@ -111,6 +111,8 @@ pub enum Change {
         revision: Revision,
         /// The last wave that is open, counted from 0.
         wave: u32,
+        /// The members that had the object when it was decided: whoever was given it since may be in an earlier wave.
+        among: BTreeSet<MemberName>,
         /// As of [`Change::Withdraw`].
         under: (Term, Incarnation),
     },
@@ -244,8 +246,11 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             }
             changed
         }
-        Change::Open { revision, wave, under } => {
+        Change::Open { revision, wave, among, under } => {
             let header = decides(page, member, *under)?;
+            if !record.placed_members().all(|placed| among.contains(placed)) {
+                return Err(Skipped::Undecided);
+            }
             let changed = record.tombstone.is_none() && record.revision == *revision && record.open_wave() < *wave;
             if changed {
                 record.opened = Some(Box::new(Opened { revision: *revision, wave: *wave }));

@@ -364,8 +364,12 @@ fn a_withdrawal_is_fenced_by_the_term_in_the_header() {
 fn a_wave_opens_once_for_one_revision_and_by_the_appointee() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b", "c"]).unwrap();
-    let open =
-        |revision, wave, term| Change::Open { revision: Revision(revision), wave, under: (Term(term), Incarnation(1)) };
+    let open = |revision, wave, term| Change::Open {
+        revision: Revision(revision),
+        wave,
+        among: ["a", "b", "c"].map(member).into(),
+        under: (Term(term), Incarnation(1)),
+    };
     assert_eq!(book.record().unwrap().open_wave(), 0);
     book.write("a", open(1, 1, 2)).unwrap();
     assert_eq!(book.record().unwrap().open_wave(), 1);
@@ -376,6 +380,8 @@ fn a_wave_opens_once_for_one_revision_and_by_the_appointee() {
     assert_eq!(book.write("a", open(1, 2, 2)), Err(Skipped::Unneeded), "that was said of an earlier revision");
     book.write("a", open(2, 2, 2)).unwrap();
     assert_eq!(book.record().unwrap().open_wave(), 2);
+    book.ingest("a", object("1", 3, "z"), "z", &["a", "b", "c", "d"]).unwrap();
+    assert_eq!(book.write("a", open(3, 1, 2)), Err(Skipped::Undecided), "nobody has looked at whether d has it");
 }
 
 #[derive(Clone, Debug)]

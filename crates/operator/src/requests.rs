@@ -253,6 +253,12 @@ impl Operator {
             let Asked::Confirm { set } = asked else { return Answer::Wait };
             return self.carry_out_confirmation(set);
         };
+        if let Some(record) = record.as_ref().filter(|record| asked.is_about_a_life() && record.tombstone.is_some())
+            && let Err(why) = self.answerable(key, record)
+        {
+            // An end that is nobody's word is none.
+            return Answer::Waits(why);
+        }
         let meant = life.or(record.as_ref().map(|record| record.incarnation));
         let is_over =
             |life| record.as_ref().is_none_or(|record| record.incarnation != life || record.tombstone.is_some());

@@ -212,13 +212,15 @@ impl Operator {
     /// With what is wrong, and the mend.
     pub(crate) fn answerable(&mut self, key: &RecordKey, record: &Record) -> Result<(), String> {
         let Some((voters, said)) = self.signed_by() else { return Ok(()) };
-        // What was done here was looked at before it was done.
+        // What was done here was looked at before it was done. An output may be gone for another reason than the end
+        // of its life, with which a home goes.
+        let is_home = record.homes.contains_key(&self.config.member);
         let status = self.status_of(&self.config.member, key);
         let done = status.is_some_and(|status| {
             crate::machine::is_current(status, record)
                 && match record.tombstone {
                     None => status.state == State::Applied,
-                    Some(_) => status.state == State::Removed,
+                    Some(_) => status.state == State::Removed && !is_home,
                 }
         });
         if done {

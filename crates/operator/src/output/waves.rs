@@ -2,7 +2,8 @@
 //! opens it.
 //!
 //! What opens a wave is what others see of the members before it, so it is a decision: recorded in the page by its
-//! appointee, under its term, like a withdrawal. A member that is voted lost holds up nobody.
+//! appointee, under its term, like a withdrawal. A member that is voted lost holds up nobody, nor does one that is
+//! to lose the object: its withdrawal waits for all the others.
 
 use crate::machine::{Agreed, Context, Operator};
 use hansa_ledger::Record;
@@ -41,7 +42,8 @@ impl Operator {
         if own <= record.open_wave() {
             return None;
         }
-        let before = waves.iter().filter(|(member, wave)| **wave < own && !self.is_done(member, key, record));
+        let holds_up = self.holding_up(key, context, record, spec);
+        let before = waves.iter().filter(|(member, wave)| **wave < own && holds_up(member));
         let names: Vec<&str> = before.map(|(member, _)| member.as_str()).collect();
         let for_whom = match names.len() {
             0 => "it is about to open".to_owned(),
@@ -64,18 +66,34 @@ impl Operator {
         let Some((record, Ok(spec))) = agreed.filter(|(record, _)| record.tombstone.is_none()) else { return };
         let Some(waves) = waves_of(context, record, spec) else { return };
         let open = record.open_wave();
-        let wave = hansa_place::may_open(&waves, open, |member| self.is_done(member, key, record));
+        let wave = {
+            let holds_up = self.holding_up(key, context, record, spec);
+            hansa_place::may_open(&waves, open, |member| !holds_up(member))
+        };
         if wave > open
             && let Some(under) = self.seat(key)
         {
-            self.mutate(key, Change::Open { revision: record.revision, wave, under });
+            let among = waves.into_keys().collect();
+            self.mutate(key, Change::Open { revision: record.revision, wave, among, under });
         }
     }
 
-    /// Whether a member holds up no later wave: it has the revision, and is well with it, or is voted lost.
-    fn is_done(&self, member: &MemberName, key: &RecordKey, record: &Record) -> bool {
+    /// Which members hold up later waves: those that keep the object, are not voted lost, and have not the revision
+    /// or are not well with it.
+    fn holding_up<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        context: &Context,
+        record: &'a Record,
+        spec: &FederatedSpec,
+    ) -> impl Fn(&MemberName) -> bool + 'a {
         let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
-        let is_lost = ballots.is_some_and(|ballots| ballots.lost.contains_key(member));
-        is_lost || self.is_well(member, key, record)
+        // Where a placement is refused, nobody loses the object.
+        let wanted = self.placement_of(&context.spec, key, spec).ok().map(|placed| placed.members);
+        move |member| {
+            let keeps = wanted.as_ref().is_none_or(|wanted| wanted.contains(member));
+            let is_lost = ballots.is_some_and(|ballots| ballots.lost.contains_key(member));
+            keeps && !is_lost && !self.is_well(member, key, record)
+        }
     }
 }

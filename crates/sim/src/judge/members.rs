@@ -10,8 +10,9 @@ use hansa_ledger::{Page, Record};
 use hansa_model::{Member, MemberName, RecordKey};
 use std::collections::BTreeMap;
 
-/// How long after it was shown a spec an operator may still write what it had concluded before.
-const CONCLUDED_MS: u64 = 10_000;
+/// How long after it was shown a spec an operator may still write what it had concluded before, with a topology
+/// server or an API server that does not answer.
+const CONCLUDED_MS: u64 = 60_000;
 
 /// Which members take nothing, as a process was shown: since when it knows, and whether what stands there stays.
 #[derive(Debug, Default)]

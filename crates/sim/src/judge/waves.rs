@@ -33,7 +33,12 @@ impl Judge {
         // The decider may not have heard of the newest spec; it must have heard of one.
         let waits = |league: &hansa_model::FederationSpec| {
             let waves = hansa_place::waves(league, spec.rollout.as_ref()?, placed.iter().copied());
-            waves.into_iter().find(|(member, wave)| *wave < new.open_wave() && !has(member)).map(|(member, _)| member)
+            // Who is to lose the object holds up nobody.
+            let wanted = hansa_place::placed(league, &spec.placement).ok().map(|placed| placed.members);
+            let keeps = |member: &MemberName| wanted.as_ref().is_none_or(|wanted| wanted.contains(member));
+            let holds_up =
+                |(member, wave): &(MemberName, u32)| *wave < new.open_wave() && keeps(member) && !has(member);
+            waves.into_iter().find(holds_up).map(|(member, _)| member)
         };
         if spec.rollout.is_none() || self.specs.iter().all(|league| waits(league).is_some()) {
             let for_whom = self.specs.last().and_then(waits);
