@@ -13,9 +13,10 @@ const SEEDS: u64 = 120;
 fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
         Sabotage::BelievesRestoredHomes => 7,
-        Sabotage::CutOffUnnoticed => 12,
-        Sabotage::DeletesStrays => 24,
-        Sabotage::UnfencedRemoval => 26,
+        Sabotage::CutOffUnnoticed => 5,
+        Sabotage::DeletesStrays => 41,
+        Sabotage::OneYesForAll => 57,
+        Sabotage::UnfencedRemoval => 27,
         _ => 1,
     }
 }
