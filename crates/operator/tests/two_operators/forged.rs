@@ -109,6 +109,25 @@ fn a_forged_end_takes_nothing_away_and_a_home_says_that_the_life_goes_on() {
     world.run_until("the home is heard", |world| says(world, "good day"));
 }
 
+/// Its output is gone since the placement moved, which is no end.
+#[test]
+fn a_home_without_an_output_goes_by_no_forged_end() {
+    let mut world = settled();
+    let mut home = world.members[0].objects[HOME].clone();
+    home["spec"]["placement"] = json!({"members": ["b"]});
+    world.put(0, HOME, home);
+    world.run_until("its output is gone", |world| !world.members[0].objects.contains_key(OUTPUT));
+    world.run_to_rest();
+    forge_end(&mut world);
+    let request = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Request", "metadata": {"name": "end", "namespace": "shop"}, "spec": {"action": "Delete", "object": {"resource": "configmaps", "namespace": "shop", "name": "conf"}}});
+    let asked = "/apis/hansa.dev/v1alpha1/namespaces/shop/requests/end";
+    world.put(1, asked, request);
+    world.run_to_rest();
+    assert!(world.members[0].objects.contains_key(HOME), "a user's object stays");
+    let said = &world.members[1].objects[asked]["status"];
+    assert!(said["phase"] == "Pending" && said["message"].as_str().unwrap().contains("forged"), "{said}");
+}
+
 #[test]
 fn what_a_user_deletes_ends_by_that_word_and_not_by_a_forged_one() {
     let mut world = settled();
