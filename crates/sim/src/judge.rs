@@ -300,6 +300,10 @@ impl Judge {
         let removed = removed && shows_control(answer).is_some_and(|control| is_removed(&control, key));
         let knowledge = self.knowledge.entry(id).or_default();
         knowledge.cut_off = matches!(answer, TopoAnswer::Failed { .. } | TopoAnswer::Replaced { .. });
+        let is_unknown = matches!(answer, TopoAnswer::Swapped(Swap::Indeterminate { .. }));
+        if knowledge.cut_off || is_unknown {
+            knowledge.takers.hindered(now);
+        }
         if let Some((at, headers)) = knowledge.headers.remove(&act) {
             for (key, envelope) in headers {
                 if let Some(hazard) = knowledge.seen.shown(now, at, key, envelope, self.went_back) {

@@ -363,6 +363,9 @@ impl World {
         if events::is_expired(&event) {
             self.judge.reached.count(Hazard::WatchExpired);
         }
+        if matches!(&event, Event::Api { answer: Err(_), .. }) {
+            self.judge.is_not_answered(self.now, id);
+        }
         // What was really answered, whatever a broken operator makes of it.
         if let Event::Topo { id: act, answer } = &event {
             let (now, key) = (self.now, self.members[member].signer.public());

@@ -169,9 +169,8 @@ impl Judge {
     /// A process writes to the topology server.
     ///
     /// # Errors
-    /// When it saw that go back, or gives something to who takes nothing.
-    pub fn writes(&self, now: u64, id: ProcessId, key: &str, value: &[u8]) -> Result<(), Violation> {
-        self.gives(now, id, key, value)?;
+    /// When it saw that go back.
+    pub fn writes(&self, now: u64, id: ProcessId, key: &str) -> Result<(), Violation> {
         let seen = self.knowledge.get(&id).map(|knowledge| &knowledge.seen);
         match seen.filter(|seen| seen.is_certain(now)).and_then(|seen| seen.back.first()) {
             Some(back) => Err(Violation::new(FREEZES, format!("process {} writes {key}, and {back} went back", id.0))),

@@ -10,9 +10,9 @@ use hansa_ledger::{Page, Record};
 use hansa_model::{Member, MemberName, RecordKey};
 use std::collections::BTreeMap;
 
-/// How long after it was shown a spec an operator may still write what it had concluded before, with a topology
-/// server or an API server that does not answer.
-const CONCLUDED_MS: u64 = 60_000;
+/// How long after it was shown a spec an operator may still write what it had concluded before, once the topology
+/// server and its API server answer.
+const CONCLUDED_MS: u64 = 10_000;
 
 /// Which members take nothing, as a process was shown: since when it knows, and whether what stands there stays.
 #[derive(Debug, Default)]
@@ -30,6 +30,13 @@ impl Takers {
         }
     }
 
+    /// What was concluded earlier could not be written, nor the spec be acted on.
+    pub fn hindered(&mut self, now: u64) {
+        for (since, _) in self.0.values_mut() {
+            *since = now;
+        }
+    }
+
     fn takes_nothing(&self, now: u64, member: &MemberName) -> bool {
         self.0.get(member).is_some_and(|(since, _)| now > since + CONCLUDED_MS)
     }
@@ -40,8 +47,11 @@ impl Takers {
 }
 
 impl Judge {
-    /// A process writes a page: it gives nothing to whom it knows to take nothing.
-    pub(super) fn gives(&self, now: u64, id: ProcessId, key: &str, value: &[u8]) -> Result<(), Violation> {
+    /// A process writes a page on what stands there: it gives nothing to whom it knows to take nothing.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn gives(&self, now: u64, id: ProcessId, key: &str, value: &[u8]) -> Result<(), Violation> {
         let Key::Page(number) = keys::parse(key) else { return Ok(()) };
         let Some(knowledge) = self.knowledge.get(&id).filter(|_| self.watches_members) else { return Ok(()) };
         let Ok(page) = open_page(value) else { return Ok(()) };
@@ -56,6 +66,13 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// An API server does not answer a process.
+    pub fn is_not_answered(&mut self, now: u64, id: ProcessId) {
+        if let Some(knowledge) = self.knowledge.get_mut(&id) {
+            knowledge.takers.hindered(now);
+        }
     }
 
     /// A process deletes an output of a life that goes on.

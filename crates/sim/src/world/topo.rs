@@ -34,9 +34,13 @@ impl World {
         let text = describe(&request);
         process.under_way.insert(act, text.clone());
         let name = self.members[process.member].name.clone();
-        if let TopoRequest::Write { key, value, .. } = &request {
+        if let TopoRequest::Write { key, expected, value } = &request {
             self.tell(&name, format!("→ {text}"));
-            self.judge.writes(self.now, id, key, value)?;
+            self.judge.writes(self.now, id, key)?;
+            // What is based on another state than stands there changes nothing.
+            if self.store.get(key).map(|found| found.version) == *expected {
+                self.judge.gives(self.now, id, key, value)?;
+            }
         }
         let fate = self.topo_fate(&request);
         let pause = self.latency() + self.store_delay();
