@@ -97,6 +97,10 @@ impl Operator {
         if self.is_source(key, record, spec) {
             return None;
         }
+        // It was wanted for an earlier revision, or before the pause, and waited in the queue since.
+        if self.pause_reason(context, spec).is_some() || self.awaits_wave(key, context, record, spec).is_some() {
+            return None;
+        }
         let rendered = self.render(key, context, record, spec).ok()?;
         let work = &mut object.output_work;
         if work.migrate.is_some() && object.live.is_some() {

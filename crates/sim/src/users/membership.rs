@@ -2,7 +2,6 @@
 
 use crate::judge::spec_of;
 use crate::kinds::home_path;
-use crate::settings::Trouble;
 use crate::world::{Due, Heal, World};
 use hansa_ballot::Signer;
 use hansa_kubesim::core::http::Request;
@@ -75,7 +74,8 @@ impl World {
             let forged = self.judge.is_forged(&key, &record);
             let author = record.tombstone.as_ref().map_or(&record.intent.author, |tombstone| &tombstone.author);
             let left = !self.judge.votes(author);
-            if !forged && !left && !self.judge.is_asked_for_anew(&key) {
+            let nobody_can_say = record.is_homeless() && self.judge.stands_later(&key);
+            if !forged && !left && !nobody_can_say && !self.judge.is_asked_for_anew(&key) {
                 continue;
             }
             let voting: Vec<usize> = (0..self.members.len())
@@ -87,22 +87,22 @@ impl World {
         }
     }
 
-    /// Where the topology server went back, homes and outputs that are ahead of it ask: somebody says that a
-    /// home counts.
+    /// Where the topology server went back, homes and outputs that are ahead of it ask; so does what stands where
+    /// a home is to move to, and differs. Somebody says that it counts.
     pub(crate) fn answer_homes_that_ask(&mut self) {
-        if !self.settings.troubles.contains(&Trouble::History) {
-            return;
-        }
         let now = self.now;
         for key in self.users.keys.clone() {
             for index in 0..self.members.len() {
                 let here = &mut self.members[index];
                 let Some(object) = (!here.down).then(|| here.look(now, &home_path(&key))).flatten() else { continue };
                 let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                let is_home = self.judge.record(&key).is_some_and(|record| record.homes.contains_key(&here.name));
+                let record = self.judge.record(&key);
+                let is_home = record.is_some_and(|record| record.homes.contains_key(&here.name));
+                let moves_here = record.is_some_and(|record| record.moving.as_ref() == Some(&here.name));
                 let asks = |one: &Value| {
                     one["message"].as_str().is_some_and(|why| {
                         one["reason"] == "Frozen" && why.contains("take over")
+                            || moves_here && why.contains("let it count")
                             || is_home && why.contains("let its home take over")
                     })
                 };
