@@ -46,7 +46,10 @@ fn tell(world: &mut World) -> Result<(), Violation> {
     world.tell("", settings);
     world.begin()?;
     world.run_until(world.settings.storm_ms)?;
-    let casualty = world.settings.casualty.then(|| world.members.len() - 1);
+    let last = world.members.len() - 1;
+    // Without a quorum nothing is agreed on, by design.
+    let casualty =
+        Some(last).filter(|last| world.settings.casualty && world.judge.may_lose(&world.members[*last].name));
     world.end_storm(casualty)?;
     world.run_until(world.now + 5_000)?;
     world.unpause();

@@ -73,6 +73,15 @@ impl Judge {
         ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member))
     }
 
+    /// Whether those who vote make a quorum without this member.
+    pub fn may_lose(&self, member: &MemberName) -> bool {
+        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
+        ballots.is_some_and(|ballots| {
+            let others = ballots.voters.set.keys().filter(|name| *name != member);
+            others.count() >= ballots.voters.quorum as usize
+        })
+    }
+
     /// What is still to be decided or acknowledged about a record.
     fn undecided(&self, record: &Record, dead: Option<&MemberName>) -> Option<String> {
         let waits_for_the_dead = dead.is_some_and(|dead| {
