@@ -184,8 +184,8 @@ impl Operator {
         }
     }
 
-    /// The keys that are pinned for a member: those seen first, when nothing is remembered of it, or those
-    /// that the spec says are right.
+    /// The keys that are pinned for a member: those that the spec lists, where it shows them, or else those in use
+    /// when it was seen first. During a rotation it shows others beside them.
     pub(crate) fn pin_keys(&mut self, member: &MemberName) -> Option<Vec<String>> {
         // What was seen by an earlier start stands in the Member objects: they come first.
         if !self.is_synced(&FeedId::Members) {
@@ -198,12 +198,21 @@ impl Operator {
         };
         let listed = self.league.as_ref().and_then(|league| league.spec.member(member));
         let listed = listed.map(|listed| listed.public_keys.as_slice()).unwrap_or_default();
-        if let Some(shown) = shown.filter(|shown| sealing_key(shown).is_some())
-            && self.sealing.pins.get(member).is_none_or(|pinned| {
-                pinned != shown && sealing_key(listed).is_some_and(|(text, _)| shown.iter().any(|shown| shown == text))
-            })
-        {
-            self.sealing.pins.insert(member.clone(), shown.clone());
+        let pinned = self.sealing.pins.get(member);
+        let Some(shown) = shown.filter(|shown| sealing_key(shown).is_some()) else { return pinned.cloned() };
+        let is_shown = |(text, _): (&str, _)| shown.iter().any(|shown| shown == text);
+        let in_use = &shown[..shown.len().min(2)];
+        let right: Vec<String> = match sealing_key(listed).is_some_and(is_shown) {
+            true => {
+                let kind = |key: &str| key.split(':').next().unwrap_or_default().to_owned();
+                let unlisted = in_use.iter().filter(|key| listed.iter().all(|listed| kind(listed) != kind(key)));
+                listed.iter().chain(unlisted).cloned().collect()
+            }
+            false if pinned.is_none() => in_use.to_vec(),
+            false => return pinned.cloned(),
+        };
+        if pinned != Some(&right) {
+            self.sealing.pins.insert(member.clone(), right);
             self.touch_sealed();
         }
         self.sealing.pins.get(member).cloned()

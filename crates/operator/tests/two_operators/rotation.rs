@@ -130,6 +130,14 @@ fn keys_are_rotated_step_by_step_and_nothing_stands_still() {
     world.run_to_rest();
     assert!(!world.notes.iter().any(|note| note.message.contains("it was sealed for another key")));
 
+    // Whoever lists no keys any more, goes on with those that the spec listed last.
+    list(&mut world, &[]);
+    world.run_to_rest();
+    let member = &world.members[1 - B].objects["/apis/hansa.dev/v1alpha1/members/b"];
+    assert_eq!(member["status"]["publicKeys"], json!(Pairs::public("b", 1)));
+    keep(&mut world, "NA==");
+    world.run_until("what is sealed now opens, too", opens("NA=="));
+
     // No private key is told: the seeds of both pairs, in the forms in which bytes are shown.
     let told = world.told();
     for pair in 0..2 {
