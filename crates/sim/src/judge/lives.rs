@@ -126,6 +126,8 @@ impl Judge {
                 self.forged_ends.remove(&(key.clone(), old.incarnation));
                 self.reached.count(Hazard::WordForged);
             }
+            // Nor is it anybody's word any more when its author votes no more: its home's user was asked.
+            (Some(then), None) if old.homes.contains_key(&writer.name) && !self.votes(&then.author) => {}
             (Some(then), now) if now.as_ref() != Some(then) => {
                 return Err(Violation::at(ENDS, key, "a tombstone is taken back or changed"));
             }
