@@ -1,5 +1,6 @@
 //! Somebody who can write to the topology server puts words into others' mouths.
 
+use super::requests::{ask, status};
 use super::world::{World, federated};
 use hansa_ledger::page::Slot;
 use hansa_ledger::record::{Body, Record, Tombstone};
@@ -119,12 +120,10 @@ fn a_home_without_an_output_goes_by_no_forged_end() {
     world.run_until("its output is gone", |world| !world.members[0].objects.contains_key(OUTPUT));
     world.run_to_rest();
     forge_end(&mut world);
-    let request = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Request", "metadata": {"name": "end", "namespace": "shop"}, "spec": {"action": "Delete", "object": {"resource": "configmaps", "namespace": "shop", "name": "conf"}}});
-    let asked = "/apis/hansa.dev/v1alpha1/namespaces/shop/requests/end";
-    world.put(1, asked, request);
+    ask(&mut world, 1, "Delete", json!({}));
     world.run_to_rest();
     assert!(world.members[0].objects.contains_key(HOME), "a user's object stays");
-    let said = &world.members[1].objects[asked]["status"];
+    let said = status(&world, 1);
     assert!(said["phase"] == "Pending" && said["message"].as_str().unwrap().contains("forged"), "{said}");
 }
 

@@ -1,22 +1,24 @@
 //! Requests: what users ask of an operator, and what it is about.
 
 use super::replaced::{FEDERATION, settled};
+use super::rolled_back::page;
 use super::world::World;
-use hansa_ledger::{Envelope, Page, Record, Slot};
+use hansa_ledger::{Envelope, Record, Slot};
 use hansa_model::Incarnation;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 const PATH: &str = "/apis/hansa.dev/v1alpha1/namespaces/shop/requests/one";
 
-fn ask(world: &mut World, index: usize, action: &str, arguments: Value) {
+/// Asks an operator about the one object.
+pub fn ask(world: &mut World, index: usize, action: &str, arguments: Value) {
     let object = json!({"resource": "configmaps", "namespace": "shop", "name": "conf"});
     let spec = json!({"action": action, "object": object, "arguments": arguments});
     let request = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Request", "metadata": {"name": "one", "namespace": "shop"}, "spec": spec});
     world.put(index, PATH, request);
 }
 
-fn status(world: &World, index: usize) -> Value {
+pub fn status(world: &World, index: usize) -> Value {
     world.members[index].objects[PATH]["status"].clone()
 }
 
@@ -25,15 +27,6 @@ fn ends(world: &mut World, index: usize) -> Value {
         ["Done", "Refused"].map(Value::from).contains(&status(world, index)["phase"])
     });
     status(world, index)
-}
-
-/// The page of the one record, and where it is.
-fn page(world: &World) -> (String, Envelope, Page) {
-    let read = world.topo.iter().filter(|(key, _)| key.starts_with("/v1/pages/")).map(|(key, (_, value))| {
-        let (envelope, body) = Envelope::open(value).unwrap();
-        (key.clone(), envelope, Page::from_slice(&body).unwrap())
-    });
-    read.into_iter().find(|(_, _, page)| !page.records.is_empty()).unwrap()
 }
 
 fn record(world: &World) -> Record {

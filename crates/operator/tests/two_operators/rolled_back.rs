@@ -3,6 +3,7 @@
 use super::replaced::{
     CONTROL, FEDERATION, HOME, OUTPUT, agreed, everyone_freezes, everyone_goes_on, greets, says, settled, settled_with,
 };
+use super::requests::ask;
 use super::world::World;
 use bytes::Bytes;
 use hansa_ballot::{Ballots, Control, Document, Force, Signer};
@@ -67,7 +68,8 @@ fn go_on(mut world: World, words: &[&str]) -> (World, BTreeMap<String, (u64, Byt
     (world, kept)
 }
 
-fn page(world: &World) -> (String, Envelope, Page) {
+/// The page of the one record, and where it is.
+pub fn page(world: &World) -> (String, Envelope, Page) {
     let pages = world.topo.iter().filter(|(key, _)| key.starts_with("/v1/pages/"));
     let read = pages.map(|(key, (_, value))| {
         let (envelope, body) = Envelope::open(value).unwrap();
@@ -226,9 +228,7 @@ fn a_restart_on_a_restored_store_reverts_nothing_either() {
 fn outputs_of_a_life_that_a_restore_lost_stay_and_go_on_in_it() {
     let (mut world, kept) = gone_on(&[]);
     let first = page(&world).2.records.into_values().next().unwrap().record().unwrap().incarnation;
-    let object = json!({"resource": "configmaps", "namespace": "shop", "name": "conf"});
-    let end = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Request", "metadata": {"name": "end", "namespace": "shop"}, "spec": {"action": "Delete", "object": object, "arguments": {"deletionPolicy": "Delete"}}});
-    world.put(0, "/apis/hansa.dev/v1alpha1/namespaces/shop/requests/end", end);
+    ask(&mut world, 0, "Delete", json!({"deletionPolicy": "Delete"}));
     world.run_until("it is gone", |world| (0..2).all(|member| !world.members[member].objects.contains_key(OUTPUT)));
     world.run_to_rest();
     world.remove(0, HOME);

@@ -151,8 +151,8 @@ impl Judge {
 
     /// Whether a member says that what it has of a record is later than the record.
     pub fn stands_later(&self, key: &RecordKey) -> bool {
-        let said = self.statuses.values().filter_map(|cell| cell.records.get(key));
-        said.into_iter().any(|status| status.later.is_some())
+        let mut said = self.statuses.values().filter_map(|cell| cell.records.get(key));
+        said.any(|status| status.later.is_some())
     }
 
     /// A process that saw the topology server go back takes nothing away.
