@@ -73,7 +73,7 @@ pub enum Freeze {
     Unwritten,
     /// The object was agreed on before, at a revision that the topology server does not know.
     LedgerBehind {
-        /// The revision on the stamp.
+        /// The revision on the stamp, or the latest that outputs were made from.
         stamp: Revision,
     },
 }
@@ -174,10 +174,14 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
     if object.hash == home.hash {
         return if taken { Standing::Taken } else { Standing::Differs };
     }
-    match () {
-        () if home.revision == record.revision => Standing::Edited,
-        () if taken => Standing::Taken,
-        () => Standing::Conflicts,
+    // Outputs were made from a word that the record does not know: whether this content is older or newer than
+    // that is its user's to say.
+    let behind = object.later.as_ref().filter(|made| ***made > Made::from(record));
+    match (behind, home.revision == record.revision) {
+        (None, true) => Standing::Edited,
+        _ if taken => Standing::Taken,
+        (Some(made), true) => Standing::Frozen(Freeze::LedgerBehind { stamp: made.revision }),
+        (_, false) => Standing::Conflicts,
     }
 }
 

@@ -86,6 +86,8 @@ struct Knowledge {
     under_way: BTreeMap<ActId, Vec<(String, u64, Option<Page>)>>,
     /// Headers of what such reads show: when they were read.
     headers: BTreeMap<ActId, (u64, Vec<(String, Envelope)>)>,
+    /// Control documents that it has sent, and not heard of: kept only where members may take nothing.
+    writing: BTreeMap<ActId, Control>,
     /// Whether the last word of the topology server was that there is none.
     cut_off: bool,
     /// What it was shown of each key, and what of that went back since.
@@ -312,7 +314,9 @@ impl Judge {
             }
         }
         let is_news = self.watches_members || (self.watches_words && !knowledge.signs);
-        if let Some(control) = is_news.then(|| shows_control(answer)).flatten() {
+        let written =
+            knowledge.writing.remove(&act).filter(|_| matches!(answer, TopoAnswer::Swapped(Swap::Committed(_))));
+        if let Some(control) = written.or_else(|| is_news.then(|| shows_control(answer)).flatten()) {
             knowledge.takers.shown(now, &control);
             knowledge.signs = signs(&control);
         }

@@ -48,6 +48,8 @@ pub struct Member {
     pub keys: PrivateKeys,
     /// Its operator's key for ballots.
     pub signer: Signer,
+    /// Keys that it had before, as its users keep a copy of each Secret of keys.
+    pub former: Vec<(PrivateKeys, Signer)>,
     /// Its API server.
     pub core: Core,
     /// Whether its API server is down.

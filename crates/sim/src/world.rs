@@ -154,6 +154,7 @@ impl World {
                 clock,
                 keys: PrivateKeys::new(world.random.bytes(), world.random.bytes()),
                 signer,
+                former: Vec::new(),
                 core,
                 down: false,
                 reach: Reach::Both,

@@ -56,7 +56,7 @@ impl Operator {
 
 fn mend(record: &Record) -> String {
     format!(
-        "it is left as it is until the object is agreed on again; edit it in its home, or let its home take over with `kubectl annotate {}={}`",
+        "it is left as it is until the object is agreed on again: let its home take over with `kubectl annotate {}={}`",
         crate::observed::TAKE_HOME,
         record.revision
     )

@@ -6,8 +6,9 @@ use crate::process::ProcessId;
 use hansa_ballot::Control;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::record::PlacedState;
-use hansa_ledger::{Page, Record};
+use hansa_ledger::{Envelope, Page, Record};
 use hansa_model::{Member, MemberName, RecordKey};
+use hansa_operator::ActId;
 use std::collections::BTreeMap;
 
 /// How long after it was shown a spec an operator may still write what it had concluded before, once the topology
@@ -47,12 +48,23 @@ impl Takers {
 }
 
 impl Judge {
-    /// A process writes a page on what stands there: it gives nothing to whom it knows to take nothing.
+    /// A process writes on what stands there: in a page it gives nothing to whom it knows to take nothing.
     ///
     /// # Errors
     /// When it does.
-    pub fn gives(&self, now: u64, id: ProcessId, key: &str, value: &[u8]) -> Result<(), Violation> {
-        let Key::Page(number) = keys::parse(key) else { return Ok(()) };
+    pub fn gives(&mut self, now: u64, id: ProcessId, act: ActId, key: &str, value: &[u8]) -> Result<(), Violation> {
+        let number = match keys::parse(key) {
+            Key::Page(number) => number,
+            Key::Control if self.watches_members => {
+                let control = Envelope::open(value).ok().and_then(|(_, body)| Control::from_slice(&body).ok());
+                // It knows what it wrote once it hears that it stands.
+                if let (Some(knowledge), Some(control)) = (self.knowledge.get_mut(&id), control) {
+                    knowledge.writing.insert(act, control);
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let Some(knowledge) = self.knowledge.get(&id).filter(|_| self.watches_members) else { return Ok(()) };
         let Ok(page) = open_page(value) else { return Ok(()) };
         let stands = self.pages.get(&number);

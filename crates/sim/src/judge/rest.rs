@@ -3,6 +3,7 @@
 use super::{Judge, key_of, life_of, marks_of};
 use crate::kinds::{KINDS, homes_path, output_path, outputs_path, type_name};
 use crate::member::Member;
+use hansa_ballot::PublicKey;
 use hansa_ledger::Record;
 use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::record::{Placed, PlacedState};
@@ -30,7 +31,7 @@ impl Judge {
             .collect();
         for (key, record) in &records {
             if let Some(why) = self.undecided(record, dead_name.as_ref()) {
-                return Some(format!("{key}: {why}"));
+                return Some(format!("{key}: {why}: {}", super::pages::brief(record)));
             }
             for (index, member) in members.iter_mut().enumerate() {
                 if Some(index) == dead || !self.lists(&member.name) {
@@ -44,7 +45,7 @@ impl Judge {
                     continue;
                 }
                 if let Some(why) = self.misplaced(now, key, record, member) {
-                    return Some(format!("{key} in {}: {why}", member.name));
+                    return Some(format!("{key} in {}: {why}: {}", member.name, super::pages::brief(record)));
                 }
             }
         }
@@ -71,6 +72,12 @@ impl Judge {
     pub fn votes(&self, member: &MemberName) -> bool {
         let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
         ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member))
+    }
+
+    /// The key that a member votes with.
+    pub fn voter_key(&self, member: &MemberName) -> Option<PublicKey> {
+        let ballots = self.control.as_ref()?.ballots.as_ref()?;
+        ballots.voters.set.get(member).map(|voter| voter.key)
     }
 
     /// Whether those who vote make a quorum without this member.

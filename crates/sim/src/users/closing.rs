@@ -55,6 +55,7 @@ impl World {
             self.correct_placement(&key);
         }
         self.renew_revoked_keys();
+        self.restore_known_keys();
         self.speak_for_the_absent();
         self.move_homes_of_leavers();
         self.take_leavers_out();

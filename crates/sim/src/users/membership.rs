@@ -44,16 +44,38 @@ impl World {
         if !self.judge.was_removed(&here.signer.public()) {
             return;
         }
-        let (name, leader) = (here.name.clone(), here.leader);
+        let name = here.name.clone();
         self.tell("user", format!("deletes the keys of {name}, whose operator makes new ones"));
-        if let Some(id) = leader {
+        let (first, second, third) = (self.troubles.bytes(), self.troubles.bytes(), self.troubles.bytes());
+        self.start_with(index, PrivateKeys::new(first, second), Signer::new(name, third));
+    }
+
+    fn start_with(&mut self, index: usize, keys: PrivateKeys, signer: Signer) {
+        if let Some(id) = self.members[index].leader {
             self.kill(id, "is restarted");
         }
-        let (first, second, third) = (self.troubles.bytes(), self.troubles.bytes(), self.troubles.bytes());
         let here = &mut self.members[index];
-        here.keys = PrivateKeys::new(first, second);
-        here.signer = Signer::new(name, third);
+        let keys = std::mem::replace(&mut here.keys, keys);
+        let signer = std::mem::replace(&mut here.signer, signer);
+        here.former.push((keys, signer));
         self.after(100, Due::Heal(Heal::Start(index)));
+    }
+
+    /// A control document that was restored knows a member by keys that it had then: somebody puts its Secret of
+    /// keys back.
+    pub(crate) fn restore_known_keys(&mut self) {
+        for index in 0..self.members.len() {
+            let here = &self.members[index];
+            let Some(known) = self.judge.voter_key(&here.name).filter(|known| *known != here.signer.public()) else {
+                continue;
+            };
+            let kept = here.former.iter().find(|(_, signer)| signer.public() == known).cloned();
+            if let Some((keys, signer)) = kept.filter(|_| !here.down) {
+                let name = here.name.clone();
+                self.tell("user", format!("restores the keys of {name} that the league knows"));
+                self.start_with(index, keys, signer);
+            }
+        }
     }
 
     /// A member that was listed again while the vote on its leave went on asks for new keys, and gets them.
@@ -73,7 +95,8 @@ impl World {
             let Some(record) = self.judge.record(&key).cloned() else { continue };
             let forged = self.judge.is_forged(&key, &record);
             let author = record.tombstone.as_ref().map_or(&record.intent.author, |tombstone| &tombstone.author);
-            let left = !self.judge.votes(author);
+            let is_home_left = !record.homes.is_empty() && !record.homes.keys().any(|home| self.judge.votes(home));
+            let left = !self.judge.votes(author) || is_home_left;
             let nobody_can_say = record.is_homeless() && self.judge.stands_later(&key);
             if !forged && !left && !nobody_can_say && !self.judge.is_asked_for_anew(&key) {
                 continue;

@@ -39,7 +39,7 @@ impl World {
             self.judge.writes(self.now, id, key)?;
             // What is based on another state than stands there changes nothing.
             if self.store.get(key).map(|found| found.version) == *expected {
-                self.judge.gives(self.now, id, key, value)?;
+                self.judge.gives(self.now, id, act, key, value)?;
             }
         }
         let fate = self.topo_fate(&request);
