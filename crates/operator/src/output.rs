@@ -170,7 +170,9 @@ impl Operator {
             return self.set_status(key, None);
         };
         let duty = duty(record, &self.config.member);
-        if matches!(duty, Duty::Keep | Duty::Remove)
+        // An end is of the restored history, for no ended life goes on: it is somebody's word about the name.
+        if record.tombstone.is_none()
+            && matches!(duty, Duty::Keep | Duty::Remove)
             && let Some(ahead) = self.ahead(key, object, record)
         {
             return self.leave_behind(key, object, record, ahead);

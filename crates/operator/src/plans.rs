@@ -53,6 +53,12 @@ impl Plans {
     pub fn is_idle(&self) -> bool {
         self.asking.is_idle() && self.answering.is_idle()
     }
+
+    /// The calls under way are forgotten, for an era began.
+    pub fn begin_anew(&mut self) {
+        self.asking.begin_anew();
+        self.answering.begin_anew();
+    }
 }
 
 impl Operator {

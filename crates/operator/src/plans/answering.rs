@@ -58,6 +58,14 @@ impl Answering {
         self.seen.is_empty() && self.run.is_none() && self.says.values().all(|say| say.unwritten.is_none())
     }
 
+    /// What was called is not answered any more: it is said again on what stands there.
+    pub fn begin_anew(&mut self) {
+        for say in self.says.values_mut() {
+            say.writer.begin_anew();
+            say.unwritten = say.unwritten.take().or(say.flight.take());
+        }
+    }
+
     pub fn repeated(&mut self, slot: u32) -> Option<TopoRequest> {
         self.says.get_mut(&slot).filter(|say| say.writer.is_busy()).map(|say| say.writer.send())
     }
@@ -66,7 +74,7 @@ impl Answering {
 impl Operator {
     /// A plan as it stands in its slot.
     pub(crate) fn plan_seen(&mut self, slot: u32, value: &Bytes) {
-        if self.league.is_some() && self.topology.is_loaded() {
+        if self.league.is_some() {
             self.plans.answering.seen.insert(slot, value.clone());
         }
     }
@@ -95,7 +103,12 @@ impl Operator {
         let is_member =
             |name: &MemberName| self.league.as_ref().is_some_and(|league| league.spec.member(name).is_some());
         let known = self.plans.answering.last.get(&slot).is_some_and(|(author, id)| plan.is(author, *id));
-        if plan.objects.is_empty() || known || !is_member(&plan.author) || !is_member(&self.config.member) {
+        if plan.objects.is_empty()
+            || plan.is_over(self.now.wall_ms)
+            || known
+            || !is_member(&plan.author)
+            || !is_member(&self.config.member)
+        {
             return;
         }
         let message =

@@ -134,6 +134,16 @@ impl Asking {
         self.waiting.is_empty() && matches!(self.placing, Placing::Nothing)
     }
 
+    /// What was called is not answered any more, and slots may hold something else: one that is not given back is
+    /// free once it has expired.
+    pub fn begin_anew(&mut self) {
+        if let Placing::Writing(batch) = std::mem::take(&mut self.placing) {
+            self.put_back(batch.requests);
+        }
+        self.freeing.clear();
+        self.open.values_mut().for_each(|open| open.writer.begin_anew());
+    }
+
     pub fn repeated(&mut self) -> Option<TopoRequest> {
         let Placing::Writing(batch) = &mut self.placing else { return None };
         batch.writer.is_busy().then(|| batch.writer.send())

@@ -69,7 +69,11 @@ impl Operator {
     }
 
     pub(super) fn load(&mut self) {
-        let prefixes = [keys::CONTROL, keys::PAGES, keys::MEMBERS].map(str::to_owned).to_vec();
+        let mut prefixes = [keys::CONTROL, keys::PAGES, keys::MEMBERS].map(str::to_owned).to_vec();
+        if self.topology.heartbeats {
+            // What was asked and answered while nothing was told.
+            prefixes.push(keys::PLANS.to_owned());
+        }
         let request = TopoRequest::List { prefix: prefixes[0].clone() };
         self.topo(TopoCall::Load(prefixes), request);
     }

@@ -222,6 +222,7 @@ impl Operator {
         topology.others.values_mut().for_each(|other| other.writer.begin_anew());
         topology.cells.values_mut().for_each(|other| other.writer.begin_anew());
         self.confirming.begin_anew();
+        self.plans.begin_anew();
         self.forget_control_flight();
         self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
     }

@@ -1,5 +1,6 @@
 //! Plans: what each member would do, without anything being done.
 
+use super::rolled_back::raise_era;
 use super::world::{World, federated};
 use hansa_ledger::plan::{Effect, Finding, Findings, Plan, Verdict, Word};
 use hansa_ledger::{Envelope, keys};
@@ -166,6 +167,25 @@ fn who_is_silent_is_named_and_not_waited_for_longer_than_that() {
     assert!(world.members[1].tried.is_empty());
     ask(&mut world, 0, "again", ("configmaps", "conf"), json!({"spec": spec("moin", &["a", "b"])}));
     let found = findings(&mut world, 0, "again");
+    assert_eq!(word(&found, "b").verdict, Verdict::Accepted);
+}
+
+/// Calls of the era before are not answered any more: what one of them was to do is done by another.
+#[test]
+fn a_plan_that_is_on_its_way_when_an_era_begins_is_asked_in_that_era() {
+    let mut world = league(&["configmaps"]);
+    world.run_to_rest();
+    world.unanswered = Some(keys::plan(0));
+    ask(&mut world, 0, "plan", ("configmaps", "conf"), json!({"spec": spec("moin", &["a", "b"])}));
+    world.run_for(1_000);
+    assert!(!world.topo.contains_key(&keys::plan(0)));
+    world.unanswered = Some(keys::plan_words(0, &"b".parse().unwrap()));
+    raise_era(&mut world);
+    world.run_until("it is asked", |world| world.topo.contains_key(&keys::plan(0)));
+    world.run_for(1_000);
+    world.unanswered = None;
+    raise_era(&mut world);
+    let found = findings(&mut world, 0, "plan");
     assert_eq!(word(&found, "b").verdict, Verdict::Accepted);
 }
 

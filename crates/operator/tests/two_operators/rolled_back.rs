@@ -36,7 +36,7 @@ fn raise_era_with(world: &mut World, change: impl FnOnce(LeagueId, &mut Ballots)
     world.put_topo(CONTROL, envelope.seal(&control.to_vec()));
 }
 
-fn raise_era(world: &mut World) {
+pub fn raise_era(world: &mut World) {
     raise_era_with(world, |_, _| {});
 }
 
@@ -221,6 +221,19 @@ fn a_restart_on_a_restored_store_reverts_nothing_either() {
     world.run_until("the home asks", |world| agreed(world, 0, HOME).1.contains("take over with"));
     world.run_to_rest();
     assert!((0..2).all(|member| says(&world, member, "welcome")), "nothing is reverted");
+}
+
+/// Whoever asks for the end after a restore means what there is, though the topology server knows an earlier revision.
+#[test]
+fn an_end_after_a_restore_takes_outputs_that_are_ahead() {
+    let (mut world, kept) = gone_on(&["hi", "welcome"]);
+    restore(&mut world, &kept);
+    world.run_until("the home asks", |world| agreed(world, 0, HOME).1.contains("take over with"));
+    world.run_to_rest();
+    ask(&mut world, 0, "Delete", json!({"deletionPolicy": "Delete"}));
+    world.run_until("it is gone", |world| (0..2).all(|member| !world.members[member].objects.contains_key(OUTPUT)));
+    world.run_to_rest();
+    assert!(!world.members[0].objects.contains_key(HOME));
 }
 
 /// The object is deleted, and one of its name is made: another life, which the topology server then forgets.

@@ -44,6 +44,8 @@ pub struct World {
     pub failing: Option<&'static str>,
     /// What the next read of this key alone is answered with, as by a read that overtook others.
     pub late: Option<(String, (u64, Bytes))>,
+    /// Writes of this key arrive nowhere, and are never answered.
+    pub unanswered: Option<String>,
     /// The API server of this member refuses what is applied at this path.
     pub refusing: Option<(usize, &'static str)>,
     /// The operator of this member only observes, from its next start on.
@@ -282,6 +284,7 @@ impl World {
                 self.members[index].waiting = Some((id, cursor.parse().unwrap()));
                 return self.tell_changes();
             }
+            TopoRequest::Write { key, .. } if self.unanswered.as_ref() == Some(&key) => return,
             TopoRequest::Write { key, expected, value } => {
                 self.topo_writes.push(key.clone());
                 let standing = self.topo.get(&key).map(versioned);
