@@ -3,6 +3,7 @@
 use hansa_ballot::control::SpecCandidate;
 use hansa_ballot::membership::Change;
 use hansa_ballot::signing::InvalidPublicKey;
+use hansa_ballot::voters::majority;
 use hansa_ballot::{Ballots, Candidate, Control, Key, PublicKey, Verdict};
 use hansa_model::{FederationSpec, Member, MemberName, Takeover};
 
@@ -55,7 +56,7 @@ pub(crate) fn judge(control: &Control, key: &Key, candidate: &Candidate, views: 
         return Some(verdict(change.and_then(|change| {
             let spec =
                 control.spec().map_err(|error| format!("this release does not read the agreed spec: {error}"))?;
-            judge_change(&spec, ballots, &change)
+            judge_change(&spec, ballots, &change, views)
         })));
     }
     if *key == Key::feature() {
@@ -91,6 +92,9 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
     })?;
     if let Some(error) = spec.validate().first() {
         return Err(error.to_string());
+    }
+    if let Some(why) = loses_its_quorum(ballots, |name| spec.member(name).is_some(), views) {
+        return Err(format!("spec.members: {why}"));
     }
     let home = &value.home.member;
     if *home != candidate.proposer {
@@ -129,7 +133,12 @@ pub(crate) fn may_take_home(control: &Control, ballots: &Ballots) -> bool {
 }
 
 /// Whether a change of the voters follows from the agreed spec.
-pub(crate) fn judge_change(spec: &FederationSpec, ballots: &Ballots, change: &Change) -> Result<(), String> {
+pub(crate) fn judge_change(
+    spec: &FederationSpec,
+    ballots: &Ballots,
+    change: &Change,
+    views: &Views<'_>,
+) -> Result<(), String> {
     match change {
         Change::Join { name, voter, .. } => {
             let member = spec.member(name).ok_or_else(|| {
@@ -168,7 +177,7 @@ pub(crate) fn judge_change(spec: &FederationSpec, ballots: &Ballots, change: &Ch
             let voter = ballots.voters.set.get(name).ok_or_else(|| format!("{name} does not vote"))?;
             match spec.member(name).filter(|member| !has_another_key(member, &voter.key)) {
                 Some(_) => Err(format!("spec.members lists {name}, with its key: take it out there first")),
-                None => Ok(()),
+                None => loses_its_quorum(ballots, |other| other != name, views).map_or(Ok(()), Err),
             }
         }
         // The voter's own two keys have signed it, which the document checks; the users consent by the spec.
@@ -193,6 +202,24 @@ pub(crate) fn judge_change(spec: &FederationSpec, ballots: &Ballots, change: &Ch
             Err(format!("spec.people: {name} is not listed with this key: people are listed there"))
         }
     }
+}
+
+/// Why too few would be heard to decide anything if only some of the voters stayed: what etcd calls a strict check
+/// of a reconfiguration.
+fn loses_its_quorum(ballots: &Ballots, stays: impl Fn(&MemberName) -> bool, views: &Views<'_>) -> Option<String> {
+    let (stay, go): (Vec<&MemberName>, Vec<&MemberName>) = ballots.voters.set.keys().partition(|name| stays(name));
+    let silent: Vec<&str> = stay.iter().filter(|name| views.suspects(name)).map(|name| name.as_str()).collect();
+    let (heard, needed) = (stay.len() - silent.len(), majority(stay.len()) as usize);
+    if go.is_empty() || heard >= needed || silent.is_empty() {
+        return None;
+    }
+    let go: Vec<&str> = go.iter().map(|name| name.as_str()).collect();
+    Some(format!(
+        "without {} the league could decide nothing, for {} of its {} voters would be silent: wait until it is heard, or take it out first",
+        go.join(", "),
+        silent.join(", "),
+        stay.len()
+    ))
 }
 
 /// Whether the spec lists a member with other signing keys than this one alone.

@@ -273,7 +273,8 @@ fn a_witness_joins_as_one_and_stays_one() {
         user: String::new(),
         voter: Voter { witness, ..voter("d") },
     };
-    let judged = |witness| judge_change(&listed, league.control.ballots(), &join(witness));
+    let judged =
+        |witness| league.with("a", |views| judge_change(&listed, league.control.ballots(), &join(witness), &views));
     assert_eq!(judged(true), Ok(()));
     assert!(judged(false).unwrap_err().contains("spec.members[d].witness"));
     // Who votes already is not made one by an edit.
@@ -285,6 +286,38 @@ fn a_witness_joins_as_one_and_stays_one() {
     let (verdict, why) = league.vote("c", &Key::spec()).unwrap();
     assert_eq!(verdict, Verdict::No);
     assert!(why.unwrap().contains("spec.members[b].witness: it votes as no witness"));
+}
+
+#[test]
+fn nobody_is_taken_out_while_the_others_would_be_too_few_to_decide_anything() {
+    let spec = spec_of(&["a", "b", "c"]);
+    let mut league = League::new(&spec);
+    league.all_say(2);
+    league.silent.insert(name("b"), SUSPECT_MS);
+    let without = |gone: &str| spec_of(&["a", "b", "c"].into_iter().filter(|each| *each != gone).collect::<Vec<_>>());
+    league.edit = Some(league.candidate("a", &without("c")));
+    league.says("a");
+    let (verdict, why) = league.vote("c", &Key::spec()).unwrap();
+    assert_eq!(verdict, Verdict::No);
+    assert_eq!(
+        why.unwrap(),
+        "spec.members: without c the league could decide nothing, for b of its 2 voters would be silent: wait until it is heard, or take it out first"
+    );
+    // It was agreed on before `b` fell silent: `c` stays until `b` is back.
+    let mut league = League::new(&spec);
+    league.all_say(2);
+    league.control.spec = raw(&without("c"));
+    league.silent.insert(name("b"), SUSPECT_MS);
+    let members = |league: &League| league.topics("a").into_iter().any(|topic| topic.contains("members"));
+    assert!(!members(&league), "{:?}", league.topics("a"));
+    league.silent.clear();
+    assert!(members(&league), "{:?}", league.topics("a"));
+    // Whoever is silent may go.
+    let mut league = League::new(&spec);
+    league.all_say(2);
+    league.control.spec = raw(&without("b"));
+    league.silent.insert(name("b"), SUSPECT_MS);
+    assert!(members(&league), "{:?}", league.topics("a"));
 }
 
 #[test]
@@ -323,7 +356,9 @@ fn a_key_is_rotated_once_the_spec_lists_the_next_one_beside_it() {
     for listed in [&[][..], &["b"]] {
         let (league, _) = rotating(listed);
         assert_eq!(league.topics("b"), Vec::<String>::new(), "{listed:?}: its users have not consented");
-        let judged = judge_change(&league.control.spec().unwrap(), league.control.ballots(), &league.rotation["b"]);
+        let spec = league.control.spec().unwrap();
+        let judged = |views: Views<'_>| judge_change(&spec, league.control.ballots(), &league.rotation["b"], &views);
+        let judged = league.with("a", judged);
         assert!(judged.unwrap_err().starts_with("spec.members[b].publicKeys: it does not list b's next key"));
     }
     let (league, _) = rotating(&["b", "next"]);

@@ -181,7 +181,8 @@ impl Wanted<'_> {
         let added = added.map(|(name, key)| Change::Person { key: Some(*key), name: (*name).to_owned() });
         let dropped = known.keys().filter(|name| !listed.contains_key(name.as_str()));
         let dropped = dropped.map(|name| Change::Person { key: None, name: name.clone() });
-        let fits = |change: &Change| judging::judge_change(self.sight.spec, self.ballots, change).is_ok();
+        let fits =
+            |change: &Change| judging::judge_change(self.sight.spec, self.ballots, change, &self.sight.views).is_ok();
         if let Some(change) = leaves.chain(joins).chain(added).chain(dropped).find(fits) {
             self.propose(Key::members(), &change, Rule::Quorum);
         }
@@ -191,7 +192,8 @@ impl Wanted<'_> {
     fn propose_rotation(&mut self) {
         let key = Key::members();
         let is_free = !self.motions.keys().any(|topic| matches!(topic, Topic::Decide(other, _) if *other == key));
-        let fits = |change: &&Change| judging::judge_change(self.sight.spec, self.ballots, change).is_ok();
+        let fits =
+            |change: &&Change| judging::judge_change(self.sight.spec, self.ballots, change, &self.sight.views).is_ok();
         if let Some(change) = self.sight.rotation.as_ref().filter(fits).filter(|_| is_free) {
             self.propose(key, change, Rule::Quorum);
         }
