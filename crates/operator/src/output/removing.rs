@@ -75,12 +75,15 @@ impl Operator {
                 self.want_output_work(key, &object.output_work, Priority::Removals);
             }
             (Some(live), _) if live.incarnation.is_some_and(|life| life > owed) => {
-                self.say(
-                    key,
-                    record,
-                    State::Conflicting,
-                    "the object here is of a later life than the one that ended: nothing is done",
-                );
+                if object.output_work.busy {
+                    return;
+                }
+                // What was owed is gone, for another has its name: of a life that a restored topology server lost.
+                self.removals.forget(Decision::Output, key);
+                let message =
+                    "an object of a later life has its name, which the topology server does not know: it stays";
+                self.say(key, record, State::Removing, message);
+                self.mutate(key, Change::Acknowledge { incarnation: owed });
             }
             (Some(live), _) => {
                 let weight = if policy == DeletionPolicy::Orphan { 0 } else { live.weight };

@@ -25,6 +25,10 @@ impl Operator {
     pub(crate) fn start_output_work(&mut self, key: &RecordKey) {
         let Some(context) = self.context(key) else { return };
         let Some(record) = self.record_in_page(key).filter(|record| self.has_bodies(key, record)) else { return };
+        // It was wanted for another word than the one that stands now.
+        if self.answerable(key, &record).is_err() {
+            return;
+        }
         let mut object = self.objects.remove(key).unwrap_or_default();
         if !object.output_work.busy
             && let Some((call, request)) = self.next_output_call(key, &context, &mut object, &record)

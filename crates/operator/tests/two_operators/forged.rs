@@ -49,12 +49,16 @@ fn meddle(world: &mut World, change: impl Fn(&mut Record)) {
 }
 
 fn rejected(world: &mut World, word: &str) {
+    named(world, word);
+    world.run_to_rest();
+}
+
+fn named(world: &mut World, word: &str) {
     world.run_until("it is named", |world| {
         let named =
             |note: &&hansa_operator::Note| note.message.contains(word) && note.message.contains("nothing is done");
         world.notes.iter().filter(named).count() >= 2
     });
-    world.run_to_rest();
 }
 
 fn forge_end(world: &mut World) {
@@ -80,12 +84,7 @@ fn ends(world: &World) -> bool {
 #[test]
 fn a_forged_intent_is_applied_nowhere_and_the_home_has_the_last_word() {
     let mut world = settled();
-    meddle(&mut world, |record| {
-        let raw = RawValue::from_string(spec("evil").to_string()).unwrap();
-        record.intent.hash = Hash::of(&spec("evil"));
-        record.intent.body = Body::Inline(Arc::from(raw));
-        record.revision = Revision(record.revision.0 + 1);
-    });
+    forge_intent(&mut world);
     rejected(&mut world, "intents/a/configmaps/shop/conf");
     assert!(says(&world, "hello"), "what was applied stays");
     let mut home = world.members[0].objects[HOME].clone();
@@ -93,6 +92,60 @@ fn a_forged_intent_is_applied_nowhere_and_the_home_has_the_last_word() {
     home["metadata"]["annotations"]["hansa.dev/take-home"] = json!("2");
     world.put(0, HOME, home);
     world.run_until("the home is heard", |world| says(world, "good day"));
+}
+
+/// Somebody writes a revision that a home never said.
+fn forge_intent(world: &mut World) {
+    meddle(world, |record| {
+        let raw = RawValue::from_string(spec("evil").to_string()).unwrap();
+        record.intent.hash = Hash::of(&spec("evil"));
+        record.intent.body = Body::Inline(Arc::from(raw));
+        record.revision = Revision(record.revision.0 + 1);
+    });
+}
+
+/// The apply of an agreed revision waits in the queue, and finds another word when its turn comes.
+#[test]
+fn what_waited_in_the_queue_is_looked_at_before_it_is_sent() {
+    let mut world = waiting_in_the_queue(settled());
+    forge_intent(&mut world);
+    named(&mut world, "intents/a/configmaps/shop/conf");
+    world.let_go();
+    world.run_to_rest();
+    assert!(says(&world, "hello"));
+}
+
+/// The same, when a pause has begun meanwhile.
+#[test]
+fn what_waited_in_the_queue_is_not_applied_in_a_pause() {
+    let mut world = waiting_in_the_queue(settled());
+    let mut home = world.members[0].objects[HOME].clone();
+    home["spec"]["paused"] = json!(true);
+    world.put(0, HOME, home.clone());
+    world.run_for(1_000);
+    world.let_go();
+    world.run_to_rest();
+    assert!(says(&world, "hello"));
+    home["spec"]["paused"] = json!(false);
+    world.put(0, HOME, home);
+    world.run_until("it goes on", |world| says(world, "good day"));
+}
+
+/// An edit is agreed on, and its apply waits while another object's is under way.
+fn waiting_in_the_queue(mut world: World) -> World {
+    const OTHER: &str = "/api/v1/namespaces/shop/configmaps/aside";
+    world.one_at_a_time = true;
+    world.restart();
+    world.run_to_rest();
+    world.holding = Some(OTHER);
+    let aside = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/aside";
+    world.put(0, aside, federated("ConfigMap", "aside", spec("aside")));
+    world.run_until("both are busy", |world| (0..2).all(|member| world.members[member].objects.contains_key(OTHER)));
+    let mut home = world.members[0].objects[HOME].clone();
+    home["spec"] = spec("good day");
+    world.put(0, HOME, home);
+    world.run_for(1_000);
+    world
 }
 
 #[test]

@@ -44,6 +44,11 @@ pub struct World {
     pub failing: Option<&'static str>,
     /// What the next read of this key alone is answered with, as by a read that overtook others.
     pub late: Option<(String, (u64, Bytes))>,
+    /// An operator sends one request about objects at a time, from its next start on.
+    pub one_at_a_time: bool,
+    /// Writes to this path are answered when it is another one.
+    pub holding: Option<&'static str>,
+    held: Vec<(usize, Event)>,
     /// Writes of this key arrive nowhere, and are never answered.
     pub unanswered: Option<String>,
     /// The API server of this member refuses what is applied at this path.
@@ -119,7 +124,7 @@ impl World {
             },
             rotation: pairs.rotation(name),
             observe: self.observing == Some(name),
-            max_in_flight: 8,
+            max_in_flight: if self.one_at_a_time { 1 } else { 8 },
             heartbeat_ms: 5_000,
             pages: 4,
         })
@@ -318,8 +323,13 @@ impl World {
         let member = &mut self.members[index];
         match act {
             Act::Api { id, request } => {
-                let answer = Ok(self.api(index, &request));
-                self.members[index].events.push_back(Event::Api { id, answer });
+                let answer = Event::Api { id, answer: Ok(self.api(index, &request)) };
+                let path = request.path.split('?').next();
+                if request.method != Method::Get && self.holding.is_some() && path == self.holding {
+                    self.held.push((index, answer));
+                } else {
+                    self.members[index].events.push_back(answer);
+                }
             }
             Act::Watch { id, request } => {
                 let (path, query) = request.path.split_once('?').unwrap();
@@ -380,6 +390,14 @@ impl World {
         }
         let tail: Vec<&str> = self.trace.lines().rev().take(40).collect();
         panic!("it did not come to this: {what}; the last of it, backwards:\n{}", tail.join("\n"));
+    }
+
+    /// What was held is answered.
+    pub fn let_go(&mut self) {
+        self.holding = None;
+        for (index, answer) in std::mem::take(&mut self.held) {
+            self.members[index].events.push_back(answer);
+        }
     }
 
     /// Runs for so long.

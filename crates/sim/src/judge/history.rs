@@ -1,7 +1,7 @@
 //! What stands in the topology server, beside what stood there.
 
 use super::rules::FREEZES;
-use super::{Judge, Violation, key_of};
+use super::{Judge, Violation, key_of, life_of};
 use crate::kinds::{About, KINDS, outputs_path, type_name};
 use crate::member::Member;
 use crate::process::ProcessId;
@@ -118,7 +118,8 @@ impl Judge {
                 for object in member.all(now, &outputs_path(&type_name)) {
                     let key = key_of(&type_name, &object);
                     let ours = !object["metadata"]["labels"][hansa_render::LEAGUE_LABEL].is_null();
-                    if ours && !self.keeps(&key, &member.name) {
+                    let lost = self.record(&key).is_none_or(|record| life_of(&object) > Some(record.incarnation));
+                    if ours && (lost || !self.keeps(&key, &member.name)) {
                         self.brought_back.insert((member.name.clone(), key));
                     }
                 }

@@ -58,7 +58,10 @@ impl World {
         self.restore_known_keys();
         self.speak_for_the_absent();
         self.move_homes_of_leavers();
-        self.take_leavers_out();
+        // Who takes one out the moment after another died may be left with too few to decide anything.
+        if self.members.iter().all(|member| !member.down) {
+            self.take_leavers_out();
+        }
         self.answer_homes_that_ask();
         self.do_as_asked()
     }
