@@ -122,6 +122,12 @@ pub fn audit(known: &Ballots, next: &Ballots, league: LeagueId, verifier: &Verif
     let start = if begins { beginning(known, next, league, verifier) } else { Ok(known.voters.clone()) };
     let voters = match start.and_then(|start| walk(start, next, league, verifier)) {
         Ok(voters) => voters,
+        // Decisions of the new era do not hide that it began with other voters.
+        Err(Breach::Voters { .. } | Breach::Uncertified { .. }) if begins && known.voters.people.is_empty() => {
+            let why = differs(&known.voters, &next.voters);
+            audit.breaches.push(Breach::Unforced { era: next.era, why });
+            return audit;
+        }
         Err(found) => {
             audit.breaches.push(found);
             return audit;

@@ -183,6 +183,12 @@ fn an_unsigned_era_that_changes_the_voters_is_refused_and_named() {
     all_want(&mut table, &[0, 1], &decide(Key::members(), leave, Rule::Quorum));
     assert_eq!(known(&table, 0).voters.set.len(), 2);
     assert_eq!(why(&first, known(&table, 0)), "");
+    // Nor do decisions of the new era hide that it began with other voters than are known.
+    let mut stale = first.clone();
+    stale.voters.set.remove(&name("b"));
+    stale.voters.quorum = 2;
+    let hidden = why(&stale, known(&table, 0));
+    assert!(hidden.contains("it changes the voters") && hidden.contains("restart the operator here"), "{hidden}");
 }
 
 #[test]
