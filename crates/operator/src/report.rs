@@ -25,6 +25,8 @@ pub struct Input<'a> {
     pub stamp: Option<Revision>,
     /// The life of which that is a revision.
     pub stamp_life: Option<Incarnation>,
+    /// Why nothing is done about what the record says last: it is nobody's word.
+    pub rejected: Option<&'a str>,
     /// What is wrong with the object's spec.
     pub invalid: Option<&'a str>,
     /// What stands in the way of agreeing on the Secret that the object names.
@@ -128,7 +130,7 @@ pub fn report(input: &Input<'_>) -> Report {
         let differs = matches!(
             input.standing,
             Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Awaited | Standing::Frozen(_)
-        );
+        ) || is_rejected(input).is_some();
         // The stamp is what this object itself was last agreed on as: a copy that differs keeps its
         // own, or a restored one could not be told from an edited one any more.
         let (stamp, life) = match differs {
@@ -213,6 +215,11 @@ fn shortened(message: &str) -> String {
     message.chars().take(1_000).collect()
 }
 
+/// Why the record's last word does not count, unless the object says the same.
+fn is_rejected<'a>(input: &Input<'a>) -> Option<&'a str> {
+    input.rejected.filter(|_| *input.standing != Standing::InStep)
+}
+
 fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
     let paths = || {
         if input.differences.is_empty() {
@@ -243,6 +250,9 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
     }
     if let Some(held) = input.held {
         return ("False", "Held", held.to_owned());
+    }
+    if let Some(why) = is_rejected(input) {
+        return ("False", "Rejected", why.to_owned());
     }
     match input.standing {
         Standing::InStep => ("True", "Agreed", format!("revision {revision}")),

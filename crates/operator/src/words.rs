@@ -242,6 +242,11 @@ impl Operator {
         Err(why)
     }
 
+    /// Why nothing is done about a record, when its last word is nobody's, with the mend.
+    pub(crate) fn why_rejected(&self, key: &RecordKey, record: &Record) -> Option<String> {
+        self.words.rejected(key).map(|rejected| why_not(record, rejected))
+    }
+
     /// Whether the last word of a record is nobody's by the voters as they stood after it was found so, too.
     pub(crate) fn is_surely_rejected(&self, key: &RecordKey) -> bool {
         self.words.rejected.get(key).is_some_and(|(_, since_ms)| self.ballots.knows_since(*since_ms))

@@ -153,12 +153,14 @@ impl Operator {
             }
             None => (home.object.stamp, home.object.stamp_life),
         };
+        let rejected = record.and_then(|record| self.why_rejected(key, record));
         let input = Input {
             era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
             record,
             standing: &standing,
             stamp,
             stamp_life,
+            rejected: rejected.as_deref(),
             invalid: home.invalid.as_deref().or(refused.as_deref()),
             source: problem,
             sealing: trouble.as_deref(),

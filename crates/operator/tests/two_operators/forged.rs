@@ -154,6 +154,9 @@ fn a_forged_end_takes_nothing_away_and_a_home_says_that_the_life_goes_on() {
     forge_end(&mut world);
     assert!(says(&world, "hello"), "nothing is taken away");
     let mut home = world.members[0].objects[HOME].clone();
+    let condition = home["status"]["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Agreed");
+    assert_eq!(condition.unwrap()["reason"], "Rejected", "{}", home["status"]);
+    assert_eq!(home["status"]["agreed"]["revision"], 1, "it was agreed on as that");
     home["metadata"]["annotations"]["hansa.dev/take-home"] = json!("1");
     world.put(0, HOME, home.clone());
     world.run_until("no end stands", |world| !ends(world));
