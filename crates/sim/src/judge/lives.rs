@@ -61,7 +61,7 @@ impl Judge {
                 }
             }
         }
-        self.hear(writer, key, true, old, new, users)
+        self.hear(now, writer, key, true, old, new, users)
     }
 
     /// The new revision is what a user wrote in the writer's own cluster, and no earlier word than
@@ -70,15 +70,18 @@ impl Judge {
     /// `home`: whether the writer was a home before; one write may carry an edit and the leaving.
     fn hear(
         &mut self,
-        writer: &Member,
+        now: u64,
+        writer: &mut Member,
         key: &RecordKey,
         home: bool,
         old: Option<&Record>,
         new: &Record,
         users: &Users,
     ) -> Result<(), Violation> {
+        // One write may carry that it became a home, and that its namespace goes.
+        let home = home || new.homes.contains_key(&writer.name) || ground_goes(now, writer, key);
         let name = &writer.name;
-        if &new.intent.author != name || !(home || new.homes.contains_key(name)) {
+        if &new.intent.author != name || !home {
             let what = format!("{name} is no home of its new revision: {}", super::pages::brief(new));
             return Err(Violation::at(EDITS, key, what));
         }
@@ -118,7 +121,7 @@ impl Judge {
             if new.revision < old.revision || old.tombstone.is_some() {
                 return Err(Violation::at(RISES, key, format!("revision {} after {}", new.revision, old.revision)));
             }
-            self.hear(writer, key, old.homes.contains_key(&writer.name), Some(old), new, users)?;
+            self.hear(now, writer, key, old.homes.contains_key(&writer.name), Some(old), new, users)?;
             if self.is_forged(key, old) {
                 self.reached.count(Hazard::WordForged);
             }
