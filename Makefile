@@ -4,7 +4,7 @@ CARGO ?= cargo
 # bash keeps a variable of this name; only one that is given to make counts.
 SECONDS :=
 
-.PHONY: help rust demo build test lint control-plane store-servers bench soak docs clean
+.PHONY: help rust demo build test lint control-plane store-servers bench soak models docs clean
 
 help:
 	@echo "make demo           build hansa and watch a league of three members live"
@@ -14,6 +14,7 @@ help:
 	@echo "make store-servers  build real object stores for the tests (once)"
 	@echo "make bench          measure; NAMES='edit restart' chooses, SCALE=0.1 shrinks"
 	@echo "make soak           simulate 10,000 leagues, or as many as fit: SECONDS=40"
+	@echo "make models         exhaust the models of the agreement, the larger ones, too"
 	@echo "make docs           write the generated reference pages anew"
 
 build: rust
@@ -51,6 +52,9 @@ bench: build
 
 soak:
 	$(CARGO) run --release --package hansa-sim -- soak $(if $(SECONDS),--seconds $(SECONDS))
+
+models: rust
+	$(CARGO) test --package hansa-ballot --all-features --test model -- --include-ignored
 
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --package hansa-api --test docs

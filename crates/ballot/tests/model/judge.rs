@@ -1,9 +1,10 @@
 //! The safety properties, each judged on what is written and on what operators act on.
 
-use hansa_ballot::{Ballots, Epoch, Key, Outcome, Verdict};
+use crate::sabotage::Sabotage;
+use hansa_ballot::{Ballots, Epoch, Key, Outcome, Rule, Verdict};
 use hansa_ledger::Envelope;
 use hansa_model::{Hash, Incarnation, MemberName, Term};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const ONCE: &str = "one decision per key and epoch";
 pub const NEVER_RETRACTED: &str = "no decision is retracted";
@@ -16,10 +17,24 @@ pub const TOGETHER: &str = "nobody begins a phase before all finished the last";
 pub const MEET: &str = "quorums of consecutive voters meet";
 pub const EXPIRED: &str = "an expired incarnation commits nothing";
 pub const ONE_TERM: &str = "a term is given once";
+pub const ONE_WRITER: &str = "a page has one writer in a term";
 pub const LIVE: &str = "without further faults every script ends";
 
-pub const RULES: [&str; 12] =
-    [ONCE, NEVER_RETRACTED, CERTIFIED, RISES, KEPT, OWN, VOTE_STAYS, TOGETHER, MEET, EXPIRED, ONE_TERM, LIVE];
+pub const RULES: [&str; 13] = [
+    ONCE,
+    NEVER_RETRACTED,
+    CERTIFIED,
+    RISES,
+    KEPT,
+    OWN,
+    VOTE_STAYS,
+    TOGETHER,
+    MEET,
+    EXPIRED,
+    ONE_TERM,
+    ONE_WRITER,
+    LIVE,
+];
 
 /// What was seen of a run, whoever forgets it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -30,15 +45,33 @@ pub struct Ghost {
     pub terms: BTreeMap<(Key, u64), usize>,
     /// The phase that each operator has begun.
     pub begun: BTreeMap<usize, u32>,
-    /// The first rule that was broken.
-    pub broken: Option<&'static str>,
+    /// Who decided last in the page: the term, the operator, and which start of it.
+    pub decided: Option<(Term, usize, u64)>,
+    /// The rules that were broken.
+    pub broken: BTreeSet<&'static str>,
 }
 
 impl Ghost {
     fn expect(&mut self, rule: &'static str, holds: bool) {
-        if !holds && self.broken.is_none() {
-            self.broken = Some(rule);
+        if !holds {
+            self.broken.insert(rule);
         }
+    }
+
+    /// Whether there is nothing more to look for in this run.
+    pub fn is_over(&self, sabotage: Option<Sabotage>) -> bool {
+        match sabotage {
+            None => !self.broken.is_empty(),
+            Some(sabotage) => sabotage.breaks().iter().all(|rule| self.broken.contains(rule)),
+        }
+    }
+
+    /// A start of an operator has decided in the page, under a term.
+    pub fn decides(&mut self, term: Term, operator: usize, start: u64) {
+        let may =
+            self.decided.is_none_or(|(last, by, its)| term > last || (term == last && operator == by && start >= its));
+        self.expect(ONE_WRITER, may);
+        self.decided = Some((term, operator, start));
     }
 
     /// An operator acts on a decision.
@@ -83,10 +116,15 @@ impl Ghost {
                 continue;
             }
             let votes = decision.certificate.keys().filter(|name| was.voters.set.contains_key(*name)).count();
-            let enough = match decision.outcome {
-                Outcome::Adopted => votes >= was.voters.quorum as usize,
-                Outcome::Rejected => was.voters.set.len() - votes < was.voters.quorum as usize,
-                Outcome::Superseded => true,
+            let all = || {
+                was.voters.set.keys().all(|name| was.lost.contains_key(name) || decision.certificate.contains_key(name))
+            };
+            let enough = match (decision.outcome, decision.rule) {
+                (Outcome::Adopted, Rule::Quorum) => votes >= was.voters.quorum as usize,
+                (Outcome::Adopted, Rule::All) => votes >= was.voters.quorum as usize && all(),
+                (Outcome::Rejected, Rule::Quorum) => was.voters.set.len() - votes < was.voters.quorum as usize,
+                (Outcome::Rejected, Rule::All) => votes > 0,
+                (Outcome::Superseded, _) => true,
             };
             self.expect(CERTIFIED, enough);
         }

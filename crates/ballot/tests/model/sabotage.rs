@@ -30,10 +30,20 @@ pub enum Sabotage {
     TakesOutTwo,
     /// What was decided is taken out again.
     Retracts,
+    /// A write puts back what another one had said before.
+    PutsBackOldWords,
+    /// The store takes a late write whatever stands there.
+    TakesLateWrites,
+    /// Nobody is told that the key has changed.
+    TellsNobody,
+    /// Decisions are written into a page whoever decided there.
+    SeesNoFence,
+    /// An earlier start of an appointee outbids a later one.
+    OutbidsItsLaterStart,
 }
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 9] = [
+    pub const ALL: [Sabotage; 14] = [
         Sabotage::WritesBlindly,
         Sabotage::ForgetsItsNotes,
         Sabotage::ActsBeforeItIsConfirmed,
@@ -43,26 +53,35 @@ impl Sabotage {
         Sabotage::RepeatsATerm,
         Sabotage::TakesOutTwo,
         Sabotage::Retracts,
+        Sabotage::PutsBackOldWords,
+        Sabotage::TakesLateWrites,
+        Sabotage::TellsNobody,
+        Sabotage::SeesNoFence,
+        Sabotage::OutbidsItsLaterStart,
     ];
 
     /// Where it does harm.
     pub fn stage(self) -> (Scenario, Faults) {
-        let none = Faults { answers: 0, crashes: 0, stale: 0, rollbacks: 0 };
+        let none = Faults::default();
         match self {
-            Sabotage::ForgetsItsNotes => (scenarios::pair(), Faults { answers: 0, crashes: 2, stale: 0, rollbacks: 1 }),
+            Sabotage::ForgetsItsNotes => (scenarios::pair(), Faults { crashes: 2, rollbacks: 1, ..none }),
             Sabotage::ActsBeforeItIsConfirmed | Sabotage::ChangesItsVote => (scenarios::withdrawal(), none),
             Sabotage::OpensEarly => (scenarios::phases(), none),
-            Sabotage::RepeatsATerm => (scenarios::claims(), none),
+            Sabotage::RepeatsATerm => (scenarios::claims(), Faults { answers: 1, ..none }),
             Sabotage::TakesOutTwo => (scenarios::membership(), none),
-            Sabotage::Retracts => (scenarios::generations(), none),
-            _ => (scenarios::rivals(), Faults { answers: 1, ..none }),
+            Sabotage::Retracts | Sabotage::PutsBackOldWords => (scenarios::generations(), none),
+            Sabotage::TakesLateWrites => (scenarios::pair(), Faults { answers: 1, crashes: 1, ..none }),
+            Sabotage::TellsNobody => (scenarios::rivals(), none),
+            Sabotage::SeesNoFence => (scenarios::pages(), none),
+            Sabotage::OutbidsItsLaterStart => (scenarios::pages(), Faults { crashes: 1, ..none }),
+            Sabotage::WritesBlindly | Sabotage::DecidesAlone => (scenarios::rivals(), Faults { answers: 1, ..none }),
         }
     }
 
-    /// The rules of which one at least has to be seen broken.
+    /// The rules that have to be seen broken, in one run.
     pub fn breaks(self) -> &'static [&'static str] {
         match self {
-            Sabotage::WritesBlindly => &[judge::KEPT, judge::OWN, judge::NEVER_RETRACTED, judge::RISES],
+            Sabotage::WritesBlindly => &[judge::KEPT, judge::NEVER_RETRACTED],
             Sabotage::ForgetsItsNotes | Sabotage::ActsBeforeItIsConfirmed => &[judge::ONCE],
             Sabotage::DecidesAlone => &[judge::CERTIFIED],
             Sabotage::ChangesItsVote => &[judge::VOTE_STAYS],
@@ -70,6 +89,10 @@ impl Sabotage {
             Sabotage::RepeatsATerm => &[judge::RISES, judge::ONE_TERM],
             Sabotage::TakesOutTwo => &[judge::MEET],
             Sabotage::Retracts => &[judge::NEVER_RETRACTED],
+            Sabotage::PutsBackOldWords => &[judge::OWN, judge::KEPT],
+            Sabotage::TakesLateWrites => &[judge::EXPIRED],
+            Sabotage::TellsNobody => &[judge::LIVE],
+            Sabotage::SeesNoFence | Sabotage::OutbidsItsLaterStart => &[judge::ONE_WRITER],
         }
     }
 
@@ -130,6 +153,20 @@ impl Sabotage {
                     ballots.voters.set.retain(|name, _| *name == left);
                     ballots.voters.quorum = 1;
                     ballots.cells.retain(|name, _| *name == left);
+                }
+            }
+            Sabotage::PutsBackOldWords => {
+                let others = scenario.signers.iter().filter(|other| other.member() != member);
+                for other in others {
+                    let Some(mut cell) = ballots.cells.get(other.member()).and_then(|slot| slot.cell().ok().cloned())
+                    else {
+                        continue;
+                    };
+                    if cell.sequence > 1 {
+                        cell.sequence = 1;
+                        let slot = cell.sign(other, scenario.league, ballots.era);
+                        ballots.cells.insert(other.member().clone(), slot);
+                    }
                 }
             }
             Sabotage::Retracts => {

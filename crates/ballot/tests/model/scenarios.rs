@@ -17,6 +17,8 @@ pub struct Scenario {
     pub founded: bool,
     pub scripts: Vec<Vec<Goal>>,
     pub reaches: &'static [&'static str],
+    /// How many decisions are begun in a page beside the ballots; 0: there is no page.
+    pub decisions: u8,
 }
 
 /// One thing that an operator wants; when it is reached, the next begins.
@@ -114,6 +116,7 @@ fn scenario(name_: &'static str, scripts: Vec<Vec<Goal>>, reaches: &'static [&'s
         founded: true,
         scripts,
         reaches,
+        decisions: 0,
     }
 }
 
@@ -131,18 +134,35 @@ pub fn pair() -> Scenario {
     scenario("pair", vec![script("1"), script("2")], &["adopted"])
 }
 
-/// Two candidates of one key after each other; one operator is against the second.
-pub fn generations() -> Scenario {
-    let second = |value: &str, accept| Goal::Decide {
+/// Candidates of one key after each other, of the next generation each; one operator is against the last.
+fn generations_of(name: &'static str, operators: usize, generations: usize) -> Scenario {
+    let next = |value: String, accept, last: bool| Goal::Decide {
         key: key("spec"),
-        value: raw(value),
-        rule: Rule::All,
+        value: raw(&value),
+        rule: if last { Rule::All } else { Rule::Quorum },
         accept,
         again: true,
     };
-    let script = |accept| vec![decide("spec", "1", Accept::Any), second("2", accept)];
-    let against = vec![decide("spec", "1", Accept::Any), second("3", Accept::Equal)];
-    scenario("generations", vec![script(Accept::Any), against], &["adopted", "rejected"])
+    let script = |number: usize| {
+        let is_against = |generation: usize| generation == generations && number + 1 == operators;
+        let goal = |generation: usize| match is_against(generation) {
+            false => next(generation.to_string(), Accept::Any, generation == generations),
+            true => next(format!("{generation}0"), Accept::Equal, true),
+        };
+        (1..=generations).map(goal).collect()
+    };
+    let scripts = (0..operators).map(script).collect();
+    scenario(name, scripts, &["adopted", "rejected"])
+}
+
+/// Two operators, three generations.
+pub fn generations() -> Scenario {
+    generations_of("generations", 2, 3)
+}
+
+/// Three operators, two generations.
+pub fn generations_of_three() -> Scenario {
+    generations_of("generations of three", 3, 2)
 }
 
 /// One proposes and withdraws, while another votes, and asks again.
@@ -182,4 +202,14 @@ pub fn claims() -> Scenario {
     let turn = || vec![Goal::Claim { key: key("dns") }, Goal::Resign { key: key("dns") }];
     let script = || [turn(), turn()].concat();
     scenario("claims", vec![script(), turn()], &[])
+}
+
+/// The first is suspected by the others and comes back, while all decide in the one page when they take
+/// themselves to be its appointee.
+pub fn pages() -> Scenario {
+    let suspects = |members: BTreeSet<MemberName>| Goal::Suspect { members };
+    let script = || vec![suspects([name(0)].into()), suspects(BTreeSet::new())];
+    let mut pages = scenario("pages", vec![Vec::new(), script(), script()], &["refused in a page"]);
+    pages.founding = Ballots::found(pages.founding.voters.clone(), 1);
+    Scenario { decisions: 3, ..pages }
 }

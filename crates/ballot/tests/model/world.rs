@@ -1,7 +1,8 @@
 //! The world of the model: operators, one register with its faults, and every step that can be next.
 
 use crate::judge::{self, Ghost};
-use crate::operators::has_voted;
+use crate::liveness::Ended;
+use crate::pages::PageWorld;
 use crate::sabotage::Sabotage;
 use crate::scenarios::Scenario;
 use bytes::Bytes;
@@ -10,11 +11,12 @@ use hansa_ballot::{Ballots, Document, Outcome, Proposer, Verifier};
 use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::{Hash, MemberName};
 use stateright::{Model, Property};
+use std::fmt;
 use std::hash::{Hash as StdHash, Hasher};
 use std::sync::Arc;
 
 /// How many faults of each kind a run may have.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Faults {
     /// Answers lost, writes dropped or late.
     pub answers: u8,
@@ -24,16 +26,34 @@ pub struct Faults {
     pub stale: u8,
     /// Times that the store goes back.
     pub rollbacks: u8,
+    /// Writes that arrive twice.
+    pub repeats: u8,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Faults { answers, crashes, stale, rollbacks, repeats } = self;
+        let counts = [
+            (answers, "lost answer"),
+            (crashes, "crash"),
+            (stale, "stale read"),
+            (rollbacks, "rollback"),
+            (repeats, "repeated write"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}"));
+        f.write_str(&counts.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Interesting ends that have to be reached, so that the model shows something.
-pub const REACHED: [&str; 4] = ["adopted", "rejected", "superseded", "frozen"];
+pub const REACHED: [&str; 5] = ["adopted", "rejected", "superseded", "frozen", "refused in a page"];
 
 pub struct League {
     pub scenario: Scenario,
     pub faults: Faults,
     pub sabotage: Option<Sabotage>,
     pub verifier: Verifier,
+    pub ended: Ended,
 }
 
 /// What happens next.
@@ -47,6 +67,10 @@ pub enum Step {
     Dropped(usize),
     /// Its write will arrive later; the answer is lost.
     Late(usize),
+    /// Its write is stored and answered, and the same arrives once more later.
+    Repeated(usize),
+    /// Its write arrives twice at once, and the second is what is answered.
+    Retried(usize),
     /// Its call does not happen, and it is told so.
     Refused(usize),
     /// Its read shows what stood there before.
@@ -63,6 +87,10 @@ pub enum Step {
     Arrives(usize),
     /// The store shows what stood there this many writes ago.
     RolledBack(usize),
+    /// It decides in the page that it takes itself to be appointed to.
+    Decides(usize),
+    /// A decision of this writer comes to the page.
+    Lands(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -84,19 +112,19 @@ pub struct Operator {
 /// What stands in the store.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    version: Version,
-    value: Bytes,
-    opened: Arc<(Envelope, Ballots)>,
+    pub version: Version,
+    pub value: Bytes,
+    pub opened: Arc<(Envelope, Ballots)>,
     digest: Hash,
 }
 
 impl Stored {
-    fn new(version: Version, value: Bytes) -> Self {
+    pub fn new(version: Version, value: Bytes) -> Self {
         let (opened, digest) = (Arc::new(open(&value)), Hash::of_bytes(&value));
         Stored { version, value, opened, digest }
     }
 
-    fn versioned(&self) -> Versioned {
+    pub fn versioned(&self) -> Versioned {
         Versioned { version: self.version.clone(), value: self.value.clone() }
     }
 }
@@ -106,12 +134,13 @@ pub struct State {
     pub operators: Vec<Arc<Operator>>,
     pub stored: Option<Stored>,
     pub before: Vec<Option<Stored>>,
-    late: Vec<(usize, Option<Version>, Bytes)>,
-    faults: Faults,
+    pub late: Vec<(usize, Option<Version>, Bytes)>,
+    pub faults: Faults,
+    pub page: PageWorld,
     pub ghost: Ghost,
     pub rolled_back: bool,
-    versions: u64,
-    digest: u64,
+    pub versions: u64,
+    pub digest: u64,
 }
 
 impl PartialEq for State {
@@ -127,8 +156,10 @@ impl StdHash for State {
 }
 
 impl State {
-    fn seal(mut self) -> Self {
-        let mut out = format!("{:?}{:?}{}/{}", self.faults, self.ghost, self.rolled_back, self.versions);
+    /// The same, with its digest.
+    pub fn seal(mut self) -> Self {
+        let own = (&self.faults, &self.ghost, &self.page, self.rolled_back, self.versions);
+        let mut out = format!("{own:?}");
         for (number, expected, value) in &self.late {
             out.push_str(&format!("{number}{expected:?}{:?}", Hash::of_bytes(value)));
         }
@@ -157,7 +188,7 @@ impl State {
         (0..self.operators.len()).filter(|number| live.contains(league.scenario.signers[*number].member())).collect()
     }
 
-    fn ballots(&self) -> Option<&Ballots> {
+    pub fn ballots(&self) -> Option<&Ballots> {
         self.stored.as_ref().map(|stored| &stored.opened.1)
     }
 }
@@ -169,7 +200,7 @@ pub fn open(value: &Bytes) -> (Envelope, Ballots) {
 
 impl League {
     pub fn new(scenario: Scenario, faults: Faults, sabotage: Option<Sabotage>) -> Self {
-        League { scenario, faults, sabotage, verifier: Verifier::default() }
+        League { scenario, faults, sabotage, verifier: Verifier::default(), ended: Ended::default() }
     }
 
     /// Whether this model is to reach an end.
@@ -178,7 +209,7 @@ impl League {
     }
 
     /// Stores a write if it names what stands there. The answer that its writer would get.
-    fn store(&self, state: &mut State, number: usize, expected: Option<Version>, value: Bytes) -> Swap {
+    pub fn store(&self, state: &mut State, number: usize, expected: Option<Version>, value: Bytes) -> Swap {
         let current = state.stored.clone();
         let blind = self.sabotage == Some(Sabotage::WritesBlindly) && number == 0;
         if expected.as_ref() != current.as_ref().map(|current| &current.version) && !blind {
@@ -206,7 +237,7 @@ impl League {
         Swap::Committed(version)
     }
 
-    fn lost(&self, state: &mut State, number: usize) {
+    pub fn lost(&self, state: &mut State, number: usize) {
         state.faults.answers -= 1;
         self.step(state, number, Event::Swapped(Swap::Indeterminate { reason: "reset".into() }));
     }
@@ -229,6 +260,7 @@ impl Model for League {
             before: Vec::new(),
             late: Vec::new(),
             faults: self.faults,
+            page: PageWorld::new(&self.scenario),
             ghost: Ghost::default(),
             rolled_back: false,
             versions: 1,
@@ -241,40 +273,12 @@ impl Model for League {
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        if state.ghost.broken.is_some() {
+        if state.ghost.is_over(self.sabotage) {
             return;
         }
-        let Faults { answers, crashes, stale, rollbacks } = state.faults;
-        for (number, operator) in state.operators.iter().enumerate() {
-            let Some(proposer) = &operator.proposer else {
-                steps.push(Step::Restarted(number));
-                continue;
-            };
-            let is_write = matches!(operator.pending, Some(Act::Write { .. }));
-            if operator.pending.is_some() {
-                steps.push(Step::Done(number));
-            } else if self.is_behind(state, number, proposer) {
-                steps.push(Step::Notified(number));
-            }
-            if is_write && answers > 0 {
-                steps.extend([Step::AnswerLost(number), Step::Dropped(number), Step::Late(number)]);
-            }
-            if matches!(operator.pending, Some(Act::Read | Act::Write { .. })) && answers > 0 {
-                steps.push(Step::Refused(number));
-            }
-            if matches!(operator.pending, Some(Act::Read)) && stale > 0 && !state.before.is_empty() {
-                steps.push(Step::Stale(number));
-            }
-            if crashes > 0 && operator.pending.is_some() {
-                steps.push(Step::Crashed(number));
-                if is_write {
-                    steps.push(Step::CrashedAfter(number));
-                }
-            }
-        }
-        steps.extend((0..state.late.len()).map(Step::Arrives));
-        if rollbacks > 0 {
-            steps.extend((0..state.before.len()).filter(|back| state.before[*back].is_some()).map(Step::RolledBack));
+        match self.first_to_go_on(state) {
+            Some(number) => self.steps_of(state, number, steps),
+            None => self.all_steps(state, steps),
         }
     }
 
@@ -287,15 +291,30 @@ impl Model for League {
     fn properties(&self) -> Vec<Property<Self>> {
         macro_rules! always {
             ($($rule:ident),*) => {
-                vec![$(Property::always(judge::$rule, |_: &League, state: &State| state.ghost.broken != Some(judge::$rule))),*]
+                vec![$(Property::always(judge::$rule, |_: &League, state: &State| !state.ghost.broken.contains(judge::$rule))),*]
             };
         }
-        let mut properties =
-            always!(ONCE, NEVER_RETRACTED, CERTIFIED, RISES, KEPT, OWN, VOTE_STAYS, TOGETHER, MEET, EXPIRED, ONE_TERM);
-        properties.push(Property::always(judge::LIVE, |league: &League, state: &State| league.ends(state)));
+        let mut properties = always!(
+            ONCE,
+            NEVER_RETRACTED,
+            CERTIFIED,
+            RISES,
+            KEPT,
+            OWN,
+            VOTE_STAYS,
+            TOGETHER,
+            MEET,
+            EXPIRED,
+            ONE_TERM,
+            ONE_WRITER
+        );
+        properties.push(Property::always(judge::LIVE, |league: &League, state: &State| {
+            !state.ghost.broken.is_empty() || league.ends(state)
+        }));
         properties.push(Property::sometimes("adopted", |_, state: &State| closed(state, Outcome::Adopted)));
         properties.push(Property::sometimes("rejected", |_, state: &State| closed(state, Outcome::Rejected)));
         properties.push(Property::sometimes("superseded", |_, state: &State| closed(state, Outcome::Superseded)));
+        properties.push(Property::sometimes("refused in a page", |_, state: &State| state.page.refused));
         properties.push(Property::sometimes("frozen", |_, state: &State| {
             state.operators.iter().any(|operator| operator.proposer.as_ref().is_some_and(|one| one.frozen().is_some()))
         }));
@@ -306,141 +325,4 @@ impl Model for League {
 fn closed(state: &State, outcome: Outcome) -> bool {
     let Some(ballots) = state.ballots() else { return false };
     ballots.decisions.values().chain(ballots.refused.values()).any(|decision| decision.outcome == outcome)
-}
-
-impl League {
-    /// Whether an operator that waits would be told something new.
-    fn is_behind(&self, state: &State, number: usize, proposer: &Proposer<Ballots>) -> bool {
-        let Some(stored) = &state.stored else { return false };
-        let (ballots, member) = (&stored.opened.1, self.scenario.signers[number].member());
-        let waits =
-            proposer.motions().next().is_some() || ballots.open.keys().any(|key| !has_voted(ballots, member, key));
-        let heard = state.operators[number].heard.as_ref() == Some(&stored.version);
-        waits && !heard && proposer.version() != Some(&stored.version)
-    }
-
-    fn take(&self, state: &mut State, step: Step) {
-        match step {
-            Step::Done(number) => match Arc::make_mut(&mut state.operators[number]).pending.take() {
-                Some(Act::Read) => {
-                    let found = state.stored.as_ref().map(Stored::versioned);
-                    self.step(state, number, Event::Read(found));
-                }
-                Some(Act::Write { expected, value }) => {
-                    if self.sabotage == Some(Sabotage::ActsBeforeItIsConfirmed) {
-                        Sabotage::acts(&mut state.ghost, &value);
-                    }
-                    let answer = self.store(state, number, expected, value);
-                    self.step(state, number, Event::Swapped(answer));
-                }
-                Some(Act::Persist(notes)) => {
-                    Arc::make_mut(&mut state.operators[number]).durable = notes;
-                    self.step(state, number, Event::Persisted);
-                }
-                Some(Act::Wake { .. }) => self.step(state, number, Event::Woke),
-                None => {}
-            },
-            Step::AnswerLost(number) => {
-                if let Some((expected, value)) = take_write(state, number) {
-                    self.store(state, number, expected, value);
-                    self.lost(state, number);
-                }
-            }
-            Step::Dropped(number) => {
-                take_write(state, number);
-                self.lost(state, number);
-            }
-            Step::Late(number) => {
-                if let Some((expected, value)) = take_write(state, number) {
-                    state.late.push((number, expected, value));
-                    self.lost(state, number);
-                }
-            }
-            Step::Refused(number) => {
-                state.faults.answers -= 1;
-                Arc::make_mut(&mut state.operators[number]).pending = None;
-                self.step(state, number, Event::Failed);
-            }
-            Step::Stale(number) => {
-                state.faults.stale -= 1;
-                Arc::make_mut(&mut state.operators[number]).pending = None;
-                let found = state.before.last().and_then(|old| old.as_ref().map(Stored::versioned));
-                self.step(state, number, Event::Read(found));
-            }
-            Step::Notified(number) => {
-                let stored = state.stored.as_ref().map(|stored| stored.version.clone());
-                Arc::make_mut(&mut state.operators[number]).heard = stored;
-                self.step(state, number, Event::Changed);
-            }
-            Step::Crashed(number) => self.crash(state, number),
-            Step::CrashedAfter(number) => {
-                if let Some((expected, value)) = take_write(state, number) {
-                    self.store(state, number, expected, value);
-                }
-                self.crash(state, number);
-            }
-            Step::Restarted(number) => {
-                let Operator { incarnation, reached, .. } = *state.operators[number];
-                let durable = state.operators[number].durable.clone();
-                let started = Operator { reached, ..self.start(number, incarnation + 1, durable) };
-                state.operators[number] = Arc::new(started);
-                self.begin(state, number);
-            }
-            Step::Arrives(index) => {
-                let (number, expected, value) = state.late.remove(index);
-                self.store(state, number, expected, value);
-            }
-            Step::RolledBack(back) => {
-                state.faults.rollbacks -= 1;
-                state.rolled_back = true;
-                state.stored = state.before[back].clone();
-                state.before.truncate(back);
-            }
-        }
-    }
-
-    fn crash(&self, state: &mut State, number: usize) {
-        state.faults.crashes -= 1;
-        let operator = Arc::make_mut(&mut state.operators[number]);
-        (operator.proposer, operator.pending, operator.ticket) = (None, None, None);
-        operator.digest = Hash::of_bytes(b"down");
-    }
-
-    /// Whether all scripts end when everybody goes on in turn, without further faults. Asked of one
-    /// state in 16: it walks a whole run. After a rollback, freezing is the end; and a store that answers a
-    /// read from before has told of a change that the read did not show, which is the end of its promises.
-    fn ends(&self, state: &State) -> bool {
-        let is_stale = state.faults.stale < self.faults.stale;
-        if state.rolled_back || is_stale || state.ghost.broken.is_some() || !state.digest.is_multiple_of(16) {
-            return true;
-        }
-        let mut state = state.clone();
-        for _ in 0..400 {
-            let mut steps = Vec::new();
-            state.faults = Faults { answers: 0, crashes: 0, stale: 0, rollbacks: 0 };
-            self.actions(&state, &mut steps);
-            if steps.is_empty() {
-                break;
-            }
-            for step in steps {
-                let still = match step {
-                    Step::Done(number) => state.operators[number].pending.is_some(),
-                    Step::Arrives(index) => index < state.late.len(),
-                    _ => true,
-                };
-                if still {
-                    self.take(&mut state, step);
-                }
-            }
-        }
-        let scripts = state.operators.iter().zip(&self.scenario.scripts);
-        scripts.into_iter().all(|(operator, script)| operator.reached >= script.len())
-    }
-}
-
-fn take_write(state: &mut State, number: usize) -> Option<(Option<Version>, Bytes)> {
-    match Arc::make_mut(&mut state.operators[number]).pending.take() {
-        Some(Act::Write { expected, value }) => Some((expected, value)),
-        _ => None,
-    }
 }
