@@ -1,10 +1,10 @@
 //! Appointments: who decides in a page, who does what only one may do, and under which term.
 //!
-//! - **Seats** (pages and singletons) are computed from agreed facts: the voters, who is lost, whom a
+//! - **Seats** of pages are computed from agreed facts: the voters, who is lost, whom a
 //!   quorum suspects. [`plan`] is balanced, sticky and moves as few as it can; every operator computes
 //!   the same, and whoever writes next writes it down. A seat that moves gets a new term.
-//! - **Claims** are taken by compare-and-swap and renewed by the holder's beats, for programs without
-//!   heartbeats of another kind. The holder counts from when it sent its renewal and stops early
+//! - **Claims** are for singletons, what only one does: taken by compare-and-swap under a key, and renewed by
+//!   the holder's beats, so that they need no heartbeats of another kind. The holder counts from when it sent its renewal and stops early
 //!   ([`Hold`]); a challenger waits longer, on its own clock, without any change ([`Patience`]). No
 //!   timestamp of one machine is compared with another's.
 //!
@@ -23,15 +23,12 @@ pub const MAX_PAGES: u32 = 65_536;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Appointments {
-    /// What is held by claim.
+    /// What only one member does at a time, held by claim.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<Key, Claim>,
     /// The pages, in runs without gap from page 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pages: Vec<Run>,
-    /// What only one member does.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub singletons: BTreeMap<Key, Seat>,
     /// The last term that was given.
     #[serde(default)]
     pub term: Term,
@@ -102,27 +99,17 @@ impl Appointments {
     /// Moves seats to the eligible members as [`plan`] says. Returns how many moved.
     pub fn balance(&mut self, eligible: &BTreeSet<MemberName>) -> usize {
         let pages = self.pages.iter().flat_map(|run| std::iter::repeat_n(run.seat.member.as_ref(), run.count as usize));
-        let seats: Vec<Option<&MemberName>> =
-            self.singletons.values().map(|seat| seat.member.as_ref()).chain(pages).collect();
+        let seats: Vec<Option<&MemberName>> = pages.collect();
         let moves = plan(&seats, eligible);
         if moves.is_empty() {
             return 0;
         }
         self.term = self.term.next();
         let term = self.term;
-        let singles = self.singletons.len();
-        for (seat, (_, member)) in self
-            .singletons
-            .values_mut()
-            .enumerate()
-            .filter_map(|(n, seat)| moves.get_key_value(&n).map(|to| (seat, to)))
-        {
-            *seat = Seat { member: Some(member.clone()), term };
-        }
         let pages = self.pages.iter().flat_map(|run| std::iter::repeat_n(&run.seat, run.count as usize));
         let mut runs: Vec<Run> = Vec::new();
         for (number, seat) in pages.enumerate() {
-            let seat = match moves.get(&(singles + number)) {
+            let seat = match moves.get(&number) {
                 Some(member) => Seat { member: Some(member.clone()), term },
                 None => seat.clone(),
             };
@@ -265,9 +252,8 @@ mod tests {
     #[test]
     fn a_silent_members_pages_go_to_the_others_under_a_new_term() {
         let mut appointments = Appointments::vacant(8);
-        appointments.singletons.insert("dns".parse().unwrap(), Seat::default());
         let all: BTreeSet<MemberName> = (0..3).map(name).collect();
-        assert_eq!(appointments.balance(&all), 9);
+        assert_eq!(appointments.balance(&all), 8);
         let before = appointments.clone();
         assert_eq!(appointments.balance(&all), 0);
         let fewer: BTreeSet<MemberName> = [name(0), name(2)].into();
