@@ -153,6 +153,8 @@ pub struct Agreement {
     commands: mpsc::UnboundedSender<Command>,
     view: watch::Receiver<View>,
     options: Arc<Options>,
+    /// This start of the voter.
+    incarnation: Incarnation,
     topo: Arc<dyn Topo>,
     verifier: Verifier,
 }
@@ -180,11 +182,12 @@ impl Agreement {
         }
         let notes = notes::read(options.notes.as_deref()).await.map_err(AgreeError::Invalid)?;
         let verifier = Verifier::default();
+        let incarnation = incarnation(&*topo, &options).await?;
         let proposer = Proposer::new(Config {
             league: options.league,
             signer: options.signer.clone(),
             uid: options.uid.clone(),
-            incarnation: incarnation(&*topo, &options).await?,
+            incarnation,
             notes,
             round_trip_ms: u64::try_from(options.round_trip.as_millis()).unwrap_or(u64::MAX),
             founding: Some(Ballots::found(options.founders.clone(), 0)),
@@ -194,7 +197,7 @@ impl Agreement {
         let (sender, view) = watch::channel(View::default());
         let options = Arc::new(options);
         tokio::spawn(Driver::new(topo.clone(), options.clone(), proposer, sender).run(received));
-        Ok(Agreement { commands, view, options, topo, verifier })
+        Ok(Agreement { commands, view, options, incarnation, topo, verifier })
     }
 
     /// Decides a key, once: all who ask get the same answer, also later and after a restart. Returns
@@ -273,8 +276,13 @@ impl Agreement {
             return barriers::waiting(key, barrier, &tally.cells, &live).map(|waiting| waiting.to_string());
         }
         let claim = ballots.appointments.claims.get(key)?;
-        let holder = claim.member.as_ref().filter(|member| *member != self.options.signer.member())?;
-        Some(format!("{holder} holds it, under term {}", claim.term))
+        let (holder, term) = (claim.member.as_ref()?, claim.term);
+        if holder != self.options.signer.member() {
+            return Some(format!("{holder} holds it, under term {term}"));
+        }
+        // What an earlier start of this voter held, this one does not: that one may still run.
+        let earlier = claim.incarnation != self.incarnation;
+        earlier.then(|| format!("an earlier start of {holder} holds it, under term {term}, until its lease has ended"))
     }
 
     /// Hands a motion to the proposer without waiting for its answer.

@@ -153,7 +153,13 @@ async fn a_holder_that_vanishes_is_followed_and_can_write_no_more() {
         appointment
     };
     assert!(first.holds());
-    let second = boston.appoint("invoices", ttl).await.unwrap();
+    let second = boston.appoint("invoices", ttl);
+    tokio::pin!(second);
+    tokio::select! {
+        term = &mut second => panic!("amsterdam holds it: {term:?}"),
+        () = waiting(&boston, "invoices", "amsterdam holds it, under term 1") => {}
+    }
+    let second = second.await.unwrap();
     assert!(!first.holds() && second.holds() && second.term() > first.term());
     first.lost().await;
     assert!(matches!(first.write("/v1/invoices", |_| 2.into()).await, Err(FencedError::Over(_))));
@@ -167,6 +173,31 @@ async fn a_holder_that_vanishes_is_followed_and_can_write_no_more() {
     second.resign().await.unwrap();
     let third = boston.appoint("invoices", ttl).await.unwrap();
     assert!(third.holds());
+}
+
+#[tokio::test]
+async fn who_comes_back_waits_for_its_own_earlier_start_and_says_so() {
+    let topo = memory::unshared().unwrap();
+    let ttl = Duration::from_millis(400);
+    let first = {
+        let topo = topo.clone();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let holding = runtime
+            .spawn(async move { join(&topo, "amsterdam", &NAMES).await.appoint("invoices", ttl).await.unwrap() });
+        let appointment = holding.await.unwrap();
+        runtime.shutdown_background();
+        appointment
+    };
+    let amsterdam = join(&topo, "amsterdam", &NAMES).await;
+    let again = amsterdam.appoint("invoices", ttl);
+    tokio::pin!(again);
+    tokio::select! {
+        term = &mut again => panic!("its lease has not ended: {term:?}"),
+        () = waiting(&amsterdam, "invoices", "an earlier start of amsterdam holds it, under term 1") => {}
+    }
+    let again = again.await.unwrap();
+    assert!(!first.holds() && again.term() > first.term());
+    assert_eq!(amsterdam.waiting("invoices"), None, "it holds it now");
 }
 
 #[tokio::test]

@@ -137,11 +137,13 @@ async fn renew(agreement: Agreement, key: Key, sender: watch::Sender<Hold>) {
         let hold = *sender.borrow();
         tokio::time::sleep(Duration::from_millis(hold.renew_at_ms().saturating_sub(now_ms()))).await;
         let sent_ms = now_ms();
-        match agreement.settle(&key, Motion::Renew { key: key.clone(), term: hold.term, beat }).await {
-            Ok(Answer::Term(_)) => {
+        let renewed = agreement.settle(&key, Motion::Renew { key: key.clone(), term: hold.term, beat }).await;
+        match renewed
+            .and_then(|answer| if matches!(answer, Answer::Term(_)) { Ok(()) } else { Err(super::unexpected(&answer)) })
+        {
+            Ok(()) => {
                 sender.send_replace(Hold { sent_ms, ..hold });
             }
-            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%key, term = %hold.term, "not renewed: {error}");
                 // It counts from the last renewal, and then ends.
