@@ -14,9 +14,11 @@ mod support;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hansa_topo::conformance::linear::{Event, Operation, check, record};
-use hansa_topo::fault::{self, Chances};
+use hansa_topo::fault::{self, Chances, Faults};
 use hansa_topo::url::Cloud;
-use hansa_topo::{Changes, Cursor, Entry, Finding, Swap, Topo, TopoError, Usage, Version, Versioned};
+use hansa_topo::{
+    Changes, Cursor, Entry, Finding, Options, Swap, Topo, TopoError, Usage, Version, Versioned, open, quorum,
+};
 use std::sync::{Arc, Mutex};
 use stores::Server;
 use support::opened;
@@ -108,6 +110,47 @@ async fn gs_is_linearizable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn az_is_linearizable() {
     store_is_linearizable(Cloud::Az).await;
+}
+
+/// Quorums of a file, an etcd and a bucket, one for each client; every client's etcd fails by chances of its own.
+async fn quorums(urls: &[(String, Options)], chances: Chances) -> (Vec<Arc<dyn Topo>>, Vec<Faults>) {
+    let (mut handles, mut all_faults) = (Vec::new(), Vec::new());
+    for client in 0..CLIENTS {
+        let (mut stores, mut switches) = (Vec::new(), Vec::new());
+        for ((url, options), seed) in urls.iter().zip(10 * client as u64..) {
+            let (store, faults) = fault::wrap(open(url, options).await.unwrap(), seed);
+            stores.push((url.clone(), store));
+            switches.push(faults);
+        }
+        let topo = quorum::of(stores, &format!("client-{client}")).unwrap();
+        // Formed when all are there.
+        assert!(topo.get("/none").await.unwrap().is_none());
+        let faults = switches.swap_remove(1);
+        faults.set_chances(chances);
+        all_faults.push(faults);
+        handles.push(topo);
+    }
+    (handles, all_faults)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn quorum_is_linearizable() {
+    let directory = tempfile::tempdir().unwrap();
+    let etcd = etcd_servers::Etcd::start(1, None).await;
+    let bucket = Server::start(Cloud::S3).await;
+    let urls = |space: &str| {
+        let file = format!("sqlite:{}/{space}.db", directory.path().display());
+        let etcd = format!("etcd://{}/{space}", etcd.hosts());
+        [(file, Options::default()), (etcd, Options::default()), (bucket.url(space), bucket.options())]
+    };
+    let (handles, _) = quorums(&urls("plain"), Chances::default()).await;
+    assert_linearizable(handles, 4, 30).await;
+    let chances = Chances { unavailable: 200, throttled: 100, lost_answer: 150, late_write: 150, ..Chances::default() };
+    let (handles, all_faults) = quorums(&urls("unreliable"), chances).await;
+    assert_linearizable(handles, 4, 30).await;
+    for faults in all_faults {
+        assert_eq!(faults.met().len(), 4, "{:?}", faults.met());
+    }
 }
 
 /// What a register may be broken in.

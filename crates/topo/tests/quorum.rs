@@ -9,10 +9,13 @@ use hansa_topo::conformance::Subject;
 use hansa_topo::fault::{self, Chances, Fault, Faults, Rule};
 use hansa_topo::{Category, Changes, Operation, Options, Severity, Swap, Topo, TopoError, quorum};
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{assert_conforms, opened, put};
+use support::{assert_conforms, hammer, opened, put};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// How a store is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,25 +182,54 @@ async fn a_quorum_is_formed_when_all_stores_are_there() {
     assert_eq!(value(&*topo, "/a").await, None);
 }
 
+/// Wherever in the URL the stranger stands, the two that belong together are used, and it is named.
 #[tokio::test]
-async fn stores_of_two_quorums_are_told_apart() {
+async fn a_stranger_among_the_stores_is_not_used_and_is_named() {
     let (_, first, _) = stores("first", 3).await;
     let (_, second, _) = stores("second", 3).await;
-    let mixed = vec![first[0].clone(), second[1].clone(), second[2].clone()];
-    for named in [first, second] {
-        put(&*quorum::of(named, "test").unwrap(), "/a", "one").await;
+    put(&*quorum::of(first.clone(), "test").unwrap(), "/a", "of the first").await;
+    put(&*quorum::of(second.clone(), "test").unwrap(), "/a", "of the second").await;
+    for position in 0..3 {
+        let mut mixed = second.clone();
+        mixed[position] = first[position].clone();
+        let topo = quorum::of(mixed, "test").unwrap();
+        assert_eq!(value(&*topo, "/a").await.as_deref(), Some("of the second"), "{position}");
+        let findings = topo.check().await.unwrap();
+        let about = |store: &(String, _)| {
+            let found = findings.iter().find(|finding| finding.message.starts_with(&store.0));
+            found.unwrap_or_else(|| panic!("{} is not named: {findings:#?}", store.0)).clone()
+        };
+        let stranger = about(&first[position]);
+        assert_eq!(stranger.severity, Severity::Warning, "{findings:#?}");
+        assert!(stranger.message.contains("not part of this quorum"), "{findings:#?}");
+        let missing = about(&second[position]);
+        assert!(missing.message.contains("not in the URL"), "{findings:#?}");
     }
-    let error = quorum::of(mixed, "test").unwrap().get("/a").await;
-    match error {
-        // Two of them are a quorum of the second: its third is away, and a stranger is named.
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.category(), Category::Configuration, "{error}"),
+}
+
+#[tokio::test]
+async fn stores_of_which_no_majority_belongs_together_are_refused() {
+    let (_, first, _) = stores("minority-first", 3).await;
+    let (_, second, _) = stores("minority-second", 3).await;
+    let (_, third, _) = stores("minority-third", 3).await;
+    for named in [&first, &second, &third] {
+        put(&*quorum::of(named.clone(), "test").unwrap(), "/a", "one").await;
     }
-    let (_, thirds, _) = stores("third", 2).await;
-    let (_, fourth, _) = stores("first", 1).await;
-    let strangers = thirds.into_iter().chain(fourth).collect();
+    let strangers = vec![first[0].clone(), second[1].clone(), third[2].clone()];
     let error = quorum::of(strangers, "test").unwrap().get("/a").await.unwrap_err();
-    assert!(!error.to_string().is_empty());
+    assert_eq!(error.category(), Category::Configuration, "{error}");
+    assert!(error.to_string().contains("is not among the stores of this quorum"), "{error}");
+    // One store of a quorum and two that hold nothing are neither that quorum nor a new one.
+    let (direct, empty, _) = stores("minority-empty", 2).await;
+    let mixed = vec![first[0].clone(), empty[0].clone(), empty[1].clone()];
+    let error = quorum::of(mixed, "test").unwrap().get("/a").await.unwrap_err();
+    assert_eq!(error.category(), Category::Configuration, "{error}");
+    for (name, _) in &empty {
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    for store in direct {
+        assert_eq!(store.list("").await.unwrap().len(), 0, "something was written to a stranger");
+    }
 }
 
 #[tokio::test]
@@ -356,6 +388,17 @@ async fn a_store_is_replaced_while_another_process_writes() {
     assert!(findings[0].message.contains("3 of 3") && findings[0].message.contains("epoch 3"), "{findings:#?}");
 }
 
+/// A folder stands where the file was: it cannot be opened.
+fn lose_file(directory: &Path, name: &str) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains(name) {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    std::fs::create_dir(directory.join(name)).unwrap();
+}
+
 #[tokio::test]
 async fn a_lost_store_is_replaced_and_the_command_may_be_repeated() {
     let run = "gone";
@@ -363,18 +406,83 @@ async fn a_lost_store_is_replaced_and_the_command_may_be_repeated() {
     let file = |name: &str| format!("sqlite:{}/{run}-{name}.db", directory.path().display());
     let url = format!("quorum:{},{},{}", file("a"), file("b"), file("c"));
     put(&*opened(&url).await.unwrap(), "/a", "one").await;
-    // A folder stands where the file was: it cannot be opened.
-    let lost = directory.path().join(format!("{run}-c.db"));
-    for entry in std::fs::read_dir(directory.path()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().contains(&format!("{run}-c.db")) {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
-    std::fs::create_dir(&lost).unwrap();
+    lose_file(directory.path(), &format!("{run}-c.db"));
     let options = Options::default();
     let next = quorum::replace(&url, &file("c"), &file("d"), &options, |_| ()).await.unwrap().to_string();
     assert_eq!(value(&*opened(&next).await.unwrap(), "/a").await.as_deref(), Some("one"));
     let again = quorum::replace(&url, &file("c"), &file("d"), &options, |_| ()).await.unwrap_err();
     assert!(again.to_string().contains("already"), "{again}");
+}
+
+/// Everything that was written to the quorum of [`interrupted`] stands on the stores of `url`, whichever is lost.
+async fn assert_whole(url: &str) {
+    let names: Vec<&str> = url.trim_start_matches("quorum:").split(',').collect();
+    for lost in 0..3 {
+        let (mut stores, mut switches) = (Vec::new(), Vec::new());
+        for name in &names {
+            let (topo, faults) = fault::wrap(opened(name).await.unwrap(), 1);
+            stores.push(((*name).to_owned(), topo));
+            switches.push(faults);
+        }
+        switches[lost].set_available(false);
+        let reader = quorum::of(stores, "reader").unwrap();
+        assert_eq!(value(&*reader, "/k/0").await.as_deref(), Some("between"), "without {}", names[lost]);
+        for number in 1..12 {
+            assert_eq!(value(&*reader, &format!("/k/{number}")).await, Some(number.to_string()));
+        }
+        assert_eq!(value(&*reader, "/large").await.map(|value| value.len()), Some(quorum::INLINE_BYTES + 1));
+    }
+}
+
+/// A process that replaces a store is killed in `step`; the league goes on, and whoever does it again ends it.
+async fn interrupted(step: &str, old_is_lost: bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| format!("sqlite:{}/{name}.db", directory.path().display());
+    let url = format!("quorum:{},{},{}", file("a"), file("b"), file("c"));
+    let before = opened(&url).await.unwrap();
+    for number in 0..12 {
+        put(&*before, &format!("/k/{number}"), &number.to_string()).await;
+    }
+    put(&*before, "/large", &"l".repeat(quorum::INLINE_BYTES + 1)).await;
+    drop(before);
+    if old_is_lost {
+        lose_file(directory.path(), "c.db");
+    }
+    let mut child = hammer(&["replace", &url, &file("c"), &file("d"), step]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut steps = BufReader::new(child.stdout.take().unwrap()).lines();
+    while steps.next_line().await.unwrap().expect("it does not end before that step") != step {}
+    child.kill().await.unwrap();
+    // Nobody waits for whoever was killed.
+    let topo = opened(&url).await.unwrap();
+    put(&*topo, "/k/0", "between").await;
+    let options = Options::default();
+    if step != "ended" {
+        let findings = topo.check().await.unwrap();
+        assert!(findings[0].message.contains("a store is being replaced"), "{findings:#?}");
+        let other = quorum::replace(&url, &file("c"), &file("e"), &options, |_| ()).await.unwrap_err();
+        assert!(other.to_string().contains("another replacement is under way"), "{other}");
+    }
+    let again = quorum::replace(&url, &file("c"), &file("d"), &options, |_| ()).await;
+    let next = format!("quorum:{},{},{}", file("a"), file("b"), file("d"));
+    match again {
+        Ok(url) => assert_eq!((url.to_string(), step == "ended"), (next.clone(), false)),
+        Err(error) => assert!(step == "ended" && error.to_string().contains("already"), "{error}"),
+    }
+    assert_whole(&next).await;
+    let findings = opened(&next).await.unwrap().check().await.unwrap();
+    let total = &findings[0].message;
+    assert!(
+        total.contains("3 of 3") && total.contains("epoch 3") && !total.contains("being replaced"),
+        "{findings:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_that_was_killed_is_done_again() {
+    for step in ["began", "0", "7", "13", "ended"] {
+        for old_is_lost in [false, true] {
+            println!("killed in step {step}, the old store is lost: {old_is_lost}");
+            interrupted(step, old_is_lost).await;
+        }
+    }
 }

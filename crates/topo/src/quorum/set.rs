@@ -139,8 +139,15 @@ impl Quorum {
                 looks = self.look(majority).await;
             }
         }
-        let newest = looks.into_values().flatten().max_by_key(|set| set.epoch);
-        let mut set = newest.ok_or_else(|| self.unavailable(keys::SET))?;
+        // Of sets of two quorums, that of which more stores are named here: a stranger's word decides nothing.
+        let at_hand = |set: &StoreSet| set.all().into_iter().filter(|id| self.knows(id)).count();
+        let newest = looks.values().flatten().max_by_key(|set| (set.epoch, at_hand(set)));
+        let mut set = newest.cloned().ok_or_else(|| self.unavailable(keys::SET))?;
+        if self.refuse_empty(&set, &looks).is_err() {
+            // While the quorum was being formed a store may have been empty that bears its name by now.
+            looks = self.look(self.stores.len()).await;
+            self.refuse_empty(&set, &looks)?;
+        }
         let heard_of = set.epoch;
         for _ in 0..ATTEMPTS {
             // A set that one store has heard of and no quorum agreed on must not be met again and
@@ -170,6 +177,30 @@ impl Quorum {
             (number, look.await)
         });
         gather(asked.collect(), enough).await
+    }
+
+    fn knows(&self, id: &StoreId) -> bool {
+        self.stores.iter().any(|store| store.id() == Some(id))
+    }
+
+    /// Refuses stores of which too many hold nothing of the quorum, whatever those say that are away.
+    fn refuse_empty(&self, set: &StoreSet, looks: &BTreeMap<usize, Option<StoreSet>>) -> Result<(), TopoError> {
+        let nameless: Vec<usize> =
+            (0..self.stores.len()).filter(|number| self.stores[*number].id().is_none()).collect();
+        let (empty, silent): (Vec<usize>, Vec<usize>) =
+            nameless.into_iter().partition(|number| looks.contains_key(number));
+        let known = set.counting().filter(|id| self.knows(id)).count();
+        if empty.is_empty() || known + silent.len() > set.stores.len() / 2 {
+            return Ok(());
+        }
+        let empty: Vec<&str> = empty.into_iter().map(|number| &*self.stores[number].location).collect();
+        let members: Vec<&str> = set.stores.values().map(String::as_str).collect();
+        let message = format!(
+            "nothing of this quorum stands in {}, and its stores are {}; name those",
+            empty.join(", "),
+            members.join(", ")
+        );
+        Err(TopoError::new(Category::Configuration, NAME, message))
     }
 
     /// The set with the stores of this process that are in it.

@@ -1,9 +1,10 @@
 //! A process that writes to a topology server, for tests that need several of them or kill one.
 //!
 //! `topo-hammer count URL ME OF ROUNDS` raises a shared counter; `topo-hammer write URL KEYS BYTES`
-//! writes keys again and again, and prints each write when it was acknowledged.
+//! writes keys again and again, and prints each write when it was acknowledged; `topo-hammer replace URL OLD
+//! NEW STEP` replaces a store of a quorum, prints each step, and stays in that one.
 
-use hansa_topo::{Options, Swap, Topo, TopoError, open};
+use hansa_topo::{Options, Swap, Topo, TopoError, open, quorum};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,27 @@ async fn main() -> Outcome {
             let topo = open(url, &Options::from_env()).await?;
             write(topo, keys.parse()?, bytes.parse()?).await
         }
-        _ => Err("usage: topo-hammer count URL ME OF ROUNDS | write URL KEYS BYTES".into()),
+        ["replace", url, old, new, step] => {
+            let stay_in = |progress| {
+                let now = match progress {
+                    quorum::Progress::Began { .. } => "began".to_owned(),
+                    quorum::Progress::Rewriting { done, .. } => done.to_string(),
+                    quorum::Progress::Ended { .. } => "ended".to_owned(),
+                };
+                println!("{now}");
+                if now == step {
+                    loop {
+                        std::thread::park();
+                    }
+                }
+            };
+            quorum::replace(url, old, new, &Options::from_env(), stay_in).await?;
+            Ok(())
+        }
+        _ => {
+            let usage = "topo-hammer count URL ME OF ROUNDS | write URL KEYS BYTES | replace URL OLD NEW STEP";
+            Err(format!("usage: {usage}").into())
+        }
     }
 }
 
