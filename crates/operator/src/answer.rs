@@ -67,11 +67,8 @@ impl Operator {
         let Some(league) = &self.league else { return json!([]) };
         let member = |member: &hansa_model::Member| {
             let cell = self.cell_of(&member.name);
-            let silent = self
-                .topology
-                .cells
-                .get(&member.name)
-                .map(|other| self.now.monotonic_ms.saturating_sub(other.changed_ms));
+            let silent =
+                self.topology.cells.get(&member.name).map(|other| self.hearing_ms().saturating_sub(other.changed_ms));
             json!({"member": member, "cell": cell.map(|cell| json!({
                 "kubernetes": cell.kubernetes, "release": cell.release, "clusterUid": cell.cluster_uid,
                 "incarnation": cell.incarnation, "sequence": cell.sequence, "apiServerReady": cell.api_server_ready,

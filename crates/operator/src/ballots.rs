@@ -86,7 +86,8 @@ pub(crate) struct Council {
     catching_up: CatchingUp,
     /// When the last heartbeat was due.
     pub beaten_ms: Option<u64>,
-    /// Since when the topology server has been answering without a break, on this operator's own clock.
+    /// Since when the topology server has been answering without a break, on this operator's own clock of what it can
+    /// hear.
     pub heard_since_ms: u64,
 }
 

@@ -342,7 +342,20 @@ pub enum TopoAnswer {
     Failed {
         /// Why, for people.
         reason: String,
+        /// What kind of failure it is.
+        failure: TopoFailure,
+        /// How long the server asked to be left alone with this call.
+        retry_after_ms: Option<u64>,
     },
+}
+
+/// Why a call of the topology server failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TopoFailure {
+    /// The server cannot be used.
+    Away,
+    /// The server is there, and asks to be called less often.
+    Throttled,
 }
 
 /// What a member's API server knows of a federated type, once its generated CRD is installed.

@@ -61,7 +61,7 @@ pub mod writer;
 pub use blobs::MAX_VALUE_BYTES;
 pub use io::{
     Act, ActId, ApiAnswer, ApiRequest, ContentType, Event, InstalledType, KeysChange, Level, Method, Note, Now,
-    Question, Selection, TopoAnswer, TopoRequest,
+    Question, Selection, TopoAnswer, TopoFailure, TopoRequest,
 };
 pub use machine::{Config, Metrics, Operator};
 pub use rotation::Rotation;

@@ -1,6 +1,7 @@
 //! The picture's agreed half: loading it, following it, writing to it.
 
 mod answers;
+mod hearing;
 mod history;
 mod reading;
 mod replaced;
@@ -58,6 +59,9 @@ pub(crate) struct Topology {
     failures: u32,
     /// Since when it cannot be reached, wall time.
     pub down_since_ms: Option<u64>,
+    /// Since when it asks to be called less often, and has answered nothing, on the monotonic clock.
+    throttled_since_ms: Option<u64>,
+    hearing: hearing::Hearing,
     /// Why what stands there now is not used: it is not this league's store.
     pub replaced: Option<String>,
     /// Why its control document is not followed: it cannot follow the one that was known.
@@ -130,11 +134,11 @@ impl StatusState {
 pub(crate) struct Other<T> {
     pub writer: Writer,
     pub value: T,
-    /// When the value last changed, on this operator's own clock.
+    /// When the value last changed, on this operator's own clock of what it can hear.
     pub changed_ms: u64,
 }
 
-/// Heartbeats of others that were told of, with when they were: they are read together, with the next one of this
+/// Heartbeats of others that were told of, with when they were, on the clock of what can be heard: they are read together, with the next one of this
 /// operator's own. In a league of a hundred there are twenty a second, and hardly ever is something else in them.
 #[derive(Debug, Default)]
 struct Beats {
@@ -165,6 +169,8 @@ impl Topology {
             loaded: false,
             failures: 0,
             down_since_ms: None,
+            throttled_since_ms: None,
+            hearing: hearing::Hearing::default(),
             replaced: None,
             distrusted: None,
             checking: false,

@@ -239,12 +239,13 @@ impl Operator {
     }
 
     /// For how long a member has said nothing, on this operator's own clock.
-    fn silent_ms(&self, member: &MemberName) -> u64 {
+    /// For how long nothing was heard of a member.
+    pub(crate) fn silent_ms(&self, member: &MemberName) -> u64 {
         if member == &self.config.member {
             return 0;
         }
         let cell = self.topology.cells.get(member);
-        cell.map_or(u64::MAX, |other| self.now.monotonic_ms.saturating_sub(other.changed_ms))
+        cell.map_or(u64::MAX, |other| self.hearing_ms().saturating_sub(other.changed_ms))
     }
 
     /// Whether a member's heartbeat is heard.

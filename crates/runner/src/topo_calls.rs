@@ -1,6 +1,6 @@
 //! Calls of the topology server.
 
-use hansa_operator::{TopoAnswer, TopoRequest};
+use hansa_operator::{TopoAnswer, TopoFailure, TopoRequest};
 use hansa_topo::{Category, Changes, Cursor, Topo, TopoError};
 
 /// Carries out one call.
@@ -28,7 +28,10 @@ pub async fn call(topo: &dyn Topo, request: TopoRequest) -> TopoAnswer {
         if error.category() == Category::Replaced {
             TopoAnswer::Replaced { reason }
         } else {
-            TopoAnswer::Failed { reason }
+            let throttled = error.category() == Category::Throttled;
+            let failure = if throttled { TopoFailure::Throttled } else { TopoFailure::Away };
+            let wait = error.wait().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            TopoAnswer::Failed { reason, failure, retry_after_ms: wait }
         }
     })
 }

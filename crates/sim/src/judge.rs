@@ -45,7 +45,7 @@ use hansa_ledger::{Envelope, Page, Record, Swap, Versioned, keys};
 use hansa_model::{
     Era, FederatedSpec, FederationSpec, Hash, Incarnation, LeagueId, MemberName, RecordKey, Revision, Term,
 };
-use hansa_operator::{ActId, ApiRequest, TopoAnswer};
+use hansa_operator::{ActId, ApiRequest, TopoAnswer, TopoFailure};
 use rules::REMOVED;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -301,9 +301,10 @@ impl Judge {
         let removed = self.was_removed(key);
         let removed = removed && shows_control(answer).is_some_and(|control| is_removed(&control, key));
         let knowledge = self.knowledge.entry(id).or_default();
-        knowledge.cut_off = matches!(answer, TopoAnswer::Failed { .. } | TopoAnswer::Replaced { .. });
+        let away = matches!(answer, TopoAnswer::Failed { failure: TopoFailure::Away, .. });
+        knowledge.cut_off = away || matches!(answer, TopoAnswer::Replaced { .. });
         let is_unknown = matches!(answer, TopoAnswer::Swapped(Swap::Indeterminate { .. }));
-        if knowledge.cut_off || is_unknown {
+        if is_unknown || matches!(answer, TopoAnswer::Failed { .. } | TopoAnswer::Replaced { .. }) {
             knowledge.takers.hindered(now);
         }
         if let Some((at, headers)) = knowledge.headers.remove(&act) {

@@ -335,7 +335,7 @@ impl Operator {
             return 0;
         }
         let heard = self.topology.cells.get(member).map_or(0, |cell| cell.changed_ms);
-        self.now.monotonic_ms.saturating_sub(heard.max(self.ballots.heard_since_ms))
+        self.hearing_ms().saturating_sub(heard.max(self.ballots.heard_since_ms))
     }
 
     /// A process that was stopped for a while has heard nobody meanwhile, and that is nobody's fault.
@@ -343,7 +343,7 @@ impl Operator {
         let now = self.now.monotonic_ms;
         let late = |beaten: u64| now.saturating_sub(beaten) > 2 * self.config.heartbeat_ms + 500;
         if self.ballots.beaten_ms.is_some_and(late) {
-            self.ballots.heard_since_ms = now;
+            self.ballots.heard_since_ms = self.hearing_ms();
         }
         self.ballots.beaten_ms = Some(now);
     }

@@ -364,10 +364,8 @@ impl Operator {
         for (slot, open) in &self.plans.asking.open {
             let awaited = members.iter().filter(|member| !open.words.contains_key(*member) && self.is_heard(member));
             // When the first of them will have been silent for too long.
-            let silent = |member: &MemberName| {
-                self.topology.cells.get(member).map(|cell| cell.changed_ms.saturating_add(patience))
-            };
-            let next = awaited.clone().filter_map(silent).chain([open.deadline_ms]).min();
+            let silent = |member: &MemberName| now + patience.saturating_sub(self.silent_ms(member));
+            let next = awaited.clone().map(silent).chain([open.deadline_ms]).min();
             if awaited.count() == 0 || open.requests.iter().all(Option::is_none) || now >= open.deadline_ms {
                 over.push(*slot);
             } else {
@@ -403,8 +401,8 @@ impl Operator {
         }
         match self.topology.cells.get(member) {
             None => "no operator of this member was ever heard".to_owned(),
-            Some(cell) if !self.is_heard(member) => {
-                let silent = self.now.monotonic_ms.saturating_sub(cell.changed_ms);
+            Some(_) if !self.is_heard(member) => {
+                let silent = self.silent_ms(member);
                 format!("silent since {}", rfc3339(self.now.wall_ms.saturating_sub(silent)))
             }
             Some(cell) => format!(

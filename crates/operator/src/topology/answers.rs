@@ -2,18 +2,26 @@
 
 use super::TopoCall;
 use super::reading::READ_BATCH;
-use crate::io::{Level, TopoAnswer, TopoRequest};
+use crate::io::{Level, TopoAnswer, TopoFailure, TopoRequest};
 use crate::machine::{Operator, Timer};
 use hansa_ballot::proposer::Event as Heard;
 use hansa_ledger::keys::{self};
 use hansa_ledger::{Envelope, Swap};
 
+/// A server that asks to be left alone for longer is called after this time all the same: an answer from a proxy in
+/// between must not end what an operator does.
+const LONGEST_REST_MS: u64 = 60_000;
+
 impl Operator {
     pub(crate) fn topo_answered(&mut self, call: TopoCall, answer: TopoAnswer) {
         match &answer {
-            TopoAnswer::Failed { reason } => return self.topo_failed(call, reason),
+            TopoAnswer::Failed { reason, failure, retry_after_ms } => {
+                return self.topo_failed(call, reason, *failure, retry_after_ms.unwrap_or(0));
+            }
             // Before the league is known, nothing can be told apart.
-            TopoAnswer::Replaced { reason } if self.league.is_none() => return self.topo_failed(call, reason),
+            TopoAnswer::Replaced { reason } if self.league.is_none() => {
+                return self.topo_failed(call, reason, TopoFailure::Away, 0);
+            }
             TopoAnswer::Replaced { reason } => {
                 self.store_is_not_ours(reason.clone());
                 if call != TopoCall::Check {
@@ -33,12 +41,13 @@ impl Operator {
         }
         let trusted = self.topology.replaced.is_none() && self.topology.distrusted.is_none();
         if trusted && self.topology.down_since_ms.take().is_some() {
-            self.ballots.heard_since_ms = self.now.monotonic_ms;
+            self.ballots.heard_since_ms = self.hearing_ms();
             self.log(Level::Info, None, "the topology server answers again");
             self.touch_all();
             self.refresh_members();
         }
         self.topology.failures = 0;
+        self.topology.throttled_since_ms = None;
         if self.met_another_history(&call, &answer) {
             return self.call_again(call);
         }
@@ -167,10 +176,12 @@ impl Operator {
             .is_ok_and(|(envelope, _)| envelope.league == league.id && envelope.era > league.era)
     }
 
-    pub(super) fn topo_failed(&mut self, call: TopoCall, reason: &str) {
+    pub(super) fn topo_failed(&mut self, call: TopoCall, reason: &str, failure: TopoFailure, wait_ms: u64) {
         self.topology.failures += 1;
         self.metrics.failures += 1;
-        if self.topology.down_since_ms.is_none() {
+        if self.topology.down_since_ms.is_none()
+            && !(failure == TopoFailure::Throttled && self.bears_throttling(reason))
+        {
             self.topology.down_since_ms = Some(self.now.wall_ms);
             self.log(
                 Level::Warning,
@@ -180,19 +191,50 @@ impl Operator {
             self.touch_all();
             self.refresh_members();
         }
-        self.call_again(call);
+        let hears = matches!(call, TopoCall::Changes | TopoCall::Read(_));
+        let next = self.call_later(call, wait_ms.min(LONGEST_REST_MS));
+        if hears && failure == TopoFailure::Throttled {
+            self.topology.hearing.pause(self.now.monotonic_ms, next);
+        }
+    }
+
+    /// Whether a server that asks to be called less often still counts as there: it has answered something since the
+    /// others began to wait for this member's heartbeat.
+    fn bears_throttling(&mut self, reason: &str) -> bool {
+        let now = self.now.monotonic_ms;
+        if self.topology.throttled_since_ms.is_none() {
+            self.topology.throttled_since_ms = Some(now);
+            self.log(Level::Info, None, format!("the topology server asks to be called less often ({reason})"));
+        }
+        let since = self.topology.throttled_since_ms.unwrap_or(now);
+        now.saturating_sub(since) < self.suspect_after_ms()
     }
 
     fn call_again(&mut self, call: TopoCall) {
+        self.call_later(call, 0);
+    }
+
+    /// Makes a call again, no earlier than in `wait_ms`. Gives when.
+    fn call_later(&mut self, call: TopoCall, wait_ms: u64) -> u64 {
+        let asked = self.now.monotonic_ms + wait_ms;
         if call == TopoCall::Ballots {
-            // The proposer has its own patience.
-            return self.drive(Heard::Failed);
+            // The proposer has its own patience, which begins when the server may be called again.
+            if wait_ms == 0 {
+                self.drive(Heard::Failed);
+            } else {
+                self.at(asked, Timer::Topo(call));
+            }
+            return asked;
         }
-        let at = self.pause(self.topology.failures.max(1), 50, 5_000);
+        let at = self.pause(self.topology.failures.max(1), 50, 5_000).max(asked);
         self.at(at, Timer::Topo(call));
+        at
     }
 
     pub(crate) fn repeat_topo(&mut self, call: TopoCall) {
+        if call == TopoCall::Ballots {
+            return self.drive(Heard::Failed);
+        }
         // Where another history stands, a version may mean another value.
         if self.topology.replaced.is_some() && call.writes() {
             return self.call_again(call);

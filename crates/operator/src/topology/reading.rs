@@ -98,7 +98,7 @@ impl Operator {
         let anew = self.topology.heartbeats && !self.topology.loaded;
         if !self.topology.loaded {
             self.topology.loaded = true;
-            self.ballots.heard_since_ms = self.now.monotonic_ms;
+            self.ballots.heard_since_ms = self.hearing_ms();
         }
         if !std::mem::take(&mut self.topology.reloading) {
             self.wait_for_changes();
@@ -158,7 +158,8 @@ impl Operator {
         let Key::Cell(member) = keys::parse(key) else { return false };
         let waits = self.topology.heartbeats && self.topology.cells.len() > FEW && self.is_heard(&member);
         if waits {
-            self.topology.beats.told.insert(member, self.now.monotonic_ms);
+            let now = self.hearing_ms();
+            self.topology.beats.told.insert(member, now);
         }
         waits
     }
@@ -276,7 +277,7 @@ impl Operator {
             Ok(cell) => cell,
             Err(error) => return self.unreadable(key, &error.to_string()),
         };
-        let now = self.now.monotonic_ms;
+        let now = self.hearing_ms();
         let heard = self.topology.beats.asked.remove(&member).unwrap_or(now);
         let known = self.topology.cells.entry(member).or_insert_with(|| Other {
             writer: Writer::new(key.to_owned()),

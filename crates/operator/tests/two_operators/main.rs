@@ -10,4 +10,5 @@ mod requests;
 mod rolled_back;
 mod rotation;
 mod sealing;
+mod throttled;
 mod world;

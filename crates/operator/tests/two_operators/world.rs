@@ -6,7 +6,7 @@ use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::Incarnation;
 use hansa_operator::{
     Act, ActId, ApiAnswer, ApiRequest, Config, ContentType, Event, InstalledType, KeysChange, Method, Note, Now,
-    Operator, PrivateKeys, TopoAnswer, TopoRequest,
+    Operator, PrivateKeys, TopoAnswer, TopoFailure, TopoRequest,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +33,17 @@ pub struct Member {
     pub pairs: Pairs,
 }
 
+/// Which calls a topology server turns away.
+#[derive(Clone, Copy)]
+pub struct Throttling {
+    pub member: usize,
+    /// How the call's `Debug` begins.
+    pub call: &'static str,
+    pub retry_after_ms: Option<u64>,
+    /// Every such call, and not the next alone.
+    pub all: bool,
+}
+
 /// A league of two.
 #[derive(Default)]
 pub struct World {
@@ -55,6 +66,10 @@ pub struct World {
     pub refusing: Option<(usize, &'static str)>,
     /// The operator of this member only observes, from its next start on.
     pub observing: Option<&'static str>,
+    /// The topology server asks this member to be called less often: at its next call whose `Debug` begins so.
+    pub throttling: Option<Throttling>,
+    /// That call with when it was turned away, and when it was made again.
+    pub throttled: Option<(TopoRequest, u64, Option<u64>)>,
     /// No Secret of keys can be written.
     pub keys_are_stuck: bool,
     /// What the operators log.
@@ -268,6 +283,21 @@ impl World {
             version: Version::new(version.to_string()),
             value: value.clone(),
         };
+        if let Some((made, _, again @ None)) = &mut self.throttled
+            && *made == request
+        {
+            *again = Some(self.now_ms);
+        }
+        let turns_away = |throttling: &mut Throttling| {
+            index == throttling.member && format!("{request:?}").starts_with(throttling.call)
+        };
+        if let Some(throttling) = self.throttling.take_if(turns_away) {
+            self.throttling = Some(throttling).filter(|throttling| throttling.all);
+            self.throttled = Some((request, self.now_ms, None));
+            let (failure, retry_after_ms) = (TopoFailure::Throttled, throttling.retry_after_ms);
+            let answer = TopoAnswer::Failed { reason: "SlowDown".to_owned(), failure, retry_after_ms };
+            return self.members[index].events.push_back(Event::Topo { id, answer });
+        }
         let answer = match request {
             TopoRequest::Read { keys } if self.late.as_ref().is_some_and(|(key, _)| keys.contains(key)) => {
                 let (late, entry) = self.late.take().expect("it was there a moment ago");
@@ -398,6 +428,10 @@ impl World {
         for (index, answer) in std::mem::take(&mut self.held) {
             self.members[index].events.push_back(answer);
         }
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// Runs for so long.

@@ -8,7 +8,7 @@ use crate::reached::Hazard;
 use bytes::Bytes;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::{Swap, Version};
-use hansa_operator::{ActId, Event, TopoAnswer, TopoRequest};
+use hansa_operator::{ActId, Event, TopoAnswer, TopoFailure, TopoRequest};
 use std::collections::BTreeMap;
 
 /// What becomes of one call.
@@ -22,8 +22,10 @@ pub(crate) enum TopoFate {
     Late(u64),
     /// It never arrives.
     Dropped,
-    /// The connection is refused, or the server throttles: its sender knows that nothing happened.
+    /// The connection is refused: its sender knows that nothing happened.
     Refused,
+    /// The server asks to be called less often, and for how long, if it says so.
+    Throttled(Option<u64>),
     /// What was told before is told again.
     Repeated,
 }
@@ -55,7 +57,7 @@ impl World {
         let throttled =
             self.weather.as_ref().filter(|weather| weather.until_ms > self.now).map(|weather| weather.throttled);
         if throttled.is_some_and(|permille| self.troubles.chance(permille)) {
-            return TopoFate::Refused;
+            return TopoFate::Throttled(*self.troubles.pick(&[None, Some(1_000), Some(20_000)]));
         }
         let chances = self.settings.chances;
         let writes = matches!(request, TopoRequest::Write { .. });
@@ -85,7 +87,6 @@ impl World {
             (Reach::OneWay, TopoFate::Answered | TopoFate::Repeated) => TopoFate::AnswerLost,
             (_, fate) => fate,
         };
-        let failed = |reason: &str| TopoAnswer::Failed { reason: reason.to_owned() };
         match request {
             TopoRequest::Write { key, expected, value } => {
                 if self.members[member].leader != Some(id) && matches!(keys::parse(&key), Key::Status(..)) {
@@ -94,7 +95,7 @@ impl World {
                 let indeterminate =
                     || TopoAnswer::Swapped(Swap::Indeterminate { reason: "connection reset".to_owned() });
                 let answer = match fate {
-                    TopoFate::Refused => failed("connection refused"),
+                    TopoFate::Refused | TopoFate::Throttled(_) => failed(fate),
                     TopoFate::Dropped => indeterminate(),
                     TopoFate::Late(pause) => {
                         self.after(pause, Due::Landing { writer: member, key, expected, value });
@@ -117,7 +118,7 @@ impl World {
                         self.judge.read(self.now, id, act, &keys, &values);
                         TopoAnswer::Values(values)
                     }
-                    _ => failed("no answer"),
+                    _ => failed(fate),
                 };
                 self.answer_topo(id, act, answer);
             }
@@ -130,7 +131,7 @@ impl World {
                         self.judge.read(self.now, id, act, &keys, &values);
                         TopoAnswer::Listed(entries)
                     }
-                    _ => failed("no answer"),
+                    _ => failed(fate),
                 };
                 self.answer_topo(id, act, answer);
             }
@@ -158,7 +159,7 @@ impl World {
                             }
                         }
                     }
-                    _ => failed("no answer"),
+                    _ => failed(fate),
                 };
                 self.answer_topo(id, act, answer);
             }
@@ -270,10 +271,23 @@ impl World {
         }
         for (id, act) in broken {
             let pause = self.random.within(1..5_000);
-            let answer = TopoAnswer::Failed { reason: "the connection broke".to_owned() };
+            let answer = failed(TopoFate::Dropped);
             self.after(pause, Due::Event(id, Event::Topo { id: act, answer }));
         }
     }
+}
+
+/// The answer to a call that did nothing.
+fn failed(fate: TopoFate) -> TopoAnswer {
+    let (failure, retry_after_ms) = match fate {
+        TopoFate::Throttled(retry_after_ms) => (TopoFailure::Throttled, retry_after_ms),
+        _ => (TopoFailure::Away, None),
+    };
+    let reason = match failure {
+        TopoFailure::Throttled => "slow down",
+        TopoFailure::Away => "the connection was refused or broke",
+    };
+    TopoAnswer::Failed { reason: reason.to_owned(), failure, retry_after_ms }
 }
 
 fn describe(request: &TopoRequest) -> String {
@@ -305,6 +319,6 @@ pub(super) fn tell_answer(answer: &TopoAnswer) -> String {
         TopoAnswer::Changed { keys, cursor } => format!("{} keys changed until {cursor}", keys.len()),
         TopoAnswer::Reset { cursor } => format!("reset to {cursor}"),
         TopoAnswer::Replaced { reason } => format!("replaced: {reason}"),
-        TopoAnswer::Failed { reason } => format!("failed: {reason}"),
+        TopoAnswer::Failed { reason, .. } => format!("failed: {reason}"),
     }
 }

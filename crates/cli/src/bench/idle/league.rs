@@ -199,7 +199,7 @@ impl League {
         let node = &mut self.nodes[index];
         match answer {
             TopoAnswer::Changed { keys, .. } if node.told.is_some() && !keys.is_empty() => node.told = None,
-            TopoAnswer::Failed { reason } | TopoAnswer::Replaced { reason } => bail!("operator {index}: {reason}"),
+            TopoAnswer::Failed { reason, .. } | TopoAnswer::Replaced { reason } => bail!("operator {index}: {reason}"),
             answer => {
                 self.under_way -= 1;
                 if let TopoAnswer::Swapped(Swap::Committed(version)) = answer {
