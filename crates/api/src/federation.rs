@@ -31,7 +31,8 @@ pub struct FederationStatus {
     /// The members in numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<MembersSummary>,
-    /// Agreed: whether this object is what the league agreed on.
+    /// Agreed: whether this object is what the league agreed on. Readable: whether this member's operator can read all
+    /// that the topology server holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"], "maxItems" = 32))]
     pub conditions: Vec<Condition>,

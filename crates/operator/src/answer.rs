@@ -20,6 +20,7 @@ impl Operator {
                     "topologyAway": u64::from(self.topology.down_since_ms.is_some()),
                     "topologyReplaced": u64::from(self.topology.replaced.is_some() || self.topology.distrusted.is_some()),
                     "topologyRolledBack": u64::from(self.is_of_another_history()),
+                    "topologyUnreadable": self.count_unreadable(),
                     "ballotsRejected": self.ballots.rejections(),
                     "homeObjects": metrics.home_objects, "records": metrics.records, "outputs": metrics.outputs,
                 })
@@ -57,6 +58,7 @@ impl Operator {
             "generation": league.map(|league| league.control.generation),
             "paused": league.is_some_and(|league| league.spec.paused),
             "frozen": self.frozen_share().or_else(|| self.frozen_by_topology()),
+            "unreadable": self.unreadable_values(),
             "topologyAwaySince": self.topology.down_since_ms.map(rfc3339),
             "apiServerReady": self.api_server_ready(),
             "types": types,
@@ -81,7 +83,7 @@ impl Operator {
     /// Objects of ours without a record: reported, never deleted.
     pub(crate) fn strays(&self) -> Vec<&RecordKey> {
         let standing = self.objects.iter().filter(|(_, object)| object.live.is_some()).map(|(key, _)| key);
-        standing.filter(|key| self.record_in_page(key).is_none()).collect()
+        standing.filter(|key| self.record_in_page(key).is_none() && self.unread(key).is_none()).collect()
     }
 
     fn list_objects(&self, homeless: bool, select: &Selection) -> Value {
@@ -120,15 +122,18 @@ impl Operator {
     fn explain(&self, key: &RecordKey) -> Value {
         let Some(record) = self.record_in_page(key) else {
             let live = self.objects.get(key).is_some_and(|object| object.live.is_some());
-            let why = if live {
-                "it stands here with the league's label and no record: a stray, left alone"
-            } else {
-                "the league knows no such object: `hansa get -A` lists what it knows"
+            let why = match (self.unread(key), live) {
+                (Some(why), _) => why,
+                (None, true) => "it stands here with the league's label and no record: a stray, left alone".to_owned(),
+                (None, false) => "the league knows no such object: `hansa get -A` lists what it knows".to_owned(),
             };
             return json!({"key": key, "found": false, "why": why});
         };
         let mut answer = self.row(key, &record);
         answer["found"] = json!(true);
+        if let Some(why) = self.unread(key) {
+            answer["unread"] = json!(why);
+        }
         answer["page"] = json!(key.page(self.pages()));
         answer["header"] = json!(self.header(key));
         answer["author"] = json!(record.intent.author);

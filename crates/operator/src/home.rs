@@ -137,6 +137,9 @@ impl Operator {
         if key.namespace.is_empty() {
             return Ok(placed);
         }
+        if let Some(why) = self.unread_namespace(key) {
+            return Err(why);
+        }
         let namespace = self.namespace_record(key);
         let members = namespace.map(|record| record.placed_members().cloned().collect());
         Ok(hansa_place::within_namespace(placed, members.as_ref(), league.namespaces))
@@ -358,7 +361,7 @@ impl Operator {
                 // The record may name this object by now, and have a later life: an operator that is cut
                 // off, or was stopped, would take the word of the user away with the finalizer.
                 let waits = object.home_work.busy || object.home_work.retry_ms > self.now.monotonic_ms;
-                if !waits && !self.config.observe && !self.is_fresh(object.home_work.fenced_ms) {
+                if !waits && !self.config.observe && !self.is_fresh(key, object.home_work.fenced_ms) {
                     return self.fence(key);
                 }
                 self.want_home_work(key, &object.home_work, Priority::Finalizers);

@@ -5,11 +5,11 @@ use crate::io::Level;
 use crate::machine::{FeedId, League, Operator, TypeState};
 use crate::topology::TopoCall;
 use crate::upkeep::OwnName;
-use crate::writer::Pen;
+use crate::writer::{Pen, open};
 use hansa_ballot::control::SpecCandidate;
 use hansa_ballot::{Control, FederationHome, Key, Standing, Voter, Voters};
 use hansa_ledger::swap::Settled;
-use hansa_ledger::{Envelope, Swap, keys};
+use hansa_ledger::{Swap, keys};
 use hansa_model::{Era, FederationSpec, Hash, LeagueId, Member, MemberName, TypeName};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ impl Operator {
     /// Takes the control document that the topology server shows for this member's, unless its
     /// Federation names another league: a topology server that was swapped, or began anew, is no
     /// reason to follow other people's spec, or to found the league once more.
-    fn meet_control(&mut self, id: LeagueId, era: Era, control: Control) {
+    pub(crate) fn meet_control(&mut self, id: LeagueId, era: Era, control: Control) {
         if !self.is_synced(&FeedId::Federation) {
             self.federations.shown = Some((id, era, control));
             return;
@@ -123,6 +123,8 @@ impl Operator {
     fn show_federations(&mut self) {
         let names: Vec<Arc<str>> = self.federations.seen.keys().cloned().collect();
         let frozen = self.frozen_by_topology();
+        let unreadable = self.unreadable_at_a_glance();
+        let is_unknown = self.league.is_none() && self.topology.unreadable.holds(keys::CONTROL);
         let mut write = None;
         for name in &names {
             let Some(seen) = self.federations.seen.get(name) else { continue };
@@ -140,6 +142,8 @@ impl Operator {
             let shown = self.federations.shown.as_ref().map(|(id, ..)| *id);
             let (agreed, reason, message) = if let Some(why) = &frozen {
                 ("False", self.frozen_reason(), why.clone())
+            } else if let (true, Some(why)) = (is_unknown, &unreadable) {
+                ("False", "Unreadable", why.clone())
             } else if let Some(control) = mirrored {
                 ("True", "Mirror", mirror_message(&control.home.member))
             } else if let Some(error) = seen.errors.first() {
@@ -317,6 +321,13 @@ impl Operator {
             "observedGeneration": observed,
             "conditions": [self.condition("Agreed", agreed, reason, message, observed)],
         });
+        let readable = match self.unreadable_at_a_glance() {
+            Some(why) => self.condition("Readable", "False", "Unreadable", &why, observed),
+            None => self.condition("Readable", "True", "Readable", "what the topology server holds can be read", observed),
+        };
+        if let Some(conditions) = status["conditions"].as_array_mut() {
+            conditions.push(readable);
+        }
         if let Some(pinned) = pinned {
             status["league"] = json!(pinned);
         }
@@ -359,10 +370,18 @@ impl Operator {
             }
             Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
                 self.federations.flight = None;
-                let league = self.league.as_ref().map(|league| league.id);
-                match (Envelope::open_header(&current.value), self.topology.control.adopt(&current, league)) {
-                    (Ok((envelope, _)), Ok(body)) => self.control_seen(&envelope, &body),
-                    (Err(error), _) | (_, Err(error)) => self.misfit(keys::CONTROL, &error),
+                let (envelope, body) = match open(&current.value, self.league.as_ref().map(|league| league.id)) {
+                    Ok(opened) => opened,
+                    Err(error) => return self.misfit(keys::CONTROL, &error),
+                };
+                match Control::from_slice(&body) {
+                    Ok(control) => {
+                        let (league, era) = (envelope.league, envelope.era);
+                        self.topology.control.adopt(&current.version, envelope);
+                        self.meet_control(league, era, control);
+                    }
+                    // Nothing is written on it.
+                    Err(error) => self.unreadable(keys::CONTROL, &error.to_string()),
                 }
             }
             Ok(Settled::Lost(None)) => {
@@ -370,13 +389,6 @@ impl Operator {
                 self.judge_federations();
             }
             Err(error) => self.misfit(keys::CONTROL, &error),
-        }
-    }
-
-    pub(crate) fn control_seen(&mut self, envelope: &Envelope, body: &[u8]) {
-        match Control::from_slice(body) {
-            Ok(control) => self.meet_control(envelope.league, envelope.era, control),
-            Err(error) => self.log(Level::Error, None, error.to_string()),
         }
     }
 

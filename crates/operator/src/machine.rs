@@ -526,7 +526,7 @@ impl Operator {
     fn process(&mut self, key: &RecordKey) {
         let Some(context) = self.context(key) else { return self.process_without_type(key) };
         let record = self.record_in_page(key);
-        if record.is_none() {
+        if record.is_none() && self.unread(key).is_none() {
             self.words.forget(key);
         }
         // Its body is in a blob that is not at hand: it is looked at again when that has come.
@@ -536,18 +536,33 @@ impl Operator {
         // Read once for all that look at it below.
         let spec = record.as_ref().map(|record| self.answerable(key, record).and_then(|()| self.intent_spec(record)));
         let mut object = self.objects.remove(key).unwrap_or_default();
-        self.process_home(key, &context, &mut object, record.as_deref());
-        self.process_wraps(key, &context, record.as_deref());
-        self.process_output(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
-        self.process_awaited(key, &object, record.as_deref());
-        // A withdrawal waits for this member's own output too: what was just learned of that counts.
-        self.process_placement(key, &context, record.as_deref().zip(spec.as_ref()));
-        self.process_waves(key, &context, record.as_deref().zip(spec.as_ref()));
+        if self.unread(key).is_some() {
+            self.process_last_read(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
+        } else {
+            self.process_agreed(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
+        }
         self.process_report(key, &context, &mut object, record.as_deref().zip(spec.as_ref()));
         if object.is_worth_keeping() {
             self.objects.insert(key.clone(), object);
         }
         self.continue_requests(Some(key));
+    }
+
+    fn process_agreed(
+        &mut self,
+        key: &RecordKey,
+        context: &Context,
+        object: &mut Object,
+        agreed: Option<Agreed<'_>>,
+    ) {
+        let record = agreed.map(|(record, _)| record);
+        self.process_home(key, context, object, record);
+        self.process_wraps(key, context, record);
+        self.process_output(key, context, object, agreed);
+        self.process_awaited(key, object, record);
+        // A withdrawal waits for this member's own output too: what was just learned of that counts.
+        self.process_placement(key, context, agreed);
+        self.process_waves(key, context, agreed);
     }
 
     /// What is known for all objects of a type; `None` while the picture is incomplete: without it

@@ -213,6 +213,22 @@ impl Operator {
         }
     }
 
+    /// An output is kept up as its record was last read, and nothing else is concluded from that.
+    pub(crate) fn process_last_read(
+        &mut self,
+        key: &RecordKey,
+        context: &Context,
+        object: &mut Object,
+        agreed: Option<Agreed<'_>>,
+    ) {
+        self.removals.rest(key);
+        object.output_work.fenced = None;
+        let Some((record, spec)) = agreed else { return };
+        if duty(record, &self.config.member) == Duty::Keep && self.ahead(key, object, record).is_none() {
+            self.process_keep(key, context, object, (record, spec));
+        }
+    }
+
     /// What this member said last about a record, brought to its present life.
     pub(crate) fn base_status(&self, key: &RecordKey, record: &Record) -> RecordStatus {
         match self.status_of(&self.config.member, key) {

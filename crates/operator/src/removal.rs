@@ -27,6 +27,9 @@ pub(crate) enum Decision {
 /// deletion arrives object by object, and what is shown is what they confirm.
 const STILL_MS: u64 = 1_000;
 
+/// The weight of what was taken away and is not known any more: beyond every budget.
+const UNKNOWN: u64 = 1 << 40;
+
 /// What waits under one decision, and what of it may be done.
 #[derive(Debug, Default)]
 struct Queue {
@@ -104,6 +107,13 @@ impl Removals {
         self.queues.values_mut().for_each(|queue| queue.changed = true);
     }
 
+    /// Nothing is taken away under this key for now: it is asked for anew when its record can be read.
+    pub fn rest(&mut self, key: &RecordKey) {
+        for decision in [Decision::End, Decision::Withdraw, Decision::Output] {
+            self.forget(decision, key);
+        }
+    }
+
     /// Nothing of this member is left to be removed under this key.
     pub fn done(&mut self, key: &RecordKey) {
         self.forget(Decision::Output, key);
@@ -175,6 +185,14 @@ impl Operator {
                 }
             }
         }
+    }
+
+    /// What was taken away lately is not known: for one window, nothing goes without a person's word.
+    pub(crate) fn doubt_the_budget(&mut self) {
+        let removals = &mut self.topology.cell.cell.removals;
+        removals.retain(|removal| removal.weight < UNKNOWN);
+        removals.push(Removal { at_ms: self.now.wall_ms, weight: UNKNOWN });
+        self.removals.judge_anew();
     }
 
     /// What the breaker says of removals under a decision.
@@ -333,6 +351,11 @@ impl Operator {
 /// By how much removals are more than the budget, for people.
 fn excess(number: usize, limit: u64, weight: u64, recent: u64) -> String {
     let removals = if number == 1 { "removal is" } else { "removals are" };
+    if recent >= UNKNOWN {
+        return format!(
+            "{number} {removals} not let go by themselves for now, for what this member took away lately is not known: its cell in the topology server could not be read"
+        );
+    }
     format!("{number} {removals} more than the budget of {limit} (weight {weight}, after {recent} lately)")
 }
 

@@ -37,7 +37,7 @@ pub struct Input<'a> {
     pub differences: &'a [String],
     /// Since when the topology server cannot be used, wall time in milliseconds.
     pub topology_away_since_ms: Option<u64>,
-    /// Why everything is frozen, where another store stands where the league's stood.
+    /// Why the object is frozen: another store stands where the league's stood, or its record cannot be read.
     pub frozen: Option<&'a str>,
     /// What placement makes of it: the members, or why it is refused.
     /// `None` before anything is agreed; with their number, what of it selects nobody.
@@ -161,8 +161,12 @@ pub fn report(input: &Input<'_>) -> Report {
     if !summaries.is_empty() {
         status.insert("aggregate".into(), hansa_render::aggregate(&summaries));
     }
+    let unknown = match input.frozen {
+        Some(_) => "what is agreed is not known now",
+        None => "nothing is agreed yet",
+    };
     let scheduled = match &input.placement {
-        None => ("Unknown", "NotAgreed", "nothing is agreed yet".to_owned()),
+        None => ("Unknown", "NotAgreed", unknown.to_owned()),
         Some(Ok((0, unknown))) if unknown.is_empty() => {
             ("False", "NoMember", "spec.placement selects no member of the league".to_owned())
         }
@@ -175,7 +179,7 @@ pub fn report(input: &Input<'_>) -> Report {
         Some(Err(why)) => ("False", "Refused", why.clone()),
     };
     let propagated = match (&trouble, input.record) {
-        (_, None) => ("Unknown", "NotAgreed", "nothing is agreed yet".to_owned()),
+        (_, None) => ("Unknown", "NotAgreed", unknown.to_owned()),
         (Some(trouble), _) => ("False", "Failing", trouble.clone()),
         _ if applied == placed => ("True", "Applied", format!("applied in {applied} of {placed} members")),
         _ => ("Unknown", "Progressing", format!("applied in {applied} of {placed} members")),

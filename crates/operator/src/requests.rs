@@ -233,7 +233,10 @@ impl Operator {
                 "spec.members of the league lists no {own}, so its operator carries out nothing: ask in a member (`hansa status` lists them)"
             ))),
             Asked::Plan { .. } | Asked::RotateKeys => None,
-            _ => self.frozen_by_topology().or_else(|| league.frozen.clone()).map(Answer::Waits),
+            _ => {
+                let frozen = self.frozen_by_topology().or_else(|| league.frozen.clone());
+                frozen.or_else(|| self.unread(asked.key()?)).map(Answer::Waits)
+            }
         }
     }
 
@@ -266,7 +269,9 @@ impl Operator {
             return self.life_is_over(asked, key);
         }
         let Some(record) = record else {
-            return Answer::Refused(format!("spec.object: the league knows no {key}: `hansa get` lists what it knows"));
+            let why = self.unread(key);
+            let unknown = format!("spec.object: the league knows no {key}: `hansa get` lists what it knows");
+            return why.map_or(Answer::Refused(unknown), Answer::Waits);
         };
         if let Some(open) = self.requests.open.get_mut(name).filter(|open| open.asked.is_about_a_life()) {
             open.life = Some(record.incarnation);

@@ -6,6 +6,7 @@ mod history;
 mod reading;
 mod replaced;
 mod rolled_back;
+mod unreadable;
 mod writing;
 
 use crate::draft::is_crowded;
@@ -38,6 +39,8 @@ pub(crate) enum TopoCall {
     Check,
     /// A key once more, which showed what cannot follow what was seen there.
     Confirm(String),
+    /// A key once more, which showed what cannot be read.
+    Reread(String),
     Blob(Hash),
     ReadBlob(Hash),
     Plan(crate::plans::PlanCall),
@@ -69,6 +72,7 @@ pub(crate) struct Topology {
     /// It is being looked at whether it is.
     checking: bool,
     pub doubts: rolled_back::Doubts,
+    pub unreadable: unreadable::Unreadable,
     /// Pages that a write did not find where they had been.
     vanished: BTreeSet<u32>,
     /// Everything is read once more, and changes are waited for already.
@@ -90,6 +94,8 @@ pub(crate) struct Topology {
 struct PageState {
     writer: Writer,
     page: Page,
+    /// Of records in it that are not understood, what was last read.
+    understood: BTreeMap<RecordKey, Arc<Record>>,
     /// How large the page is, unpacked.
     bytes: usize,
     /// It takes small bodies alone: what was to be written did not fit.
@@ -175,6 +181,7 @@ impl Topology {
             distrusted: None,
             checking: false,
             doubts: rolled_back::Doubts::default(),
+            unreadable: unreadable::Unreadable::default(),
             vanished: BTreeSet::new(),
             reloading: false,
             control: Writer::new(keys::CONTROL.to_owned()),
@@ -219,10 +226,11 @@ impl Topology {
         self.statuses.values().flat_map(|state| state.cell.records.keys())
     }
 
-    /// Every record that this release understands.
+    /// Every record that this release understands, or has understood.
     pub fn records(&self) -> impl Iterator<Item = (&RecordKey, &Arc<Record>)> {
         self.pages.values().flat_map(|state| {
-            state.page.records.iter().filter_map(|(key, slot)| slot.record().map(|record| (key, record)))
+            let known = state.page.records.iter().filter_map(|(key, slot)| slot.record().map(|record| (key, record)));
+            known.chain(&state.understood)
         })
     }
 }
@@ -232,9 +240,10 @@ impl Operator {
         self.league.as_ref().map_or(hansa_ballot::DEFAULT_PAGES, |league| league.control.pages)
     }
 
-    /// The agreed record of a key.
+    /// The agreed record of a key, as it was last read.
     pub(crate) fn record_in_page(&self, key: &RecordKey) -> Option<Arc<Record>> {
-        self.topology.pages.get(&key.page(self.pages())).and_then(|state| state.page.record(key)).cloned()
+        let state = self.topology.pages.get(&key.page(self.pages()))?;
+        state.page.record(key).or_else(|| state.understood.get(key)).cloned()
     }
 
     /// The term and appointee in the header of a key's page.
@@ -256,6 +265,7 @@ impl Operator {
         self.topology.pages.entry(number).or_insert_with(|| PageState {
             writer: Writer::new(keys::page(number)),
             page: Page::empty(),
+            understood: BTreeMap::new(),
             bytes: 0,
             crowded: false,
             queue: Vec::new(),

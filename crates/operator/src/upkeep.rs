@@ -266,6 +266,7 @@ impl Operator {
         let own = member == &self.config.member;
         let heard = self.is_heard(member);
         let frozen = self.frozen_by_topology();
+        let unreadable = self.unreadable_at_a_glance().filter(|_| own);
         let reachable = own || self.topology.down_since_ms.is_none();
         let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
         let lost = ballots.and_then(|ballots| ballots.lost.get(member));
@@ -297,6 +298,7 @@ impl Operator {
                 "the topology server cannot be used: what was last agreed is kept up".to_owned(),
             ),
             Some(_) if share.is_some() => ("False", "Frozen", share.unwrap_or_default()),
+            Some(_) if unreadable.is_some() => ("False", "Unreadable", unreadable.unwrap_or_default()),
             Some(_) => match self.trusted_key(member) {
                 Err(Untrusted::Differs(why)) => ("False", "KeyDiffers", why),
                 _ => ("True", "Heartbeat", "its operator lives".to_owned()),

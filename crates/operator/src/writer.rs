@@ -4,8 +4,9 @@
 
 use crate::io::TopoRequest;
 use bytes::Bytes;
+use hansa_ledger::envelope::unpack;
 use hansa_ledger::swap::{Settled, settle};
-use hansa_ledger::{Envelope, EnvelopeError, OperationId, Swap, Version, Versioned};
+use hansa_ledger::{Envelope, EnvelopeError, OperationId, Swap, Version};
 use hansa_model::{Era, LeagueId, MemberName, Revision};
 
 /// A key and what is known of it.
@@ -115,6 +116,12 @@ impl Writer {
         newer
     }
 
+    /// Whether a value that was read is to be looked into: it is newer than what is known, and no write is
+    /// under way.
+    pub fn would_take(&self, envelope: &Envelope) -> bool {
+        !self.is_busy() && (envelope.era, envelope.revision) > self.known()
+    }
+
     /// Whether a newer state than the one known was read while a write is under way: its answer tells what
     /// stands there.
     pub fn has_passed_over(&self) -> bool {
@@ -195,17 +202,80 @@ impl Writer {
         }
     }
 
-    /// Takes note of the value that a lost or an earlier committed write met.
-    ///
-    /// # Errors
-    /// When it is no readable envelope, or that of another league: nothing may be written on it.
-    pub fn adopt(&mut self, current: &Versioned, league: Option<LeagueId>) -> Result<Vec<u8>, EnvelopeError> {
-        let (envelope, body) = Envelope::open(&current.value)?;
-        league.map_or(Ok(()), |league| envelope.belongs_to(league))?;
-        self.version = Some(current.version.clone());
+    /// Takes note of the value that a lost or an earlier committed write met, and that was read: what is
+    /// taken note of may be written over.
+    pub fn adopt(&mut self, version: &Version, envelope: Envelope) {
+        self.version = Some(version.clone());
         self.envelope = Some(envelope);
-        Ok(body)
     }
+
+    /// Settles an answer to the write of a key that this member alone writes. What cannot be read there is
+    /// written over by the next write: it is this member's own memory, and nobody else keeps it up.
+    ///
+    /// Its revision goes on above the one that stands there. Where that is unknown, above the clock: no key is
+    /// written once in a millisecond, and others would take a lower one for a topology server that was rolled back.
+    pub fn settle_own(&mut self, member: &MemberName, answer: Swap, league: Option<LeagueId>, wall_ms: u64) -> Own {
+        let standing = match &answer {
+            Swap::Mismatch { current } => current.clone(),
+            Swap::Committed(_) | Swap::Indeterminate { .. } => None,
+        };
+        let error = match self.settle(member, answer) {
+            Ok(Settled::Repeat { reason }) => return Own::Repeat { reason },
+            Ok(Settled::Committed(_)) => return Own::Committed,
+            Ok(Settled::Lost(None)) => return Own::Gone,
+            Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
+                match open(&current.value, league) {
+                    Ok((envelope, body)) => {
+                        self.adopt(&current.version, envelope);
+                        return Own::Found(body);
+                    }
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        if matches!(error, EnvelopeError::ForeignLeague { .. }) {
+            return Own::Foreign(error);
+        }
+        if let Some(standing) = standing {
+            match Envelope::open_header(&standing.value) {
+                Ok((envelope, _)) => self.envelope = Some(envelope),
+                Err(_) => self.floor = self.floor.max(Revision(wall_ms)),
+            }
+            self.version = Some(standing.version);
+        }
+        Own::Unreadable(error)
+    }
+}
+
+/// How a write of a key ended that this member alone writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Own {
+    /// Nothing can be concluded: it is sent again as it is.
+    Repeat {
+        /// What the store said.
+        reason: String,
+    },
+    /// It is stored.
+    Committed,
+    /// This body stands there: another start's, or that of an earlier attempt.
+    Found(Vec<u8>),
+    /// What stands there cannot be read, and the next write takes its place.
+    Unreadable(EnvelopeError),
+    /// What stands there is another league's, and stays.
+    Foreign(EnvelopeError),
+    /// The key is gone.
+    Gone,
+}
+
+/// Takes a value of this league apart.
+///
+/// # Errors
+/// When it is no readable envelope, or that of another league.
+pub fn open(value: &[u8], league: Option<LeagueId>) -> Result<(Envelope, Vec<u8>), EnvelopeError> {
+    let (envelope, packed) = Envelope::open_header(value)?;
+    league.map_or(Ok(()), |league| envelope.belongs_to(league))?;
+    Ok((envelope, unpack(packed)?))
 }
 
 #[cfg(test)]
@@ -240,5 +310,42 @@ mod tests {
         assert!(writer.missed_something());
         assert!(!writer.missed_something());
         assert!(writer.saw(&Version::new("2"), &later));
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_its_own_is_written_over_above_its_revision() {
+        let member: MemberName = "a".parse().unwrap();
+        let league = LeagueId(Hash::of_bytes(b"l"));
+        let operation = OperationId { incarnation: Incarnation(2), sequence: 1 };
+        let standing = Envelope { revision: Revision(40), ..Envelope::first(league, Era(1), 5) };
+        let cut = {
+            let sealed = standing.seal(&[7; 500]);
+            sealed.slice(..sealed.len() - 4)
+        };
+        let newer = bytes::Bytes::from_static(b"{\"format\":9}\n");
+        for (value, revision) in [(cut, Revision(41)), (newer, Revision(1_001))] {
+            let mut writer = Writer::new("/v1/members/a/cell".to_owned());
+            let pen = Pen { league, era: Era(1), member: &member, operation, nonce: 1 };
+            writer.begin(pen, b"one");
+            let current = Some(hansa_ledger::Versioned { version: Version::new("7"), value });
+            let settled = writer.settle_own(&member, Swap::Mismatch { current }, Some(league), 1_000);
+            assert!(matches!(settled, Own::Unreadable(_)), "{settled:?}");
+            let TopoRequest::Write { value, expected, .. } = writer.begin(pen, b"one") else { panic!("writes") };
+            assert_eq!(expected, Some(Version::new("7")));
+            assert_eq!(Envelope::open(&value).unwrap().0.revision, revision);
+        }
+    }
+
+    #[test]
+    fn what_is_another_leagues_is_not_written_over() {
+        let member: MemberName = "a".parse().unwrap();
+        let (league, other) = (LeagueId(Hash::of_bytes(b"l")), LeagueId(Hash::of_bytes(b"m")));
+        let operation = OperationId { incarnation: Incarnation(2), sequence: 1 };
+        let mut writer = Writer::new("/v1/members/a/cell".to_owned());
+        writer.begin(Pen { league, era: Era(1), member: &member, operation, nonce: 1 }, b"one");
+        let value = Envelope::first(other, Era(1), 5).seal(b"two");
+        let current = Some(hansa_ledger::Versioned { version: Version::new("7"), value });
+        let settled = writer.settle_own(&member, Swap::Mismatch { current }, Some(league), 1_000);
+        assert!(matches!(settled, Own::Foreign(_)) && writer.version().is_none(), "{settled:?}");
     }
 }

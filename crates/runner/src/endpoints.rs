@@ -111,7 +111,7 @@ fn json_answer(answer: &Value) -> Response<Full<Bytes>> {
 
 /// The operator's counters in the Prometheus text format (OpenMetrics 1.0 names).
 fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
-    const TEXTS: [(&str, &str, &str, &str); 14] = [
+    const TEXTS: [(&str, &str, &str, &str); 15] = [
         ("applies", "hansa_outputs_applied_total", "counter", "Outputs applied to the member's API server."),
         ("deletes", "hansa_outputs_deleted_total", "counter", "Outputs deleted from the member's API server."),
         ("homeWrites", "hansa_home_writes_total", "counter", "Finalizers and statuses written on federated objects."),
@@ -140,6 +140,12 @@ fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
             "hansa_topology_server_rolled_back",
             "gauge",
             "Whether the topology server shows an earlier or another history than was seen, so that all is frozen.",
+        ),
+        (
+            "topologyUnreadable",
+            "hansa_topology_server_unreadable",
+            "gauge",
+            "Values and records in the topology server that this operator cannot read, and leaves as they are.",
         ),
     ];
     let mut out = format!(

@@ -247,11 +247,27 @@ async fn empty(reads: &Reads, member: &MemberName, deadline: Instant) -> anyhow:
                 print::note(Tone::Warning, &format!("{why}: `hansa confirm {set}`"));
             }
         }
+        let health = reads.health().await?;
+        if let Some(unread) = unread_page(&health) {
+            return Ok(Err(unread));
+        }
         let Some(ties) = ties(&reads.objects(&Selection::default()).await?, member) else { return Ok(Ok(())) };
         progress.say(ties.clone());
         Ok(Err(format!("{ties}; `hansa leave {member}` goes on from here")))
     })
     .await
+}
+
+/// What keeps one from telling whether a member is empty: the operator at hand cannot read everything.
+fn unread_page(health: &Value) -> Option<String> {
+    let entries = health["unreadable"].as_array()?;
+    let page = entries.iter().find(|entry| entry["key"].as_str().is_some_and(|key| key.starts_with("/v1/pages/")))?;
+    let text = |field: &str| page[field].as_str().unwrap_or_default().to_owned();
+    Some(format!(
+        "what stands in {} cannot be read ({}), so nobody can tell what ties the member: `hansa status`",
+        text("key"),
+        text("why")
+    ))
 }
 
 #[cfg(test)]
@@ -278,6 +294,14 @@ mod tests {
         assert!(mark(&members, &name("azure"), false).unwrap_err().to_string().contains("no member"));
         assert_eq!(unlist(marked, &name("gcp")), Some(json!({"members": [members[0]]})));
         assert_eq!(unlist(&members, &name("azure")), None);
+    }
+
+    #[test]
+    fn a_member_is_not_taken_for_empty_while_a_page_cannot_be_read() {
+        let health = json!({"unreadable": [{"key": "/v1/members/b/cell", "why": "cut"}, {"key": "/v1/pages/3", "why": "cut"}]});
+        assert!(unread_page(&health).unwrap().contains("/v1/pages/3 cannot be read (cut)"));
+        assert_eq!(unread_page(&json!({"unreadable": [{"key": "/v1/members/b/cell", "why": "cut"}]})), None);
+        assert_eq!(unread_page(&json!({})), None);
     }
 
     #[test]

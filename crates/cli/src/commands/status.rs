@@ -93,6 +93,10 @@ fn show(status: &Value, screen: &Screen) -> String {
     if let Some(frozen) = operator["frozen"].as_str() {
         line("Frozen", Tone::Bad, frozen.to_owned());
     }
+    for entry in operator["unreadable"].as_array().into_iter().flatten() {
+        let record = entry["record"].as_str().map(|record| format!("the record of {record} in ")).unwrap_or_default();
+        line("Unreadable", Tone::Bad, format!("{record}{}: {}", text(&entry["key"]), text(&entry["why"])));
+    }
     if operator["rotation"].is_object() {
         line("Keys", Tone::Warning, "are being rotated: `hansa keys rotate` says what is missing".to_owned());
     }
@@ -230,6 +234,7 @@ mod tests {
             "operator": {"member": "aws", "ready": true, "idle": false, "league": "0123456789abcdef0123456789abcdef", "generation": 3, "frozen": null,
                          "topologyAwaySince": "2026-11-22T18:00:00Z", "apiServerReady": true,
                          "rotation": {"previous": ["x25519:AAAA"]},
+                         "unreadable": [{"key": "/v1/pages/3", "why": "the page has format 2, this release reads format 1: run a newer operator", "since": "2026-11-22T17:00:00Z"}],
                          "types": [{"type": "configmaps", "version": "v1", "installed": true, "failure": null},
                                    {"type": "widgets.example.org", "version": "v1", "installed": false, "failure": "no such kind"}]},
             "members": [
@@ -246,6 +251,7 @@ mod tests {
             Federation      league is not agreed on: spec.members[1].name: `aws` is the name of spec.members[0] too
             Asked in        aws
             Operator        ready, at work
+            Unreadable      /v1/pages/3: the page has format 2, this release reads format 1: run a newer operator
             Keys            are being rotated: `hansa keys rotate` says what is missing
             Topology server away since 2026-11-22T18:00:00Z: what was last agreed is kept up, edits wait
             Objects         3 in the league, 1 at home here, 1 output here

@@ -21,7 +21,9 @@ impl Operator {
 
     /// Sends what an object's home side needs next, if it still needs anything.
     pub(crate) fn start_home_work(&mut self, key: &RecordKey, priority: Priority) {
-        if self.context(key).is_none() {
+        // What is not known for sure gives and takes no finalizer, and neither makes nor deletes an object.
+        let is_unsure = self.unread(key).is_some() && priority == Priority::Finalizers;
+        if self.context(key).is_none() || is_unsure {
             return;
         }
         let record = self.record_in_page(key);
@@ -114,7 +116,7 @@ impl Operator {
 
     /// Takes the finalizer off, unless the page was not read a moment ago: it waited in the queue for too long.
     fn release(&mut self, key: &RecordKey, home: &HomeState, work: &mut HomeWork) -> Option<(HomeCall, ApiRequest)> {
-        if self.is_fresh(work.fenced_ms.take()) {
+        if self.is_fresh(key, work.fenced_ms.take()) {
             return Some((HomeCall::Finalize { on: false }, finalize(&home_path(key), home, false)));
         }
         self.fence(key);

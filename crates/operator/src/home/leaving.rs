@@ -61,7 +61,7 @@ impl Operator {
         }
         if self.lets_go(home, record) {
             let waits = object.home_work.busy || object.home_work.retry_ms > self.now.monotonic_ms;
-            if !waits && !self.is_fresh(object.home_work.fenced_ms) {
+            if !waits && !self.is_fresh(key, object.home_work.fenced_ms) {
                 self.fence(key);
             } else {
                 self.want_home_work(key, &object.home_work, Priority::Finalizers);

@@ -107,7 +107,9 @@ impl Operator {
         agreed: Option<Agreed<'_>>,
     ) -> Option<Reckoned> {
         let record = agreed.map(|(record, _)| record);
-        let home = object.home.as_ref().filter(|home| !home.deleting || self.removals.held(key).is_some())?;
+        let unread = self.unread(key);
+        let home = object.home.as_ref();
+        let home = home.filter(|home| !home.deleting || unread.is_some() || self.removals.held(key).is_some())?;
         if home.source.as_ref().is_some_and(|source| !source.settled) && home.invalid.is_none() && !home.deleting {
             return None;
         }
@@ -143,7 +145,7 @@ impl Operator {
         let problem = home.source.as_ref().and_then(|source| source.problem.as_deref());
         let trouble = record.and_then(|record| self.sealing_trouble(record));
         let held = self.removals.held(key);
-        let frozen = self.frozen_by_topology();
+        let frozen = self.frozen_by_topology().or(unread);
         let entry = record.and_then(|record| record.homes.get(&self.config.member).map(|entry| (record, entry)));
         let (stamp, stamp_life) = match entry {
             // One that is ahead of its record keeps it: it would look like an edit.
@@ -185,7 +187,7 @@ impl Operator {
             || input.invalid.is_some()
             || problem.is_some()
             || held.is_some();
-        let stuck = input.topology_away_since_ms.is_some() || input.invalid.is_some() || problem.is_some();
+        let stuck = input.topology_away_since_ms.is_some() || frozen.is_some() || input.invalid.is_some() || problem.is_some();
         Some(Reckoned { hash: status_hash(&report.status), status: report.status, settled, moving, stuck })
     }
 }

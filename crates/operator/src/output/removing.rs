@@ -45,6 +45,9 @@ impl Operator {
         record: &Record,
         (life, weight): (Incarnation, u64),
     ) {
+        if let Some(why) = self.unread(key) {
+            return self.say(key, record, State::Waiting, why);
+        }
         // The name was born again while an output of its earlier life still stands here.
         let pending = Pending { scope: Scope::end(life), weight };
         if !self.removals.ask(Decision::Output, key, pending) {
@@ -108,7 +111,7 @@ impl Operator {
         }
         // A linearizable read of the page comes before every deletion: what was read once may have
         // been taken back, and an operator that is cut off deletes nothing.
-        if !self.is_fenced(&object.output_work, record) {
+        if !self.is_fenced(key, &object.output_work, record) {
             object.output_work.fenced = None;
             if object.output_work.retry_ms <= self.now.monotonic_ms {
                 return self.fence(key);
@@ -128,8 +131,8 @@ impl Operator {
     }
 
     /// Whether the page was read a moment ago, and the topology server has answered ever since.
-    pub(super) fn is_fenced(&self, work: &OutputWork, record: &Record) -> bool {
-        work.fenced.is_some_and(|(life, asked_ms)| life == record.incarnation && self.is_fresh(Some(asked_ms)))
+    pub(super) fn is_fenced(&self, key: &RecordKey, work: &OutputWork, record: &Record) -> bool {
+        work.fenced.is_some_and(|(life, asked_ms)| life == record.incarnation && self.is_fresh(key, Some(asked_ms)))
     }
 }
 

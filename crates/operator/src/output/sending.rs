@@ -57,7 +57,7 @@ impl Operator {
                     if self.waits_for_own_change(key) {
                         return None;
                     }
-                    let fenced = self.is_fenced(&object.output_work, record);
+                    let fenced = self.is_fenced(key, &object.output_work, record);
                     object.output_work.fenced = None;
                     if !fenced {
                         // It waited in the queue for too long.
@@ -72,7 +72,7 @@ impl Operator {
                 None => Some((OutputCall::Look, ApiRequest::get(path))),
                 Some(_) if self.waits_for_own_change(key) => None,
                 Some(live) => {
-                    let fenced = self.is_fenced(&object.output_work, record);
+                    let fenced = self.is_fenced(key, &object.output_work, record);
                     object.output_work.fenced = None;
                     if !fenced {
                         self.fence(key);

@@ -8,11 +8,9 @@ use crate::classify::{Refusal, classify};
 use crate::io::{ApiAnswer, Level, TopoRequest};
 use crate::machine::{Operator, Purpose, Timer};
 use crate::topology::TopoCall;
-use crate::writer::{Pen, Writer};
-use bytes::Bytes;
+use crate::writer::{Own, Pen, Writer};
 use hansa_ledger::plan::{PLAN_FORMAT, Plan, Word, Words};
-use hansa_ledger::swap::Settled;
-use hansa_ledger::{Envelope, OperationId, Swap, keys};
+use hansa_ledger::{OperationId, Swap, keys};
 use hansa_model::MemberName;
 use std::collections::BTreeMap;
 
@@ -25,8 +23,8 @@ const TRIES: u32 = 4;
 /// Plans that were seen here.
 #[derive(Debug, Default)]
 pub(super) struct Answering {
-    /// Not looked at yet, by slot, as they stand in the topology server.
-    seen: BTreeMap<u32, Bytes>,
+    /// Not looked at yet, by slot.
+    seen: BTreeMap<u32, Plan>,
     run: Option<Run>,
     says: BTreeMap<u32, Say>,
     /// The last plan of each slot that was looked at.
@@ -73,17 +71,21 @@ impl Answering {
 
 impl Operator {
     /// A plan as it stands in its slot.
-    pub(crate) fn plan_seen(&mut self, slot: u32, value: &Bytes) {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn plan_seen(&mut self, slot: u32, body: &[u8]) -> Result<(), String> {
         if self.league.is_some() {
-            self.plans.answering.seen.insert(slot, value.clone());
+            self.plans.answering.seen.insert(slot, Plan::from_slice(body)?);
         }
+        Ok(())
     }
 
     pub(super) fn continue_answering(&mut self) {
         for _ in 0..OBJECTS_PER_STEP {
             if self.plans.answering.run.is_none() {
-                let Some((slot, value)) = self.plans.answering.seen.pop_first() else { return self.say_all() };
-                self.begin_plan(slot, &value);
+                let Some((slot, plan)) = self.plans.answering.seen.pop_first() else { return self.say_all() };
+                self.begin_plan(slot, plan);
                 continue;
             }
             if !self.look_at_next_object() {
@@ -94,12 +96,7 @@ impl Operator {
         self.at(self.now.monotonic_ms, Timer::Continue);
     }
 
-    fn begin_plan(&mut self, slot: u32, value: &Bytes) {
-        let plan = match Envelope::open(value).map(|(_, body)| Plan::from_slice(&body)) {
-            Ok(Ok(plan)) => plan,
-            Ok(Err(error)) => return self.unreadable(&keys::plan(slot), &error),
-            Err(error) => return self.unreadable(&keys::plan(slot), &error.to_string()),
-        };
+    fn begin_plan(&mut self, slot: u32, plan: Plan) {
         let is_member =
             |name: &MemberName| self.league.as_ref().is_some_and(|league| league.spec.member(name).is_some());
         let known = self.plans.answering.last.get(&slot).is_some_and(|(author, id)| plan.is(author, *id));
@@ -197,28 +194,21 @@ impl Operator {
 
     pub(super) fn words_written(&mut self, slot: u32, swap: Swap) {
         let member = self.config.member.clone();
-        let league = self.league.as_ref().map(|league| league.id);
+        let (league, wall_ms) = (self.league.as_ref().map(|league| league.id), self.now.wall_ms);
         let Some(say) = self.plans.answering.says.get_mut(&slot) else { return };
-        let settled = say.writer.settle(&member, swap);
-        if let Ok(Settled::Repeat { reason }) = &settled {
+        let settled = say.writer.settle_own(&member, swap, league, wall_ms);
+        if let Own::Repeat { reason } = &settled {
             return self.repeat_later(TopoCall::Plan(PlanCall::Say(slot)), reason);
         }
         let flight = say.flight.take();
-        let adopted = match settled {
-            Ok(Settled::Lost(Some(current)) | Settled::CommittedBefore(current)) => {
-                say.writer.adopt(&current, league).map(drop)
-            }
-            Ok(Settled::Lost(None)) => Ok(()),
-            Ok(Settled::Committed(_) | Settled::Repeat { .. }) => return,
-            Err(error) => Err(error),
-        };
-        match adopted {
-            // What stood there was about an earlier plan.
-            Ok(()) => {
+        match settled {
+            Own::Committed | Own::Repeat { .. } => {}
+            Own::Foreign(error) => self.misfit(&keys::plan_words(slot, &member), &error),
+            // What stood there was about an earlier plan, or is nothing that can be read.
+            Own::Found(_) | Own::Unreadable(_) | Own::Gone => {
                 let again = flight.filter(|(_, tries)| *tries < TRIES);
                 say.unwritten = say.unwritten.take().or(again);
             }
-            Err(error) => self.misfit(&keys::plan_words(slot, &member), &error),
         }
     }
 }

@@ -335,14 +335,13 @@ impl Operator {
         *member != self.config.member && self.plans.asking.open.contains_key(&slot)
     }
 
-    pub(crate) fn words_seen(&mut self, slot: u32, member: MemberName, body: &[u8]) {
-        if !self.awaits_words(slot, &member) {
-            return;
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn words_seen(&mut self, slot: u32, member: MemberName, body: &[u8]) -> Result<(), String> {
+        if self.awaits_words(slot, &member) {
+            self.words_heard(slot, member, Words::from_slice(body)?);
         }
-        match Words::from_slice(body) {
-            Ok(words) => self.words_heard(slot, member, words),
-            Err(error) => self.unreadable(&keys::plan_words(slot, &member), &error),
-        }
+        Ok(())
     }
 
     pub(super) fn words_heard(&mut self, slot: u32, member: MemberName, words: Words) {

@@ -49,7 +49,8 @@ fn said(verdict: Verdict, message: impl Into<String>) -> Course {
 impl Operator {
     /// What this member would do about an object of a plan.
     pub(super) fn course(&mut self, plan: &Plan, planned: &Planned, falling: &mut Falling) -> Course {
-        if let Some(why) = self.frozen_share().or_else(|| self.frozen_by_topology()) {
+        let frozen = self.frozen_share().or_else(|| self.frozen_by_topology());
+        if let Some(why) = frozen.or_else(|| self.unread(&planned.key)) {
             return said(Verdict::Frozen, why);
         }
         let Some(league) = self.league.as_ref().map(|league| Arc::clone(&league.spec)) else { return Course::Waits };

@@ -6,12 +6,11 @@
 
 use crate::machine::{Config, FeedId, Operator};
 use crate::topology::{Other, TopoCall};
-use crate::writer::{Pen, Writer};
+use crate::writer::{Own, Pen, Writer};
 use hansa_ledger::breaker::{Scope, Set};
 use hansa_ledger::cell::State;
 use hansa_ledger::confirmation::{CONFIRMATIONS_FORMAT, Confirmations, Confirmed, MAX_ASKED};
 use hansa_ledger::record::PlacedState;
-use hansa_ledger::swap::Settled;
 use hansa_ledger::{Envelope, Record, Swap, Versioned, keys};
 use hansa_model::{Hash, MemberName, RecordKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -186,27 +185,28 @@ impl Operator {
 
     pub(crate) fn confirmations_swapped(&mut self, swap: Swap) {
         let member = self.config.member.clone();
-        match self.confirming.writer.settle(&member, swap) {
-            Ok(Settled::Repeat { reason }) => return self.repeat_later(TopoCall::Confirmations, &reason),
-            Ok(Settled::Committed(_)) => {
+        let (league, wall_ms) = (self.league.as_ref().map(|league| league.id), self.now.wall_ms);
+        let key = keys::confirmations(&member);
+        match self.confirming.writer.settle_own(&member, swap, league, wall_ms) {
+            Own::Repeat { reason } => return self.repeat_later(TopoCall::Confirmations, &reason),
+            Own::Committed => {
                 if let Some(written) = self.confirming.flight.take() {
                     self.confirming.own = written;
                 }
+                self.can_be_read(&key);
             }
             // An earlier start's word, or an earlier copy of this one's.
-            Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
-                let league = self.league.as_ref().map(|league| league.id);
-                match self.confirming.writer.adopt(&current, league).map(|body| read_confirmations(&body)) {
-                    Ok(Ok(standing)) => self.confirming.own = standing,
-                    Ok(Err(error)) => return self.unreadable(&keys::confirmations(&member), &error),
-                    Err(error) => return self.misfit(&keys::confirmations(&member), &error),
-                }
-            }
-            Ok(Settled::Lost(None)) => {
+            Own::Found(body) => match read_confirmations(&body) {
+                Ok(standing) => self.confirming.own = standing,
+                // Nobody says yes any more to what a person confirmed there: people are asked anew.
+                Err(error) => self.unreadable(&key, &error),
+            },
+            Own::Unreadable(error) => self.misfit(&key, &error),
+            Own::Foreign(error) => return self.misfit(&key, &error),
+            Own::Gone => {
                 self.confirming.own = Confirmations::empty();
                 self.check_store();
             }
-            Err(error) => return self.misfit(&keys::confirmations(&member), &error),
         }
         self.confirmations_turned();
     }
@@ -224,18 +224,15 @@ impl Operator {
         value: &Versioned,
         envelope: &Envelope,
         body: &[u8],
-    ) {
-        let read = match read_confirmations(body) {
-            Ok(read) => read,
-            Err(error) => return self.unreadable(key, &error),
-        };
+    ) -> Result<(), String> {
+        let read = read_confirmations(body)?;
         let confirming = &mut self.confirming;
         if member == self.config.member {
             if confirming.writer.saw(&value.version, envelope) {
                 confirming.own = read;
                 self.confirmations_turned();
             }
-            return;
+            return Ok(());
         }
         let known = confirming.others.entry(member).or_insert_with(|| Other {
             writer: Writer::new(key.to_owned()),
@@ -246,6 +243,7 @@ impl Operator {
             known.value = read;
             self.confirmations_turned();
         }
+        Ok(())
     }
 
     fn take_out_what_is_done(&self, wanted: &mut Confirmations) {
@@ -261,8 +259,11 @@ impl Operator {
 
     /// Whether something of what was confirmed is still to fall somewhere.
     fn is_to_fall(&self, key: &RecordKey, scope: &Scope) -> bool {
-        let Some(record) = self.record_in_page(key) else { return self.is_being_changed(key) };
-        let unsure = self.context(key).is_none() || self.is_being_changed(key);
+        let Some(record) = self.record_in_page(key) else {
+            return self.is_being_changed(key) || self.unread(key).is_some();
+        };
+        let is_unread = self.unread(key).or_else(|| self.unread_namespace(key)).is_some();
+        let unsure = is_unread || self.context(key).is_none() || self.is_being_changed(key);
         if unsure || record.incarnation < scope.incarnation {
             return true;
         }

@@ -55,6 +55,9 @@ impl Operator {
             (TopoCall::Confirm(key), TopoAnswer::Values(values)) => {
                 self.confirmed(&key, values.first().and_then(Option::as_ref));
             }
+            (TopoCall::Reread(key), TopoAnswer::Values(values)) => {
+                self.reread(&key, values.first().and_then(Option::as_ref));
+            }
             (TopoCall::Cursor, TopoAnswer::Changed { cursor, .. } | TopoAnswer::Reset { cursor }) => {
                 self.topology.cursor = Some(cursor);
                 self.load();
@@ -105,7 +108,7 @@ impl Operator {
                     self.check_store();
                 }
                 for key in fences {
-                    if self.topology.is_writable() {
+                    if self.topology.is_writable() && self.unread(&key).is_none() {
                         self.fenced(&key, asked_ms);
                     } else {
                         self.touch(&key);
@@ -248,6 +251,7 @@ impl Operator {
             TopoCall::Changes => TopoRequest::Changes { cursor: self.topology.cursor.clone() },
             TopoCall::Read(keys) => TopoRequest::Read { keys: keys.clone() },
             TopoCall::Confirm(key) => TopoRequest::Read { keys: vec![key.clone()] },
+            TopoCall::Reread(key) => return self.look_once_more(key),
             TopoCall::Fence(number) => {
                 let now = self.now.monotonic_ms;
                 self.page_state(*number).fencing = Some(now);

@@ -2,15 +2,17 @@
 
 use super::{Other, StatusState, TopoCall};
 use crate::home::namespaces;
-use crate::io::{Level, TopoRequest};
+use crate::io::TopoRequest;
 use crate::machine::Operator;
-use crate::writer::Writer;
+use crate::writer::{Writer, open};
+use hansa_ballot::Control;
 use hansa_ledger::cell::{MemberCell, StatusCell};
 use hansa_ledger::keys::{self, Key};
-use hansa_ledger::{Envelope, Page, Version, Versioned};
+use hansa_ledger::{Envelope, EnvelopeError, Page, Slot, Version, Versioned};
 use hansa_model::{MemberName, NamespacePolicy, RecordKey};
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 /// How long a linearizable read counts for what is done on it.
 const FENCE_MS: u64 = 2_000;
@@ -24,8 +26,8 @@ impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
     /// `fenced` set in its work when the read succeeded.
     pub(crate) fn fence(&mut self, key: &RecordKey) {
-        if self.topology.replaced.is_some() || self.topology.distrusted.is_some() {
-            // What stands there is not believed. When it is again, everything is looked at anew.
+        if self.topology.replaced.is_some() || self.topology.distrusted.is_some() || self.unread(key).is_some() {
+            // What stands there is not believed, or cannot be read. When it is again, it is looked at anew.
             return;
         }
         let number = key.page(self.pages());
@@ -55,10 +57,11 @@ impl Operator {
         self.touch(key);
     }
 
-    /// Whether a linearizable read that was asked for then still counts: it was a moment ago, and the
-    /// topology server has answered ever since.
-    pub(crate) fn is_fresh(&self, asked_ms: Option<u64>) -> bool {
+    /// Whether a linearizable read of a key's page that was asked for then still counts: it was a moment ago,
+    /// the topology server has answered ever since, and what stands in the page can be read.
+    pub(crate) fn is_fresh(&self, key: &RecordKey, asked_ms: Option<u64>) -> bool {
         self.topology.down_since_ms.is_none()
+            && self.unread(key).is_none()
             && asked_ms.is_some_and(|asked| self.now.monotonic_ms.saturating_sub(asked) <= FENCE_MS)
     }
 
@@ -176,63 +179,100 @@ impl Operator {
 
     /// Takes a value that was read into the picture.
     pub(super) fn absorb(&mut self, key: &str, value: &Versioned) {
-        let opened = Envelope::open(&value.value).and_then(|(envelope, body)| match &self.league {
-            Some(league) => envelope.belongs_to(league.id).map(|()| (envelope, body)),
-            None => Ok((envelope, body)),
-        });
-        let (envelope, body) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return self.misfit(key, &error),
+        if self.topology.unreadable.holds(key) {
+            // A late answer may show what stood there before, or after.
+            return self.read_once_more(key);
+        }
+        self.take_in(key, value);
+    }
+
+    /// The same of a value that could not be read, by a read that began after that.
+    pub(super) fn absorb_anew(&mut self, key: &str, value: &Versioned) {
+        if self.take_in(key, value) {
+            self.can_be_read(key);
+        }
+    }
+
+    /// Returns whether it can be read.
+    fn take_in(&mut self, key: &str, value: &Versioned) -> bool {
+        let league = self.league.as_ref().map(|league| league.id);
+        let header = Envelope::open_header(&value.value)
+            .and_then(|(envelope, _)| league.map_or(Ok(()), |league| envelope.belongs_to(league)).map(|()| envelope));
+        if key == keys::CONTROL && self.is_seated() && !matches!(header, Err(EnvelopeError::ForeignLeague { .. })) {
+            // The ballots read it themselves.
+            self.control_changed(&value.version);
+            return true;
+        }
+        let taken = match header {
+            Ok(envelope) if self.is_doubtful(key, &envelope) => return true,
+            Ok(_) => open(&value.value, league),
+            Err(error) => Err(error),
         };
-        if self.is_doubtful(key, &envelope) {
-            return;
+        let read = match taken {
+            Ok((envelope, body)) => self.take_body(key, value, &envelope, &body),
+            Err(error) => {
+                self.misfit(key, &error);
+                return false;
+            }
+        };
+        if let Err(why) = &read {
+            self.unreadable(key, why);
         }
+        read.is_ok()
+    }
+
+    fn take_body(&mut self, key: &str, value: &Versioned, envelope: &Envelope, body: &[u8]) -> Result<(), String> {
         match keys::parse(key) {
-            Key::Control if self.is_seated() => self.control_changed(&value.version),
-            Key::Control if self.topology.control.saw(&value.version, &envelope) => self.control_seen(&envelope, &body),
+            Key::Control => {
+                if self.topology.control.would_take(envelope) {
+                    let control = Control::from_slice(body).map_err(|error| error.to_string())?;
+                    self.topology.control.saw(&value.version, envelope);
+                    self.meet_control(envelope.league, envelope.era, control);
+                } else {
+                    self.topology.control.saw(&value.version, envelope);
+                }
+            }
             Key::Page(number) => {
+                let writer = &mut self.page_state(number).writer;
+                if !writer.would_take(envelope) {
+                    writer.saw(&value.version, envelope);
+                    // What could not be read is what was known before, or is older.
+                    return Page::from_slice(body).map(drop).map_err(|error| error.to_string());
+                }
+                let page = Page::from_slice(body).map_err(|error| error.to_string())?;
                 let state = self.page_state(number);
-                if state.writer.saw(&value.version, &envelope) {
-                    self.page_seen(number, &body);
-                }
-            }
-            Key::Cell(member) if member == self.config.member => {
-                if self.topology.cell.writer.saw(&value.version, &envelope)
-                    // Since the first heartbeat, memory is newer than any read.
-                    && !self.topology.heartbeats
-                    && let Ok(cell) = serde_json::from_slice::<MemberCell>(&body)
-                {
-                    self.topology.cell.cell.removals = cell.removals;
-                }
-            }
-            Key::Cell(member) => self.cell_seen(key, member, value, &envelope, &body),
-            Key::Confirmations(member) => self.confirmations_seen(key, member, value, &envelope, &body),
-            Key::Status(member, page) => self.status_seen(key, member, page, value, &envelope, &body),
-            Key::Plan(slot) => self.plan_seen(slot, &value.value),
-            Key::PlanWords(slot, member) => self.words_seen(slot, member, &body),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn unreadable(&mut self, key: &str, why: &str) {
-        self.metrics.failures += 1;
-        self.log(Level::Error, None, format!("{key} in the topology server: {why}; it is left as it is"));
-    }
-
-    pub(super) fn page_seen(&mut self, number: u32, body: &[u8]) {
-        match Page::from_slice(body) {
-            Ok(page) => {
-                self.page_state(number).bytes = body.len();
+                state.writer.saw(&value.version, envelope);
+                state.bytes = body.len();
                 self.turn_page(number, page);
             }
-            Err(error) => self.unreadable(&keys::page(number), &error.to_string()),
+            Key::Cell(member) if member == self.config.member => {
+                let cell = serde_json::from_slice::<MemberCell>(body);
+                // Since the first heartbeat, memory is newer than any read.
+                let recalls = self.topology.cell.writer.saw(&value.version, envelope) && !self.topology.heartbeats;
+                match cell {
+                    Ok(cell) if recalls => self.topology.cell.cell.removals = cell.removals,
+                    Ok(_) => {}
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            Key::Cell(member) => return self.cell_seen(key, member, value, envelope, body),
+            Key::Confirmations(member) => return self.confirmations_seen(key, member, value, envelope, body),
+            Key::Status(member, page) => return self.status_seen(key, member, page, value, envelope, body),
+            Key::Plan(slot) => return self.plan_seen(slot, body),
+            Key::PlanWords(slot, member) => return self.words_seen(slot, member, body),
+            Key::Other => {}
         }
+        Ok(())
     }
 
     /// Puts a newer state of a page into the picture, and marks what changed.
     pub(super) fn turn_page(&mut self, number: u32, page: Page) {
         let state = self.page_state(number);
         let before = std::mem::replace(&mut state.page, page);
+        let is_opaque = |key: &RecordKey| matches!(state.page.records.get(key), Some(Slot::Opaque { .. }));
+        state.understood.retain(|key, _| is_opaque(key));
+        let lost = before.records.iter().filter(|(key, _)| is_opaque(key));
+        state.understood.extend(lost.filter_map(|(key, slot)| Some((key.clone(), Arc::clone(slot.record()?)))));
         let mut changed = BTreeSet::new();
         for (key, slot) in &state.page.records {
             let same = match (slot.record(), before.record(key)) {
@@ -244,7 +284,8 @@ impl Operator {
                 changed.insert(key.clone());
             }
         }
-        changed.extend(before.records.into_keys().filter(|key| !state.page.records.contains_key(key)));
+        changed.extend(before.records.keys().filter(|key| !state.page.records.contains_key(*key)).cloned());
+        self.count_opaque(&before, number);
         let required =
             self.league.as_ref().is_some_and(|league| league.spec.namespaces == NamespacePolicy::RequireFederated);
         for key in changed {
@@ -256,7 +297,7 @@ impl Operator {
     }
 
     /// Where its namespace is federated to bounds where an object may be.
-    fn touch_namespace(&mut self, namespace: &str) {
+    pub(super) fn touch_namespace(&mut self, namespace: &str) {
         let inside = |key: &&RecordKey| &*key.namespace == namespace;
         let records = self.topology.records().map(|(key, _)| key);
         let keys: Vec<RecordKey> = records.chain(self.objects.keys()).filter(inside).cloned().collect();
@@ -272,13 +313,20 @@ impl Operator {
         value: &Versioned,
         envelope: &Envelope,
         body: &[u8],
-    ) {
-        let cell: MemberCell = match serde_json::from_slice(body) {
-            Ok(cell) => cell,
-            Err(error) => return self.unreadable(key, &error.to_string()),
-        };
+    ) -> Result<(), String> {
         let now = self.hearing_ms();
         let heard = self.topology.beats.asked.remove(&member).unwrap_or(now);
+        let cell: MemberCell = match serde_json::from_slice(body) {
+            Ok(cell) => cell,
+            Err(error) => {
+                // It lives all the same.
+                if let Some(known) = self.topology.cells.get_mut(&member).filter(|known| known.writer.would_take(envelope)) {
+                    known.writer.saw(&value.version, envelope);
+                    known.changed_ms = heard;
+                }
+                return Err(error.to_string());
+            }
+        };
         let known = self.topology.cells.entry(member).or_insert_with(|| Other {
             writer: Writer::new(key.to_owned()),
             value: cell.clone(),
@@ -296,6 +344,7 @@ impl Operator {
                 self.touch_all();
             }
         }
+        Ok(())
     }
 
     pub(super) fn status_seen(
@@ -306,11 +355,8 @@ impl Operator {
         value: &Versioned,
         envelope: &Envelope,
         body: &[u8],
-    ) {
-        let cell: StatusCell = match serde_json::from_slice(body) {
-            Ok(cell) => cell,
-            Err(error) => return self.unreadable(key, &error.to_string()),
-        };
+    ) -> Result<(), String> {
+        let cell: StatusCell = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let now = self.now.monotonic_ms;
         if member == self.config.member {
             match self.topology.statuses.entry(page) {
@@ -335,7 +381,7 @@ impl Operator {
                     }
                 }
             }
-            return;
+            return Ok(());
         }
         self.topology.last_status_ms = now;
         let known = self.topology.others.entry((member, page)).or_insert_with(|| Other {
@@ -344,7 +390,7 @@ impl Operator {
             changed_ms: now,
         });
         if !known.writer.saw(&value.version, envelope) {
-            return;
+            return Ok(());
         }
         let before = std::mem::replace(&mut known.value, cell);
         let differs = |key: &&RecordKey| before.records.get(*key) != known.value.records.get(*key);
@@ -353,5 +399,6 @@ impl Operator {
         for key in changed {
             self.touch(&key);
         }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@
 use super::{TopoCall, Topology};
 use crate::io::{Level, TopoRequest};
 use crate::machine::{Operator, Timer};
-use hansa_ledger::{Envelope, EnvelopeError, Page, Versioned, keys};
+use hansa_ledger::{Envelope, Page, Versioned, keys};
 use hansa_model::Era;
 
 impl Operator {
@@ -27,14 +27,6 @@ impl Operator {
         let mut keys = vec![keys::CONTROL.to_owned()];
         keys.extend(self.watched());
         self.topo(TopoCall::Check, TopoRequest::Read { keys });
-    }
-
-    /// A value that is not this league's, or not readable.
-    pub(crate) fn misfit(&mut self, key: &str, error: &EnvelopeError) {
-        self.unreadable(key, &error.to_string());
-        if matches!(error, EnvelopeError::ForeignLeague { .. }) {
-            self.check_store();
-        }
     }
 
     /// The control document as it stands, and the keys that went back, read for nothing but this.
@@ -81,6 +73,8 @@ impl Operator {
     }
 
     pub(super) fn store_is_not_ours(&mut self, why: String) {
+        // What was seen there is another league's, and when this one's is back, everything is read anew.
+        self.forget_unreadable();
         self.freeze(|topology| &mut topology.replaced, why);
     }
 

@@ -197,6 +197,7 @@ impl Operator {
             format!("a person raised the era from {before} to {era}{how}: everything is read anew, nothing is removed because it is absent"),
         );
         self.forget_topo_calls();
+        self.forget_unreadable();
         let topology = &mut self.topology;
         topology.doubts = Doubts::default();
         topology.vanished.clear();
@@ -230,7 +231,10 @@ impl Operator {
     /// Everything was read in the new era: what is not there is gone from the picture, and from nowhere else.
     pub(super) fn settle_in_era(&mut self) {
         let absent = |state: &super::PageState| state.writer.version().is_none() && !state.page.records.is_empty();
-        let pages = self.topology.pages.iter().filter(|(_, state)| absent(state) && !state.writer.is_busy());
+        let unreadable = &self.topology.unreadable;
+        let pages = self.topology.pages.iter().filter(|(number, state)| {
+            absent(state) && !state.writer.is_busy() && !unreadable.holds(&keys::page(**number))
+        });
         let gone: Vec<u32> = pages.map(|(number, _)| *number).collect();
         for number in gone {
             self.turn_page(number, Page::empty());

@@ -5,12 +5,12 @@ use crate::draft::Draft;
 use crate::io::Level;
 use crate::machine::{Operator, Timer};
 use crate::words::{Said, sign};
-use crate::writer::{Pen, Writer};
+use crate::writer::{Own, Pen, Writer, open};
 use hansa_ledger::cell::{MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
 use hansa_ledger::mutation::{self, Mutation};
 use hansa_ledger::swap::Settled;
-use hansa_ledger::{EnvelopeError, Swap, Versioned};
+use hansa_ledger::{Page, Swap, Versioned};
 use hansa_model::RecordKey;
 
 /// How long status cells may wait for what comes next.
@@ -65,8 +65,12 @@ impl Operator {
         }
     }
 
-    /// Puts a change into its page's next write.
+    /// Puts a change into its page's next write. Nothing is wanted of a record that cannot be read: when it
+    /// can be, it is looked at anew.
     pub(crate) fn mutate(&mut self, key: &RecordKey, change: mutation::Change) {
+        if self.unread(key).is_some() {
+            return;
+        }
         let number = key.page(self.pages());
         let member = self.config.member.clone();
         let state = self.page_state(number);
@@ -97,6 +101,7 @@ impl Operator {
             .iter()
             .filter(|(_, state)| !state.queue.is_empty() && !state.writer.is_busy())
             .map(|(number, _)| *number)
+            .filter(|number| !self.topology.unreadable.holds(&keys::page(*number)))
             .collect();
         for number in ready {
             self.flush_page(number);
@@ -235,80 +240,79 @@ impl Operator {
                     }
                 }
             }
-            Err(error) => self.page_unreadable(number, &error),
+            Err(error) => {
+                state.flight = None;
+                self.misfit(&keys::page(number), &error);
+            }
         }
     }
 
-    pub(super) fn page_unreadable(&mut self, number: u32, error: &EnvelopeError) {
-        let state = self.page_state(number);
-        state.flight = None;
-        state.queue.clear();
-        self.misfit(&keys::page(number), error);
-    }
-
-    pub(super) fn adopt_page(&mut self, number: u32, current: &Versioned) {
+    /// Takes what a write met for what stands there. What cannot be read is not written over.
+    fn adopt_page(&mut self, number: u32, current: &Versioned) {
         let league = self.league.as_ref().map(|league| league.id);
-        let state = self.page_state(number);
-        match state.writer.adopt(current, league) {
-            Ok(body) => self.page_seen(number, &body),
-            Err(error) => self.page_unreadable(number, &error),
+        let (envelope, body) = match open(&current.value, league) {
+            Ok(opened) => opened,
+            Err(error) => return self.misfit(&keys::page(number), &error),
+        };
+        match Page::from_slice(&body) {
+            Ok(page) => {
+                let state = self.page_state(number);
+                state.writer.adopt(&current.version, envelope);
+                state.bytes = body.len();
+                self.turn_page(number, page);
+            }
+            Err(error) => self.unreadable(&keys::page(number), &error.to_string()),
         }
     }
 
     pub(super) fn status_swapped(&mut self, number: u32, swap: Swap) {
         let member = self.config.member.clone();
-        let league = self.league.as_ref().map(|league| league.id);
+        let (league, wall_ms) = (self.league.as_ref().map(|league| league.id), self.now.wall_ms);
+        let key = keys::status(&member, number);
         let Some(state) = self.topology.statuses.get_mut(&number) else { return };
-        match state.writer.settle(&member, swap) {
-            Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Status(number), &reason),
-            Ok(Settled::Committed(_)) => {}
-            // Only this member writes it: what stands there is the word of another of its starts, or a
-            // copy of this one's. Either way what is known now is to stand there.
-            Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
-                (state.dirty, state.urgent) = (true, true);
-                if let Err(error) = state.writer.adopt(&current, league) {
-                    state.dirty = matches!(error, EnvelopeError::ForeignLeague { .. });
-                    self.misfit(&keys::status(&member, number), &error);
-                }
-            }
-            Ok(Settled::Lost(None)) => {
-                (state.dirty, state.urgent) = (true, true);
-                self.check_store();
-            }
-            Err(error) => self.misfit(&keys::status(&member, number), &error),
+        let settled = state.writer.settle_own(&member, swap, league, wall_ms);
+        // Only this member writes it: what stands there is the word of another of its starts, or a
+        // copy of this one's. Either way what is known now is to stand there.
+        let is_unsaid = !matches!(settled, Own::Repeat { .. } | Own::Committed);
+        state.dirty |= is_unsaid;
+        state.urgent |= is_unsaid;
+        match settled {
+            Own::Repeat { reason } => self.repeat_later(TopoCall::Status(number), &reason),
+            Own::Committed => self.can_be_read(&key),
+            Own::Found(_) => {}
+            Own::Unreadable(error) | Own::Foreign(error) => self.misfit(&key, &error),
+            Own::Gone => self.check_store(),
         }
     }
 
     pub(super) fn cell_swapped(&mut self, swap: Swap) {
         let member = self.config.member.clone();
-        let league = self.league.as_ref().map(|league| league.id);
+        let (league, wall_ms) = (self.league.as_ref().map(|league| league.id), self.now.wall_ms);
+        let key = keys::cell(&member);
         let state = &mut self.topology.cell;
-        match state.writer.settle(&member, swap) {
-            Ok(Settled::Repeat { reason }) => return self.repeat_later(TopoCall::Cell, &reason),
-            Ok(Settled::Committed(_)) => {
+        let settled = state.writer.settle_own(&member, swap, league, wall_ms);
+        // What is another league's stays until the store is known to be this one's: the next heartbeat tries again.
+        state.dirty |= !matches!(settled, Own::Repeat { .. } | Own::Committed | Own::Foreign(_));
+        match settled {
+            Own::Repeat { reason } => return self.repeat_later(TopoCall::Cell, &reason),
+            Own::Committed => {
                 let durable = state.flight_serial;
                 self.removals_persisted(durable);
+                self.can_be_read(&key);
             }
-            Ok(Settled::CommittedBefore(current) | Settled::Lost(Some(current))) => {
-                state.dirty = true;
-                match state.writer.adopt(&current, league) {
-                    Ok(body) => {
-                        if let Ok(standing) = serde_json::from_slice::<MemberCell>(&body) {
-                            self.cell_overtaken(standing.removals);
-                        }
-                    }
-                    Err(error) => {
-                        // The next heartbeat tries again.
-                        state.dirty = false;
-                        self.misfit(&keys::cell(&member), &error);
-                    }
+            Own::Found(body) => match serde_json::from_slice::<MemberCell>(&body) {
+                Ok(standing) => self.cell_overtaken(standing.removals),
+                Err(error) => {
+                    self.cell_overtaken(Vec::new());
+                    self.unreadable(&key, &error.to_string());
                 }
+            },
+            Own::Unreadable(error) => {
+                self.cell_overtaken(Vec::new());
+                self.misfit(&key, &error);
             }
-            Ok(Settled::Lost(None)) => {
-                state.dirty = true;
-                self.check_store();
-            }
-            Err(error) => self.misfit(&keys::cell(&member), &error),
+            Own::Foreign(error) => self.misfit(&key, &error),
+            Own::Gone => self.check_store(),
         }
         self.flush_cell();
     }

@@ -11,4 +11,5 @@ mod rolled_back;
 mod rotation;
 mod sealing;
 mod throttled;
+mod unreadable;
 mod world;
