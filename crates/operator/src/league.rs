@@ -323,7 +323,9 @@ impl Operator {
         });
         let readable = match self.unreadable_at_a_glance() {
             Some(why) => self.condition("Readable", "False", "Unreadable", &why, observed),
-            None => self.condition("Readable", "True", "Readable", "what the topology server holds can be read", observed),
+            None => {
+                self.condition("Readable", "True", "Readable", "what the topology server holds can be read", observed)
+            }
         };
         if let Some(conditions) = status["conditions"].as_array_mut() {
             conditions.push(readable);

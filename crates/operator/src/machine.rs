@@ -548,13 +548,7 @@ impl Operator {
         self.continue_requests(Some(key));
     }
 
-    fn process_agreed(
-        &mut self,
-        key: &RecordKey,
-        context: &Context,
-        object: &mut Object,
-        agreed: Option<Agreed<'_>>,
-    ) {
+    fn process_agreed(&mut self, key: &RecordKey, context: &Context, object: &mut Object, agreed: Option<Agreed<'_>>) {
         let record = agreed.map(|(record, _)| record);
         self.process_home(key, context, object, record);
         self.process_wraps(key, context, record);

@@ -189,7 +189,11 @@ impl Operator {
         let Some(Rotation::Previous { signing, sealing }) = self.config.rotation.clone() else { return };
         let follows = self.topology.is_loaded() && self.topology.down_since_ms.is_none() && self.league.is_some();
         // What cannot be read may rest on the earlier pair.
-        if !follows || self.has_unread_records() || self.config.observe || self.frozen_share().or_else(|| self.frozen_by_topology()).is_some() {
+        if !follows
+            || self.has_unread_records()
+            || self.config.observe
+            || self.frozen_share().or_else(|| self.frozen_by_topology()).is_some()
+        {
             return;
         }
         if let Some(signing) = signing {

@@ -298,7 +298,8 @@ mod tests {
 
     #[test]
     fn a_member_is_not_taken_for_empty_while_a_page_cannot_be_read() {
-        let health = json!({"unreadable": [{"key": "/v1/members/b/cell", "why": "cut"}, {"key": "/v1/pages/3", "why": "cut"}]});
+        let health =
+            json!({"unreadable": [{"key": "/v1/members/b/cell", "why": "cut"}, {"key": "/v1/pages/3", "why": "cut"}]});
         assert!(unread_page(&health).unwrap().contains("/v1/pages/3 cannot be read (cut)"));
         assert_eq!(unread_page(&json!({"unreadable": [{"key": "/v1/members/b/cell", "why": "cut"}]})), None);
         assert_eq!(unread_page(&json!({})), None);

@@ -187,7 +187,8 @@ impl Operator {
             || input.invalid.is_some()
             || problem.is_some()
             || held.is_some();
-        let stuck = input.topology_away_since_ms.is_some() || frozen.is_some() || input.invalid.is_some() || problem.is_some();
+        let stuck =
+            input.topology_away_since_ms.is_some() || frozen.is_some() || input.invalid.is_some() || problem.is_some();
         Some(Reckoned { hash: status_hash(&report.status), status: report.status, settled, moving, stuck })
     }
 }

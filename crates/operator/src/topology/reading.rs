@@ -320,7 +320,9 @@ impl Operator {
             Ok(cell) => cell,
             Err(error) => {
                 // It lives all the same.
-                if let Some(known) = self.topology.cells.get_mut(&member).filter(|known| known.writer.would_take(envelope)) {
+                if let Some(known) =
+                    self.topology.cells.get_mut(&member).filter(|known| known.writer.would_take(envelope))
+                {
                     known.writer.saw(&value.version, envelope);
                     known.changed_ms = heard;
                 }

@@ -87,7 +87,8 @@ impl Operator {
                 why.clone_into(&mut known.why);
             }
             None => {
-                let illegible = Illegible { why: why.to_owned(), since_ms, asked: false, seen_since: false, due: false };
+                let illegible =
+                    Illegible { why: why.to_owned(), since_ms, asked: false, seen_since: false, due: false };
                 self.topology.unreadable.values.insert(key.to_owned(), illegible);
                 self.read_once_more(key);
             }

@@ -316,7 +316,8 @@ fn a_members_own_memory_is_written_over_and_its_breaker_is_careful() {
         world.restart_one(1);
         let is_well = |world: &World, key: &String| {
             let opened = Envelope::open(&world.topo[key].1).ok();
-            opened.is_some_and(|(_, body)| serde_json::from_slice::<Value>(&body).is_ok_and(|value| value["format"] == 1))
+            opened
+                .is_some_and(|(_, body)| serde_json::from_slice::<Value>(&body).is_ok_and(|value| value["format"] == 1))
         };
         world.run_until("it says anew how it is", |world| own.iter().all(|key| is_well(world, key)));
         world.run_to_rest();

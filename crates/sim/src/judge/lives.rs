@@ -61,7 +61,7 @@ impl Judge {
                 }
             }
         }
-        self.hear(now, writer, key, true, old, new, users)
+        self.hear(now, writer, key, true, (old, new), users)
     }
 
     /// The new revision is what a user wrote in the writer's own cluster, and no earlier word than
@@ -74,8 +74,7 @@ impl Judge {
         writer: &mut Member,
         key: &RecordKey,
         home: bool,
-        old: Option<&Record>,
-        new: &Record,
+        (old, new): (Option<&Record>, &Record),
         users: &Users,
     ) -> Result<(), Violation> {
         // One write may carry that it became a home, and that its namespace goes.
@@ -121,7 +120,7 @@ impl Judge {
             if new.revision < old.revision || old.tombstone.is_some() {
                 return Err(Violation::at(RISES, key, format!("revision {} after {}", new.revision, old.revision)));
             }
-            self.hear(now, writer, key, old.homes.contains_key(&writer.name), Some(old), new, users)?;
+            self.hear(now, writer, key, old.homes.contains_key(&writer.name), (Some(old), new), users)?;
             if self.is_forged(key, old) {
                 self.reached.count(Hazard::WordForged);
             }
