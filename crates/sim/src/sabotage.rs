@@ -69,11 +69,29 @@ pub enum Sabotage {
     CarriesOutPlans,
     /// A new revision is placed on members that are leaving, and on witnesses.
     GivesToLeavers,
+    /// An output that is to go is said to be gone.
+    SaysGoneAtOnce,
+    /// A home ends its object for all, and no user asked for it.
+    EndsByItself,
+    /// A home's object is deleted while its life goes on.
+    DeletesHomes,
+    /// All waves of a rollout are opened at once.
+    OpensAllWaves,
+    /// The spec is changed in the control document, and nobody voted on it.
+    WritesTheSpec,
+    /// A page's header names whoever writes it.
+    SeatsItself,
+    /// No output is ever applied.
+    AppliesNothing,
+    /// What a member does in its own cluster goes on when it was taken out.
+    ActsThoughRemoved,
+    /// An end is carried out, whoever signed it.
+    BelievesEveryEnd,
 }
 
 impl Sabotage {
     /// Every defect: its name, and the rules by which it is found.
-    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 23] = [
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 32] = [
         (
             "indeterminate-is-committed",
             Sabotage::IndeterminateIsCommitted,
@@ -101,6 +119,15 @@ impl Sabotage {
         ("forgets-its-applies", Sabotage::ForgetsItsApplies, &[rules::SILENT]),
         ("carries-out-plans", Sabotage::CarriesOutPlans, &[rules::AGREED]),
         ("gives-to-leavers", Sabotage::GivesToLeavers, &[rules::TAKES_NOTHING]),
+        ("says-gone-at-once", Sabotage::SaysGoneAtOnce, &[rules::GONE]),
+        ("ends-by-itself", Sabotage::EndsByItself, &[rules::ENDS]),
+        ("deletes-homes", Sabotage::DeletesHomes, &[rules::COPIES]),
+        ("opens-all-waves", Sabotage::OpensAllWaves, &[rules::WAVES]),
+        ("writes-the-spec", Sabotage::WritesTheSpec, &[rules::BALLOTS]),
+        ("seats-itself", Sabotage::SeatsItself, &[rules::SEATS]),
+        ("applies-nothing", Sabotage::AppliesNothing, &[rules::CONVERGES]),
+        ("acts-though-removed", Sabotage::ActsThoughRemoved, &[rules::REMOVED]),
+        ("believes-every-end", Sabotage::BelievesEveryEnd, &[rules::FORGED]),
     ];
 }
 

@@ -12,6 +12,7 @@ const SEEDS: u64 = 120;
 /// met; everything else is found within the first few seeds.
 fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
+        Sabotage::ActsThoughRemoved => 10,
         Sabotage::BelievesRestoredHomes => 7,
         Sabotage::CutOffUnnoticed => 5,
         Sabotage::DeletesStrays => 41,

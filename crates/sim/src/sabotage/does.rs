@@ -5,10 +5,10 @@ use crate::kinds::{About, KINDS, home_path, output_path, type_name};
 use hansa_ballot::Control;
 use hansa_ledger::cell::MemberCell;
 use hansa_ledger::keys::{self, Key};
-use hansa_ledger::record::{Placed, PlacedState};
+use hansa_ledger::record::{Opened, Placed, PlacedState, Tombstone};
 use hansa_ledger::{Envelope, Page, Record, Slot, Version, Versioned};
-use hansa_model::{FINALIZER, MemberName, RecordKey};
-use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoRequest};
+use hansa_model::{DeletionPolicy, FINALIZER, MemberName, RecordKey};
+use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoAnswer, TopoRequest};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -33,6 +33,20 @@ impl Sabotage {
                     }
                     (Sabotage::GivesToLeavers, Key::Page(_)) => {
                         *value = with_body(&body, |body| with_leavers(body, sight))
+                            .map_or(body.value, |twisted| twisted.value);
+                    }
+                    (
+                        Sabotage::SaysGoneAtOnce
+                        | Sabotage::EndsByItself
+                        | Sabotage::OpensAllWaves
+                        | Sabotage::SeatsItself,
+                        Key::Page(_),
+                    ) => {
+                        *value = with_body(&body, |body| self.turned(body, sight))
+                            .map_or(body.value, |twisted| twisted.value);
+                    }
+                    (Sabotage::WritesTheSpec, Key::Control) => {
+                        *value = with_body(&body, |body| with_another_spec(body, sight))
                             .map_or(body.value, |twisted| twisted.value);
                     }
                     // What it believes of the spec, it does not write.
@@ -71,6 +85,12 @@ impl Sabotage {
                 request.path = request.path.replace("&dryRun=All", "");
                 return;
             }
+            (Sabotage::AppliesNothing, Method::Patch, About::Output(_))
+                if request.content_type == ContentType::Apply =>
+            {
+                *request = ApiRequest::get("/apis/nothing.hansa.dev/v1/waits");
+                return;
+            }
             (Sabotage::DeletesByName, Method::Delete, _) => {
                 body["preconditions"] = Value::Null;
             }
@@ -98,9 +118,46 @@ impl Sabotage {
         }
     }
 
-    /// What it does besides, when it hears of an object.
+    /// What it makes of a page that it writes.
+    fn turned(self, body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
+        let mut page = Page::from_slice(body).ok()?;
+        let own = sight.member;
+        if self == Sabotage::SeatsItself {
+            page.header.member = Some(own.clone());
+            return Some(page.to_vec());
+        }
+        for slot in page.records.values_mut() {
+            let Slot::Known(record) = slot else { continue };
+            let mut twisted = Record::clone(record);
+            match self {
+                Sabotage::SaysGoneAtOnce => {
+                    let placed = twisted.placed.get_mut(own).filter(|placed| placed.state == PlacedState::Withdrawing);
+                    let Some(placed) = placed else { continue };
+                    placed.state = PlacedState::Gone;
+                }
+                Sabotage::EndsByItself if twisted.tombstone.is_none() && twisted.homes.contains_key(own) => {
+                    let (author, policy) = (own.clone(), DeletionPolicy::Delete);
+                    twisted.tombstone = Some(Tombstone { author, policy, signature: None });
+                }
+                Sabotage::OpensAllWaves => {
+                    twisted.opened = Some(Box::new(Opened { revision: twisted.revision, wave: u32::MAX }));
+                }
+                _ => continue,
+            }
+            *slot = Slot::Known(Arc::new(twisted));
+        }
+        Some(page.to_vec())
+    }
+
+    /// What it does besides, when it hears of an object or of a page.
     pub(crate) fn does_besides(self, event: &Event, under_way: &str, sight: &Sight<'_>) -> Option<Act> {
-        let Event::WatchLine { line, .. } = event else { return None };
+        let line = match event {
+            Event::Topo { answer: TopoAnswer::Values(values), .. } if self == Sabotage::BelievesEveryEnd => {
+                return ended(values, sight);
+            }
+            Event::WatchLine { line, .. } => line,
+            _ => return None,
+        };
         let told: Value = serde_json::from_slice(line).ok()?;
         if told["type"] == "DELETED" || told["type"] == "BOOKMARK" {
             return None;
@@ -139,10 +196,52 @@ impl Sabotage {
                 kept["finalizers"] = json!(finalizers.iter().filter(|name| **name != FINALIZER).collect::<Vec<_>>());
                 ApiRequest::write(Method::Patch, home_path(&key), ContentType::MergePatch, &json!({"metadata": kept}))
             }
+            Sabotage::DeletesHomes => {
+                let key = key(hansa_model::TypeName::federated_plural)?;
+                let record = sight.record(&key).filter(|record| record.tombstone.is_none())?;
+                record.homes.get(sight.member).filter(|home| metadata["uid"] == *home.uid)?;
+                let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen});
+                ApiRequest::write(Method::Delete, home_path(&key), ContentType::Json, &body)
+            }
+            // It changes nothing, and is a write all the same.
+            Sabotage::ActsThoughRemoved => {
+                let key = key(hansa_model::TypeName::federated_plural)?;
+                let mut kept = seen.clone();
+                kept["finalizers"] = metadata["finalizers"].clone();
+                kept["finalizers"].as_array()?.iter().find(|name| **name == FINALIZER)?;
+                ApiRequest::write(Method::Patch, home_path(&key), ContentType::MergePatch, &json!({"metadata": kept}))
+            }
             _ => return None,
         };
         Some(Act::Api { id: NOBODY, request })
     }
+}
+
+/// The marks of an output are taken off because its record says that it has ended; its API server refuses it, for the
+/// object is of another version.
+fn ended(values: &[Option<Versioned>], sight: &Sight<'_>) -> Option<Act> {
+    let pages = values.iter().flatten();
+    let pages = pages.filter_map(|found| Page::from_slice(&Envelope::open(&found.value).ok()?.1).ok());
+    let key = pages.flat_map(|page| page.records).find_map(|(key, slot)| {
+        let placed = slot.record().filter(|record| record.tombstone.is_some())?.placed.get(sight.member)?;
+        (placed.state == PlacedState::Placed).then_some(key)
+    })?;
+    let patch = json!([
+        {"op": "test", "path": "/metadata/resourceVersion", "value": "0"},
+        {"op": "replace", "path": "/metadata/labels", "value": {}},
+    ]);
+    let request = ApiRequest::write(Method::Patch, output_path(&key), ContentType::JsonPatch, &patch);
+    Some(Act::Api { id: NOBODY, request })
+}
+
+/// A control document with another generation of the spec than was decided on.
+fn with_another_spec(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
+    let mut control = Control::from_slice(body).ok()?;
+    control.generation = sight.control()?.generation.next();
+    let mut spec: Value = serde_json::from_str(control.spec.get()).ok()?;
+    spec["safety"]["deletes"]["atLeast"] = json!(1_000_000);
+    control.spec = serde_json::from_value(spec).ok()?;
+    Some(control.to_vec())
 }
 
 /// The page without what ended in an earlier write.
