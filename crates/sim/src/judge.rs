@@ -122,6 +122,8 @@ pub struct Judge {
     specs: Vec<FederationSpec>,
     pages: BTreeMap<u32, Page>,
     agreed: BTreeMap<(RecordKey, Incarnation, Revision), Agreed>,
+    /// What was agreed and is lost, with the topology server's history.
+    lost: Vec<((RecordKey, Incarnation, Revision), Agreed)>,
     /// The last wave of each revision that was opened.
     opened: BTreeMap<(RecordKey, Incarnation, Revision), u32>,
     /// The highest life of each name.
@@ -179,6 +181,7 @@ impl Judge {
             specs: Vec::new(),
             pages: BTreeMap::new(),
             agreed: BTreeMap::new(),
+            lost: Vec::new(),
             lives: BTreeMap::new(),
             statuses: BTreeMap::new(),
             applied: BTreeSet::new(),

@@ -1,7 +1,7 @@
 //! What stands in the topology server, beside what stood there.
 
 use super::rules::FREEZES;
-use super::{Judge, Violation, key_of, life_of};
+use super::{Agreed, Judge, Violation, key_of, life_of};
 use crate::kinds::{About, KINDS, outputs_path, type_name};
 use crate::member::Member;
 use crate::process::ProcessId;
@@ -137,7 +137,7 @@ impl Judge {
         }
         // What was lost of it counts no more.
         let lost = |life: Incarnation, revision: Revision| life == new.incarnation && revision >= new.revision;
-        self.agreed.retain(|(name, life, revision), _| name != key || !lost(*life, *revision));
+        self.lose(key, lost);
         let mut old = old.clone();
         let owed =
             |placed: &Placed| if placed.incarnation == old.incarnation { new.incarnation } else { placed.incarnation };
@@ -148,6 +148,21 @@ impl Judge {
         old.placed = placed.collect();
         old.incarnation = new.incarnation;
         Some(old)
+    }
+
+    /// What was agreed in a history that is lost is no more: who was cut off meanwhile goes on with it all the same.
+    pub(super) fn lose(&mut self, key: &RecordKey, is_lost: impl Fn(Incarnation, Revision) -> bool) {
+        let (lost, kept) = std::mem::take(&mut self.agreed)
+            .into_iter()
+            .partition(|((name, life, revision), _)| name == key && is_lost(*life, *revision));
+        self.agreed = kept;
+        self.lost.extend::<BTreeMap<_, _>>(lost);
+    }
+
+    /// What was ever agreed as this revision of this life, in whatever history.
+    pub(super) fn all_agreed(&self, entry: &(RecordKey, Incarnation, Revision)) -> impl Iterator<Item = &Agreed> {
+        let lost = self.lost.iter().filter(move |(known, _)| known == entry).map(|(_, agreed)| agreed);
+        self.agreed.get(entry).into_iter().chain(lost)
     }
 
     /// Whether a member says that what it has of a record is later than the record.

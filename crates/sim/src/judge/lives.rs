@@ -26,7 +26,7 @@ impl Judge {
         let known = self.lives.get(key).is_some_and(|known| new.incarnation <= *known);
         if known && self.went_back {
             // Operators that began after the topology server went back cannot know the numbers of what was lost.
-            self.agreed.retain(|(name, life, _), _| name != key || *life != new.incarnation);
+            self.lose(key, |life, _| life == new.incarnation);
         } else if known || new.revision.0 == 0 {
             let what =
                 format!("life {} revision {} after life {:?}", new.incarnation, new.revision, self.lives.get(key));

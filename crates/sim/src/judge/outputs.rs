@@ -71,13 +71,14 @@ impl Judge {
         let Some((life, revision)) = marks_of(body) else {
             return Err(Violation::at(AGREED, key, "an output without marks is applied"));
         };
-        let Some(agreed) = self.agreed.get(&(key.clone(), life, revision)) else {
+        let entry = (key.clone(), life, revision);
+        if self.all_agreed(&entry).next().is_none() {
             return Err(Violation::at(AGREED, key, format!("{member} applies life {life} revision {revision}")));
-        };
-        if !agreed.placed.contains(member) {
+        }
+        let Some(agreed) = self.all_agreed(&entry).find(|agreed| agreed.placed.contains(member)) else {
             let what = format!("{member} applies life {life} revision {revision}, and was never placed in it");
             return Err(Violation::at(AGREED, key, what));
-        }
+        };
         self.is_in_open_wave(key, (life, revision), agreed.spec.as_ref(), member)
     }
 
@@ -190,10 +191,11 @@ impl Judge {
             self.reached.count(Hazard::StrayStood);
             self.brought_back.insert((member.clone(), key.clone()));
         }
-        let spec = self.agreed.get(&(key.clone(), life, revision)).and_then(|agreed| agreed.spec.clone());
-        if let Some(output) = spec.and_then(|spec| self.render(key, &spec, member, life, revision)) {
-            self.held.insert((key.clone(), life, member.clone(), output.hash));
-        }
+        let entry = (key.clone(), life, revision);
+        let specs = self.all_agreed(&entry).filter_map(|agreed| agreed.spec.as_ref());
+        let outputs: Vec<_> =
+            specs.filter_map(|spec| self.render(key, spec, member, life, revision)).map(|output| output.hash).collect();
+        self.held.extend(outputs.into_iter().map(|hash| (key.clone(), life, member.clone(), hash)));
         Ok(())
     }
 }

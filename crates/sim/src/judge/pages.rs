@@ -270,7 +270,7 @@ impl Judge {
         }
         // What was lost with what the topology server was may have borne the same number.
         if self.went_back && self.agreed.get(&entry).is_some_and(|known| known.hash != record.intent.hash) {
-            self.agreed.remove(&entry);
+            self.lose(key, |life, revision| (life, revision) == (record.incarnation, record.revision));
         }
         let opened = self.opened.entry(entry.clone()).or_default();
         *opened = (*opened).max(record.open_wave());
