@@ -289,7 +289,11 @@ pub fn settle<D: Document>(document: &mut D, league: LeagueId, verifier: &Verifi
     let mut ballots = document.ballots().clone();
     let tally = tally(document.ballots(), league, verifier);
     let live = live(&ballots, &tally.cells);
-    settled.moved = ballots.appointments.balance(&live);
+    // Who has said that its release is below the agreed level decides nothing.
+    let is_able =
+        |name: &MemberName| tally.cells.get(name).is_none_or(|cell| cell.speaks == 0 || cell.speaks >= ballots.feature);
+    let able: BTreeSet<MemberName> = live.iter().filter(|name| is_able(name)).cloned().collect();
+    settled.moved = ballots.appointments.balance(&able);
     settled.barriers = barriers::turn(&mut ballots.barriers, &tally.cells, &live);
     if settled.moved > 0 || settled.barriers {
         *document.ballots_mut() = ballots;

@@ -64,8 +64,16 @@ pub enum Change {
 pub struct Join {
     /// By the voter's own key.
     pub consent: Signature,
+    /// The highest feature level that its release speaks; 0 where it did not say. Not part of the consent: whoever
+    /// changes it keeps it out, or lets in who then does nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub speaks: u32,
     /// Its identity.
     pub voter: Voter,
+}
+
+fn is_zero(level: &u32) -> bool {
+    *level == 0
 }
 
 /// The consent of an operator's key to join, or to be used from now on.

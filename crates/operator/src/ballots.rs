@@ -41,9 +41,6 @@ use wanted::Topic;
 
 pub(crate) use notes::NotesCall;
 
-/// The highest feature level that this release speaks.
-pub(crate) const FEATURE_LEVEL: u32 = 1;
-
 /// How long a member is silent, in terms of what it takes to suspect it, before it is voted lost.
 const LOST_AFTER_SUSPICIONS: u64 = 12;
 

@@ -55,12 +55,12 @@ pub(crate) const MIRROR_LABEL: &str = "hansa.dev/mirror";
 impl Operator {
     pub(crate) fn federation_seen(&mut self, object: &Value, listed: bool) {
         let spec = &object["spec"];
-        let errors = match serde_json::from_value::<FederationSpec>(spec.clone()) {
+        let name: Arc<str> = object["metadata"]["name"].as_str().unwrap_or_default().into();
+        let raw = RawValue::from_string(spec.to_string()).expect("JSON is JSON");
+        let errors = match self.config.release.read_spec(&raw) {
             Ok(spec) => spec.validate().iter().map(ToString::to_string).collect(),
             Err(error) => vec![format!("Federation spec: {error}")],
         };
-        let name: Arc<str> = object["metadata"]["name"].as_str().unwrap_or_default().into();
-        let raw = RawValue::from_string(spec.to_string()).expect("JSON is JSON");
         let seen = Seen {
             uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
             generation: object["metadata"]["generation"].as_u64().unwrap_or_default(),
@@ -400,7 +400,9 @@ impl Operator {
         {
             self.log(Level::Warning, None, why.clone());
         }
-        let spec = control.spec().unwrap_or_else(|_| {
+        let read = self.config.release.read_spec(&control.spec);
+        let is_read = read.is_ok();
+        let spec = read.unwrap_or_else(|_| {
             self.league.as_ref().map(|league| FederationSpec::clone(&league.spec)).unwrap_or_default()
         });
         if self.league.as_ref().is_none_or(|league| league.control.generation != control.generation) {
@@ -410,7 +412,7 @@ impl Operator {
                 format!("league {}: generation {} of the spec", id.label(), control.generation),
             );
         }
-        if spec.member(&self.config.member).is_none() {
+        if is_read && spec.member(&self.config.member).is_none() {
             let message = format!(
                 "spec.members: {} is not listed, so this operator does nothing: add it, or start the operator under a listed name",
                 self.config.member

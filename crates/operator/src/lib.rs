@@ -23,6 +23,7 @@
 //! | `upkeep` | the objects that Hansa keeps for people to read: `Member`s, the mirrored `Federation` |
 //! | `removal` | what is to be taken away: the breaker before each |
 //! | `words` | intents and ends, signed by who heard them; nothing is done on one that is nobody's |
+//! | [`release`] | what this release knows, and what it does beside others in one league |
 //! | [`rotation`] | another pair of keys for this member, step by step |
 //! | `sealing` | Secrets: read at home, sealed, opened by those that are to have them |
 //! | `blobs`, `draft` | bodies that are too large for a page; what goes into one write of it |
@@ -48,6 +49,7 @@ pub mod machine;
 pub mod observed;
 mod output;
 mod plans;
+pub mod release;
 mod removal;
 pub mod report;
 mod requests;
@@ -64,5 +66,6 @@ pub use io::{
     Question, Selection, TopoAnswer, TopoFailure, TopoRequest,
 };
 pub use machine::{Config, Metrics, Operator};
+pub use release::{FEATURE_LEVEL, Release};
 pub use rotation::Rotation;
 pub use sealing::cipher::PrivateKeys;

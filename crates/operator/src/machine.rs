@@ -31,7 +31,7 @@ pub struct Config {
     /// The API server's version.
     pub kubernetes: String,
     /// The operator's release.
-    pub release: String,
+    pub release: crate::release::Release,
     /// This start of the process; no two starts share one.
     pub incarnation: Incarnation,
     /// Its public keys.

@@ -162,7 +162,7 @@ impl Topology {
             cluster_uid: config.cluster_uid.clone(),
             incarnation: config.incarnation,
             sequence: 0,
-            release: config.release.clone(),
+            release: config.release.name.clone(),
             kubernetes: config.kubernetes.clone(),
             public_keys: config.shown_keys(),
             api_server_ready: true,

@@ -8,7 +8,7 @@ use crate::{api_server, clock, endpoints, topo_calls};
 use anyhow::{Context, anyhow, bail};
 use hansa_ballot::DEFAULT_PAGES;
 use hansa_model::{Incarnation, MemberName, RecordKey};
-use hansa_operator::{Act, ActId, ApiRequest, Config, ContentType, Event, KeysChange, Level, Method, Note, Operator};
+use hansa_operator::{Act, ActId, ApiRequest, Config, ContentType, Event, KeysChange, Level, Method, Note, Operator, Release};
 use hansa_topo::Topo;
 use kube::Client;
 use serde_json::{Value, json};
@@ -224,7 +224,7 @@ async fn operate(
         member: options.member.clone(),
         cluster_uid: identity.cluster_uid.clone(),
         kubernetes: identity.kubernetes.clone(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
+        release: Release::this(env!("CARGO_PKG_VERSION")),
         // Unique to this start: the time, and enough randomness for two starts in one millisecond.
         incarnation: Incarnation((now.wall_ms << 12) | (now.entropy & 0xfff)),
         public_keys: keys.in_use.public(),

@@ -290,7 +290,7 @@ impl World {
             member: here.name.clone(),
             cluster_uid: system["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
             kubernetes: "v1.37.2".to_owned(),
-            release: "0.1.0".to_owned(),
+            release: hansa_operator::Release::this("0.1.0"),
             incarnation,
             public_keys: vec![here.signer.public().to_string(), here.keys.public()],
             signer: here.signer.clone(),

@@ -102,7 +102,8 @@ fn the_formats_stay() {
 #[test]
 fn joins_take_two_consents_and_leaves_name_the_removed() {
     let mut table = Table::new(&["a", "b", "c", "d"], &founding(&NAMES));
-    let join = Join { consent: consent(&signer("d"), league(), "uid-d", false), voter: voter("d") };
+    let consents = consent(&signer("d"), league(), "uid-d", false);
+    let join = Join { consent: consents, speaks: 1, voter: voter("d") };
     all_want(&mut table, &[3], &Motion::Speak { level: 1 });
     assert!(answers(&mut table, 3)[0].contains("join first"));
     all_want(&mut table, &[3], &Motion::Join(join.clone()));

@@ -168,6 +168,27 @@ fn table(rows: &[Value]) -> Table {
     table
 }
 
+/// The level that is agreed, who is below it, and who keeps it from rising.
+fn feature_level(ballots: &Value) -> (Tone, String) {
+    let agreed = ballots["feature"].as_u64().unwrap_or_default();
+    let voters = ballots["voters"].as_object().into_iter().flatten().filter(|(_, voter)| voter["state"] != "lost");
+    let speaks = |voter: &Value| voter["speaks"].as_u64().unwrap_or_default();
+    let highest = voters.clone().map(|(_, voter)| speaks(voter)).max().unwrap_or_default();
+    let below = |level: u64| {
+        let below = voters.clone().filter(move |(_, voter)| (1..level).contains(&speaks(voter)));
+        below.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (short, waiting) = (below(agreed), below(highest));
+    if !short.is_empty() {
+        let words = format!("{agreed}; {short} frozen below it: run a newer operator there");
+        return (Tone::Bad, words);
+    }
+    if highest > agreed && !waiting.is_empty() {
+        return (Tone::Warning, format!("{agreed}; {highest} once {waiting} run a newer operator"));
+    }
+    (Tone::Plain, agreed.to_string())
+}
+
 fn show(ballots: &Value, screen: &Screen) -> String {
     let mut out = String::new();
     let mut line = |name: &str, tone: Tone, value: String| out.push_str(&print::entry(screen, name, 16, tone, &value));
@@ -176,7 +197,8 @@ fn show(ballots: &Value, screen: &Screen) -> String {
     let voters = ballots["voters"].as_object().map_or(0, serde_json::Map::len);
     line("Quorum", Tone::Strong, format!("{} of {voters} voters", ballots["quorum"]));
     line("Era", Tone::Plain, format!("{}{}, ballot #{}", ballots["era"], began(&ballots["began"]), ballots["epoch"]));
-    line("Feature level", Tone::Plain, ballots["feature"].to_string());
+    let (tone, level) = feature_level(ballots);
+    line("Feature level", tone, level);
     if let Some(frozen) = ballots["frozen"].as_str() {
         line("Frozen", Tone::Bad, frozen.to_owned());
     }
@@ -353,6 +375,19 @@ mod tests {
             }],
             "rejected": [{"who": "mallory", "what": "cells/mallory", "why": "stranger"}],
         })
+    }
+
+    #[test]
+    fn who_is_below_the_level_or_keeps_it_from_rising_is_named() {
+        let level = |agreed: u64, speaks: [u64; 3]| {
+            let voter = |level: u64| json!({"state": "live", "speaks": level});
+            let voters = json!({"a": voter(speaks[0]), "b": voter(speaks[1]), "c": voter(speaks[2])});
+            feature_level(&json!({"feature": agreed, "voters": voters})).1
+        };
+        assert_eq!(level(1, [1, 1, 1]), "1");
+        assert_eq!(level(1, [2, 1, 2]), "1; 2 once b run a newer operator");
+        assert_eq!(level(2, [2, 1, 2]), "2; b frozen below it: run a newer operator there");
+        assert_eq!(level(0, [1, 0, 1]), "0");
     }
 
     #[test]

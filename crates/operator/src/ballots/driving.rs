@@ -274,6 +274,7 @@ impl Operator {
             join,
             views: Views {
                 member: &self.config.member,
+                release: &self.config.release,
                 key: self.config.signer.public(),
                 silent_ms: &silent_ms,
                 suspect_after_ms,
@@ -321,12 +322,13 @@ impl Operator {
     fn sign_join(&mut self) {
         let Some(league) = &self.league else { return };
         let witness = league.spec.member(&self.config.member).is_some_and(|member| member.witness);
+        let speaks = self.config.release.level;
         if self.ballots.join.as_ref().is_some_and(|join| join.voter.witness == witness) {
             return;
         }
         let (signer, uid) = (&self.config.signer, self.config.cluster_uid.clone());
         let consent = consent(signer, league.id, &uid, witness);
-        self.ballots.join = Some(Join { consent, voter: Voter { key: signer.public(), uid, witness } });
+        self.ballots.join = Some(Join { consent, speaks, voter: Voter { key: signer.public(), uid, witness } });
     }
 
     /// For how long a member has said nothing while this operator could have heard it.

@@ -7,13 +7,15 @@ use hansa_ballot::voters::majority;
 use hansa_ballot::{Ballots, Candidate, Control, Key, PublicKey, Verdict};
 use hansa_model::{FederationSpec, Member, MemberName, Takeover};
 
-use super::FEATURE_LEVEL;
+use crate::release::Release;
 
 /// What one operator sees for itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Views<'a> {
     /// The member.
     pub member: &'a MemberName,
+    /// What its release knows.
+    pub release: &'a Release,
     /// The key that it signs with.
     pub key: PublicKey,
     /// For how long a member has said nothing, in milliseconds on this operator's own clock; only
@@ -54,16 +56,18 @@ pub(crate) fn judge(control: &Control, key: &Key, candidate: &Candidate, views: 
     if *key == Key::members() {
         let change = serde_json::from_str::<Change>(text).map_err(wrong);
         return Some(verdict(change.and_then(|change| {
-            let spec =
-                control.spec().map_err(|error| format!("this release does not read the agreed spec: {error}"))?;
+            let spec = views
+                .release
+                .read_spec(&control.spec)
+                .map_err(|error| format!("this release does not read the agreed spec: {error}"))?;
             judge_change(&spec, ballots, &change, views)
         })));
     }
     if *key == Key::feature() {
         let level = serde_json::from_str::<u32>(text).map_err(wrong);
         return Some(verdict(level.and_then(|level| {
-            let speaks = level <= FEATURE_LEVEL;
-            speaks.then_some(()).ok_or_else(|| format!("this release speaks feature level {FEATURE_LEVEL}"))
+            let Release { name, level: spoken, .. } = views.release;
+            (level <= *spoken).then_some(()).ok_or_else(|| format!("release {name} speaks feature level {spoken}"))
         })));
     }
     if let Some(name) = ballots.voters.set.keys().find(|name| Key::lost(name) == *key) {
@@ -87,7 +91,7 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
     let ballots = control.ballots.as_ref().ok_or("the league does not vote")?;
     let value: SpecCandidate =
         serde_json::from_str(candidate.value.get()).map_err(|error| format!("the candidate does not read: {error}"))?;
-    let spec: FederationSpec = serde_json::from_str(value.spec.get()).map_err(|error| {
+    let spec = views.release.read_spec(&value.spec).map_err(|error| {
         format!("it holds what this release does not know ({error}): let {} run a newer operator", views.member)
     })?;
     if let Some(error) = spec.validate().first() {
@@ -163,6 +167,12 @@ pub(crate) fn judge_change(
             if member.witness != voter.witness {
                 return Err(format!(
                     "{name} asked before it read in spec.members[{name}].witness whether it is a witness: it asks again"
+                ));
+            }
+            let (agreed, speaks) = (ballots.feature, ballots.joins.get(name).map_or(0, |join| join.speaks));
+            if speaks < agreed {
+                return Err(format!(
+                    "{name}'s release speaks feature level {speaks}, and the league has agreed on {agreed}: let it run a newer operator, and it asks again"
                 ));
             }
             if has_another_key(member, &voter.key) {

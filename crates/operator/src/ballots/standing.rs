@@ -17,13 +17,19 @@ const MAX_SHOWN: usize = 100;
 impl Operator {
     /// Why this member does nothing, if so: its share is frozen by name, and nobody else's.
     pub(crate) fn share_is_frozen(&self, control: &Control) -> Option<String> {
-        if let Err(error) = control.spec() {
+        let (member, home) = (&self.config.member, &control.home.member);
+        let release = &self.config.release;
+        let agreed = control.ballots.as_ref().map_or(0, |ballots| ballots.feature);
+        if let Some(why) = release.falls_short(member.as_str(), agreed) {
+            return Some(why);
+        }
+        if let Err(error) = release.read_spec(&control.spec) {
             return Some(format!(
-                "the agreed spec holds what this release does not know ({error}): this member's share is frozen until it runs a newer operator"
+                "the agreed spec holds what release {} of {member}'s operator does not know ({error}): this member's share is frozen until it runs a newer operator",
+                release.name
             ));
         }
         let ballots = control.ballots.as_ref()?;
-        let (member, home) = (&self.config.member, &control.home.member);
         let key = self.config.signer.public();
         match ballots.voters.place(member, &self.config.cluster_uid, &key) {
             Place::Voter if ballots.lost.contains_key(member) => Some(format!(

@@ -2,6 +2,7 @@
 
 use super::judging::{Views, judge, judge_change};
 use super::wanted::{Sight, Topic, wanted};
+use crate::release::Release;
 use hansa_ballot::control::SpecCandidate;
 use hansa_ballot::decide::{settle, tally};
 use hansa_ballot::membership::{Change, Join, consent};
@@ -41,6 +42,8 @@ struct League {
     rotation: BTreeMap<&'static str, Change>,
     caught_up: bool,
     rests: bool,
+    /// What each runs, where it is not this release.
+    releases: BTreeMap<&'static str, Release>,
 }
 
 fn spec_of(members: &[&str]) -> Value {
@@ -62,7 +65,8 @@ impl League {
         let set = ["a", "b", "c"].into_iter().map(|each| (name(each), voter(each))).collect();
         let control = control.voting(Voters::found(set, BTreeMap::new()));
         let (silent, edit, rotation) = (BTreeMap::new(), None, BTreeMap::new());
-        League { id, control, verifier: Verifier::default(), silent, edit, rotation, caught_up: false, rests: false }
+        let (verifier, releases) = (Verifier::default(), BTreeMap::new());
+        League { id, control, verifier, silent, edit, rotation, caught_up: false, rests: false, releases }
     }
 
     fn candidate(&self, of: &str, spec: &Value) -> Arc<RawValue> {
@@ -70,9 +74,19 @@ impl League {
         to_raw_value(&SpecCandidate { generation, home: home(of, spec), spec: raw(spec) }).unwrap().into()
     }
 
-    fn views<'a>(&'a self, member: &'a MemberName, silent_ms: &'a dyn Fn(&MemberName) -> u64) -> Views<'a> {
+    fn release(&self, of: &str) -> Release {
+        self.releases.get(of).cloned().unwrap_or_else(|| Release::this("0"))
+    }
+
+    fn views<'a>(
+        &'a self,
+        member: &'a MemberName,
+        release: &'a Release,
+        silent_ms: &'a dyn Fn(&MemberName) -> u64,
+    ) -> Views<'a> {
         Views {
             member,
+            release,
             key: signer(member.as_str()).public(),
             silent_ms,
             suspect_after_ms: SUSPECT_MS,
@@ -82,14 +96,15 @@ impl League {
 
     fn with<T>(&self, who: &str, look: impl FnOnce(Views<'_>) -> T) -> T {
         let silent_ms = |member: &MemberName| self.silent.get(member).copied().unwrap_or_default();
-        look(self.views(&name(who), &silent_ms))
+        look(self.views(&name(who), &self.release(who), &silent_ms))
     }
 
     fn wants(&self, who: &str) -> BTreeMap<Topic, Motion> {
         let ballots = self.control.ballots();
         let (signer, uid) = (signer(who), format!("uid-{who}"));
         let place = ballots.voters.place(&name(who), &uid, &signer.public());
-        let join = Join { consent: consent(&signer, self.id, &uid, false), voter: voter(who) };
+        let speaks = self.release(who).level;
+        let join = Join { consent: consent(&signer, self.id, &uid, false), speaks, voter: voter(who) };
         let (tally, spec) = (tally(ballots, self.id, &self.verifier), self.control.spec().unwrap_or_default());
         self.with(who, |views| {
             wanted(&Sight {
@@ -500,4 +515,48 @@ fn who_has_no_place_says_nothing() {
     let place = league.control.ballots().voters.place(&name("c"), "uid-c", &signer("c").public());
     assert!(matches!(place, Place::Clone { .. }));
     assert_eq!(league.topics("c"), Vec::<String>::new());
+}
+
+#[test]
+fn a_voter_below_the_agreed_level_says_so_and_nothing_else() {
+    let mut league = League::new(&spec_of(&["a", "b", "c"]));
+    let next = Release { level: 2, ..Release::this("1") };
+    for who in ["a", "b", "c"] {
+        league.releases.insert(who, next.clone());
+    }
+    league.all_say(2);
+    assert_eq!(league.control.ballots().feature, 2);
+    league.releases.remove("b");
+    league.silence("c", LOST_MS);
+    league.edit = Some(league.candidate("a", &spec_of(&["a", "b", "c", "d"])));
+    league.says("a");
+    assert_eq!(league.topics("b"), ["speaks 1"]);
+    league.says("b");
+    assert!(league.topics("b").is_empty());
+    let ballots = league.control.ballots();
+    assert_eq!(ballots.feature, 2, "it never falls");
+    let seats = ballots.appointments.pages.iter().filter_map(|run| run.seat.member.as_ref());
+    assert!(seats.clone().all(|member| *member != name("b")), "{:?}", seats.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_newcomer_below_the_agreed_level_is_voted_down() {
+    let mut league = League::new(&spec_of(&["a", "b", "c", "d"]));
+    league.all_say(2);
+    league.releases.insert("d", Release { level: 0, ..Release::this("0-beta") });
+    league.says("d");
+    let change = Change::Join {
+        consent: consent(&signer("d"), league.id, "uid-d", false),
+        name: name("d"),
+        user: String::new(),
+        voter: voter("d"),
+    };
+    let judged = |league: &League| judge_change(&league.control.spec().unwrap(), league.control.ballots(), &change);
+    assert_eq!(
+        judged(&league).unwrap_err(),
+        "d's release speaks feature level 0, and the league has agreed on 1: let it run a newer operator, and it asks again"
+    );
+    league.releases.remove("d");
+    league.says("d");
+    assert_eq!(judged(&league), Ok(()));
 }

@@ -1,6 +1,5 @@
 //! What a voter has to say: a pure function of the document and of what this operator sees.
 
-use super::FEATURE_LEVEL;
 use super::judging::{self, Views};
 use hansa_ballot::decide::{Tally, spoken};
 use hansa_ballot::membership::{Change, Join};
@@ -81,14 +80,20 @@ impl Wanted<'_> {
     }
 
     fn as_voter(&mut self) {
-        if self.own_cell().map_or(0, |cell| cell.speaks) != FEATURE_LEVEL {
-            self.add(Topic::Speak(FEATURE_LEVEL), Motion::Speak { level: FEATURE_LEVEL });
-        }
         let views = &self.sight.views;
-        let others = self.ballots.voters.set.keys().filter(|name| *name != views.member);
+        let level = views.release.level;
+        if self.own_cell().map_or(0, |cell| cell.speaks) != level {
+            self.add(Topic::Speak(level), Motion::Speak { level });
+        }
+        // What is meant at a level that it does not speak, it does not know: it says that, and nothing else.
+        let keeps_silent = self.ballots.feature > level;
+        let others = self.ballots.voters.set.keys().filter(|name| *name != views.member && !keeps_silent);
         let suspects: BTreeSet<MemberName> = others.filter(|name| views.suspects(name)).cloned().collect();
         if self.own_cell().map_or(&BTreeSet::new(), |cell| &cell.suspects) != &suspects {
             self.add(Topic::Suspect(suspects.clone()), Motion::Suspect { members: suspects });
+        }
+        if keeps_silent {
+            return;
         }
         self.vote();
         self.propose_spec();

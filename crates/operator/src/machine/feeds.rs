@@ -258,6 +258,7 @@ impl Operator {
         let failure = self.types.get(&key.type_name).filter(lacks).and_then(|state| state.failure.clone());
         if let Some(failure) = failure
             && self.topology.is_loaded()
+            && self.frozen_share().is_none()
             && let Some(record) = self.record_in_page(key)
             && duty(&record, &self.config.member) == Duty::Keep
         {

@@ -162,7 +162,8 @@ impl Operator {
     /// Writes this member's own part when it is to be another one, once nothing else is left to look at.
     pub(crate) fn flush_confirmations(&mut self) {
         let confirming = &self.confirming;
-        let rests = !confirming.dirty && !confirming.collect || confirming.is_busy() || self.config.observe;
+        let is_told = confirming.dirty || confirming.collect;
+        let rests = !is_told || confirming.is_busy() || self.config.observe || self.frozen_share().is_some();
         // What people say here is known when the Requests are.
         if rests || !self.topology.is_writable() || !self.is_synced(&FeedId::Requests) {
             return;

@@ -5,6 +5,7 @@ mod forged;
 mod notes;
 mod pairs;
 mod plans;
+mod releases;
 mod replaced;
 mod requests;
 mod rolled_back;

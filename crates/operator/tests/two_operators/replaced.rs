@@ -39,7 +39,15 @@ pub fn settled() -> World {
 
 /// With these people in the spec.
 pub fn settled_with(people: Value) -> World {
-    let mut world = World::new();
+    settle_in(World::new(), people)
+}
+
+/// In this world.
+pub fn settled_in(world: World) -> World {
+    settle_in(world, json!([]))
+}
+
+fn settle_in(mut world: World, people: Value) -> World {
     world.found_with(&["configmaps"], people);
     world.put(0, HOME, greets("hello"));
     world.run_until("it is everywhere", |world| says(world, 0, "hello") && says(world, 1, "hello"));

@@ -6,7 +6,7 @@ use hansa_ledger::{Envelope, Swap, Version, Versioned};
 use hansa_model::Incarnation;
 use hansa_operator::{
     Act, ActId, ApiAnswer, ApiRequest, Config, ContentType, Event, InstalledType, KeysChange, Method, Note, Now,
-    Operator, PrivateKeys, TopoAnswer, TopoFailure, TopoRequest,
+    Operator, PrivateKeys, Release, TopoAnswer, TopoFailure, TopoRequest,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -70,6 +70,8 @@ pub struct World {
     pub throttling: Option<Throttling>,
     /// That call with when it was turned away, and when it was made again.
     pub throttled: Option<(TopoRequest, u64, Option<u64>)>,
+    /// What each member runs, from its next start on, where it is not this release.
+    pub releases: BTreeMap<&'static str, Release>,
     /// No Secret of keys can be written.
     pub keys_are_stuck: bool,
     /// What the operators log.
@@ -100,7 +102,12 @@ fn ours(object: &Value) -> bool {
 
 impl World {
     pub fn new() -> Self {
-        let mut world = World { now_ms: 1_000, ..World::default() };
+        World::of(BTreeMap::new())
+    }
+
+    /// A league in which members run these releases.
+    pub fn of(releases: BTreeMap<&'static str, Release>) -> Self {
+        let mut world = World { now_ms: 1_000, releases, ..World::default() };
         for name in ["a", "b"] {
             let operator = world.operator(name, Pairs::default());
             world.members.push(Member {
@@ -128,7 +135,7 @@ impl World {
             member: name.parse().unwrap(),
             cluster_uid: name.to_owned(),
             kubernetes: "v1.37.2".to_owned(),
-            release: "0".to_owned(),
+            release: self.releases.get(name).cloned().unwrap_or_else(|| Release::this("0")),
             incarnation: Incarnation(self.starts),
             public_keys: Pairs::public(name, pairs.in_use),
             signer: Pairs::signer(name, pairs.in_use),
@@ -464,7 +471,10 @@ impl World {
     /// Founds a league with these people in its spec.
     pub fn found_with(&mut self, types: &[&str], people: Value) {
         let types: Vec<Value> = types.iter().map(|name| json!({"resource": name, "version": "v1"})).collect();
-        let spec = json!({"members": [{"name": "a", "provider": "p", "region": "r"}, {"name": "b", "provider": "q", "region": "r"}], "types": types, "people": people});
+        let mut spec = json!({"members": [{"name": "a", "provider": "p", "region": "r"}, {"name": "b", "provider": "q", "region": "r"}], "types": types});
+        if people != json!([]) {
+            spec["people"] = people;
+        }
         let federation = json!({"apiVersion": "hansa.dev/v1alpha1", "kind": "Federation", "metadata": {"name": "league"}, "spec": spec});
         self.put(0, "/apis/hansa.dev/v1alpha1/federations/league", federation);
     }

@@ -85,7 +85,7 @@ impl League {
                     member: name,
                     cluster_uid: uid,
                     kubernetes: "v1.37.2".to_owned(),
-                    release: env!("CARGO_PKG_VERSION").to_owned(),
+                    release: hansa_operator::Release::this(env!("CARGO_PKG_VERSION")),
                     incarnation: Incarnation((EPOCH_MS << 12) | number),
                     public_keys: vec![signer.public().to_string(), keys.public()],
                     signer,
