@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`wanted`] | what a voter has to say, a pure function of what it sees |
 //! | [`judging`] | how it votes on what others propose, a pure function |
+//! | `cluster` | what a candidate of the spec comes to in this cluster, a pure function |
 //! | `driving` | the proposer's calls and their answers; the document turned into the picture |
 //! | `notes` | what a voter must not forget, kept in a ConfigMap of its own cluster |
 //! | `standing` | whether this cluster votes here, waits to be let in, was taken out, or is a clone |
@@ -23,6 +24,7 @@
 //! A spec is acted on once the notes say which document it came from: a topology server that is rolled
 //! back while this operator is away is noticed when it returns.
 
+mod cluster;
 mod driving;
 pub(crate) mod judging;
 mod notes;
@@ -36,6 +38,7 @@ use hansa_ballot::membership::Join;
 use hansa_ballot::proposer::{Frozen, Ticket};
 use hansa_ballot::{Control, Key, Proposer, Rejected, Voters};
 use hansa_ledger::Version;
+use hansa_model::TypeName;
 use std::collections::{BTreeMap, BTreeSet};
 use wanted::Topic;
 
@@ -79,6 +82,8 @@ pub(crate) struct Council {
     /// The time of the proposer's last wish to be woken.
     wakes_ms: Option<u64>,
     notes: notes::Keeping,
+    /// What the API server serves of types that are being voted on; `None` while it is asked.
+    serves: BTreeMap<(TypeName, String), Option<bool>>,
     /// Everything is read once more, since others have voted this member lost.
     catching_up: CatchingUp,
     /// When the last heartbeat was due.

@@ -114,6 +114,8 @@ pub(crate) enum Purpose {
     Event,
     Notes(crate::ballots::NotesCall),
     Plan,
+    /// Is this type served in this version?
+    Survey(TypeName, String),
 }
 
 /// Why to look at the clock.
@@ -494,6 +496,7 @@ impl Operator {
             Purpose::Event => self.event_answered(&answer),
             Purpose::Notes(call) => self.notes_answered(call, answer),
             Purpose::Plan => self.trial_answered(answer),
+            Purpose::Survey(name, version) => self.surveyed(name, version, &answer),
             Purpose::FeedWatch(_) | Purpose::Topo(_) | Purpose::Type(_) => {}
         }
     }

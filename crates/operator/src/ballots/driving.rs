@@ -253,7 +253,7 @@ impl Operator {
             return false;
         }
         self.sign_join();
-        let (edit, rotation) = (self.spec_to_propose(), self.rotation_to_propose());
+        let (edit, rotation, cluster) = (self.spec_to_propose(), self.rotation_to_propose(), self.view_cluster());
         let Some((proposer, league)) = self.ballots.proposer.as_ref().zip(self.league.as_ref()) else { return false };
         let Some(join) = &self.ballots.join else { return false };
         // What is wanted hangs on the newest document: while that is not acted on, it is not known.
@@ -275,6 +275,7 @@ impl Operator {
             views: Views {
                 member: &self.config.member,
                 release: &self.config.release,
+                cluster: &cluster,
                 key: self.config.signer.public(),
                 silent_ms: &silent_ms,
                 suspect_after_ms,

@@ -7,6 +7,7 @@ use hansa_ballot::voters::majority;
 use hansa_ballot::{Ballots, Candidate, Control, Key, PublicKey, Verdict};
 use hansa_model::{FederationSpec, Member, MemberName, Takeover};
 
+use super::cluster::Cluster;
 use crate::release::Release;
 
 /// What one operator sees for itself.
@@ -16,6 +17,8 @@ pub(crate) struct Views<'a> {
     pub member: &'a MemberName,
     /// What its release knows.
     pub release: &'a Release,
+    /// What is at work in its cluster.
+    pub cluster: &'a Cluster,
     /// The key that it signs with.
     pub key: PublicKey,
     /// For how long a member has said nothing, in milliseconds on this operator's own clock; only
@@ -51,7 +54,11 @@ pub(crate) fn judge(control: &Control, key: &Key, candidate: &Candidate, views: 
     let text = candidate.value.get();
     let wrong = |error: serde_json::Error| format!("the value does not read: {error}");
     if *key == Key::spec() {
-        return Some(verdict(judge_spec(control, candidate, views)));
+        let judged = match judge_spec(control, candidate, views) {
+            Ok(spec) => views.cluster.judge(views.member, &control.spec().unwrap_or_default(), &spec)?,
+            Err(why) => Err(why),
+        };
+        return Some(verdict(judged));
     }
     if *key == Key::members() {
         let change = serde_json::from_str::<Change>(text).map_err(wrong);
@@ -87,7 +94,7 @@ fn judge_lost(name: &MemberName, lost: bool, views: &Views<'_>) -> Option<Vote> 
     }
 }
 
-fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Result<(), String> {
+fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Result<FederationSpec, String> {
     let ballots = control.ballots.as_ref().ok_or("the league does not vote")?;
     let value: SpecCandidate =
         serde_json::from_str(candidate.value.get()).map_err(|error| format!("the candidate does not read: {error}"))?;
@@ -126,7 +133,7 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
     if spec.member(views.member).is_some_and(|member| has_another_key(member, &views.key)) {
         return Err(format!("spec.members[{}].publicKeys: it is not the key of this member's operator", views.member));
     }
-    Ok(())
+    Ok(spec)
 }
 
 /// Whether another member may become the spec's home without the home's word.

@@ -13,4 +13,5 @@ mod rotation;
 mod sealing;
 mod throttled;
 mod unreadable;
+mod validating;
 mod world;

@@ -72,6 +72,8 @@ pub struct World {
     pub throttled: Option<(TopoRequest, u64, Option<u64>)>,
     /// What each member runs, from its next start on, where it is not this release.
     pub releases: BTreeMap<&'static str, Release>,
+    /// What the API server of each member serves, by the path of the group's version.
+    pub served: BTreeMap<(usize, &'static str), Value>,
     /// No Secret of keys can be written.
     pub keys_are_stuck: bool,
     /// What the operators log.
@@ -222,6 +224,9 @@ impl World {
         }
         if request.content_type == ContentType::Apply && self.refusing == Some((index, path)) {
             return answer(422, json!({"reason": "Invalid", "message": "data: a policy refuses it"}));
+        }
+        if let Some(served) = self.served.iter().find(|((of, at), _)| *of == index && *at == path) {
+            return answer(200, served.1.clone());
         }
         match request.method {
             Method::Patch if dry_run => {
