@@ -9,7 +9,7 @@ use crate::events::Tiding;
 use crate::feed::ObjectName;
 use crate::io::Level;
 use crate::machine::{Agreed, Context, Object, Operator, Priority, object_path};
-use crate::observed::HomeState;
+use crate::observed::{HomeState, take_home};
 use crate::removal::Decision;
 use hansa_ledger::Record;
 use hansa_ledger::breaker::{Pending, Scope};
@@ -244,7 +244,7 @@ impl Operator {
     /// for the move may have done so there.
     pub(crate) fn process_awaited(&mut self, key: &RecordKey, object: &Object, record: Option<&Record>) {
         let Some(record) = record else { return };
-        let hindrance = object.home.as_ref().and_then(|home| self.hindrance(home, record)).unwrap_or_default();
+        let hindrance = object.home.as_ref().and_then(|home| self.hindrance(key, home, record)).unwrap_or_default();
         let known = self.status_of(&self.config.member, key).map_or("", |status| &status.home);
         if known != hindrance {
             let mut status = self.base_status(key, record);
@@ -254,7 +254,7 @@ impl Operator {
     }
 
     /// Why an object does not become the home that it is to be, with the mend.
-    fn hindrance(&self, home: &HomeState, record: &Record) -> Option<String> {
+    fn hindrance(&self, key: &RecordKey, home: &HomeState, record: &Record) -> Option<String> {
         let member = &self.config.member;
         if home.deleting || lives::standing(Some(record), member, &home.object) != Standing::Awaited {
             return None;
@@ -264,8 +264,8 @@ impl Operator {
         let differs = if paths.is_empty() { String::new() } else { format!(" (differs at {})", paths.join(", ")) };
         let revision = record.revision;
         Some(format!(
-            "the home is to move to {member}, and another content stands there{differs}: make it equal to revision {revision}, or let it count instead with `kubectl annotate {}={revision}` there; `hansa home move` to the present home takes the move back",
-            crate::observed::TAKE_HOME
+            "the home is to move to {member}, and another content stands there{differs}: make it equal to revision {revision}, or let it count instead with {} there; `hansa home move` to the present home takes the move back",
+            take_home(key, revision)
         ))
     }
 

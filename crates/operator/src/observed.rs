@@ -5,7 +5,7 @@ use crate::sealing::{is_sealed_type, misplaced_content};
 use hansa_ledger::cell::Health;
 use hansa_ledger::lives::HomeObject;
 use hansa_ledger::record::{Body, Intent};
-use hansa_model::{Compact, FINALIZER, FederatedSpec, Hash, Incarnation, MemberName, Revision, TypeName};
+use hansa_model::{Compact, FINALIZER, FederatedSpec, Hash, Incarnation, MemberName, RecordKey, Revision, TypeName};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -16,6 +16,13 @@ pub const MANAGER: &str = "hansa";
 /// The annotation by which a user makes this object the home: its value is the agreed revision that
 /// is taken over from, so that it does not go on counting for later ones.
 pub const TAKE_HOME: &str = "hansa.dev/take-home";
+
+/// The command by which a user says that a federated object takes over from this revision.
+pub(crate) fn take_home(key: &RecordKey, revision: Revision) -> String {
+    let (plural, group) = (key.type_name.federated_plural(), key.type_name.federated_group());
+    let namespace = if key.namespace.is_empty() { String::new() } else { format!(" -n {}", key.namespace) };
+    format!("`kubectl annotate {plural}.{group} {}{namespace} {TAKE_HOME}={revision}`", key.name)
+}
 
 /// A `Federated<Kind>` object of this member.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use hansa_ledger::Record;
 use hansa_ledger::cell::{Health, RecordStatus, State};
 use hansa_ledger::lives::{Freeze, Standing};
 use hansa_ledger::record::PlacedState;
-use hansa_model::{Era, Incarnation, MemberName, Revision};
+use hansa_model::{Era, Incarnation, MemberName, RecordKey, Revision};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,8 @@ const MAX_MEMBERS: usize = 50;
 /// What a status is computed from.
 #[derive(Debug)]
 pub struct Input<'a> {
+    /// The object.
+    pub key: &'a RecordKey,
     /// The era.
     pub era: Era,
     /// The record; `None` before the first agreement.
@@ -232,7 +234,8 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
             format!(" (differs at {})", input.differences.join(", "))
         }
     };
-    let revision = input.record.map_or(0, |record| record.revision.0);
+    let revision = input.record.map_or(Revision(0), |record| record.revision);
+    let take_home = || crate::observed::take_home(input.key, revision);
     if let Some(why) = input.invalid {
         return ("False", "Invalid", why.to_owned());
     }
@@ -282,9 +285,9 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
             "False",
             "HomeMoving",
             format!(
-                "the home is to move here, and this is not revision {revision}{}: make it equal, or let it count with `kubectl annotate {}={revision}`",
+                "the home is to move here, and this is not revision {revision}{}: make it equal, or let it count with {}",
                 paths(),
-                crate::observed::TAKE_HOME
+                take_home()
             ),
         ),
         Standing::Differs => (
@@ -296,9 +299,9 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
             "False",
             "Conflict",
             format!(
-                "revision {revision} stands, and this object was not edited from it{}: make it equal, or take over with `kubectl annotate {}={revision}`",
+                "revision {revision} stands, and this object was not edited from it{}: make it equal, or take over with {}",
                 paths(),
-                crate::observed::TAKE_HOME
+                take_home()
             ),
         ),
         Standing::Frozen(freeze) => {
@@ -317,11 +320,7 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
             (
                 "False",
                 "Frozen",
-                format!(
-                    "{why}{}: make it equal to revision {revision}, or take over with `kubectl annotate {}={revision}`",
-                    paths(),
-                    crate::observed::TAKE_HOME
-                ),
+                format!("{why}{}: make it equal to revision {revision}, or take over with {}", paths(), take_home()),
             )
         }
     }

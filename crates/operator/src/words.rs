@@ -160,11 +160,10 @@ pub(crate) fn said_by<'a>(
 }
 
 /// Why nothing is done about a record whose last word is nobody's, with the mend.
-fn why_not(record: &Record, rejected: &Rejected) -> String {
+fn why_not(key: &RecordKey, record: &Record, rejected: &Rejected) -> String {
     format!(
-        "{rejected}: nothing is done about it here; let a home say anew what is meant, with `kubectl annotate {}={}`",
-        crate::observed::TAKE_HOME,
-        record.revision
+        "{rejected}: nothing is done about it here; let a home say anew what is meant, with {}",
+        crate::observed::take_home(key, record.revision)
     )
 }
 
@@ -230,7 +229,7 @@ impl Operator {
             self.words.rejected.remove(key);
             return Ok(());
         };
-        let why = why_not(record, &rejected);
+        let why = why_not(key, record, &rejected);
         if self.words.rejected(key) != Some(&rejected) {
             self.words.rejected.insert(key.clone(), (rejected.clone(), self.now.monotonic_ms));
             // The author may have become a voter a moment ago.

@@ -157,6 +157,7 @@ impl Operator {
         };
         let rejected = record.and_then(|record| self.why_rejected(key, record));
         let input = Input {
+            key,
             era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
             record,
             standing: &standing,

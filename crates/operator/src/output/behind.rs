@@ -6,6 +6,7 @@
 //! [`hansa_ledger::mutation::Change::Ingest`]).
 
 use crate::machine::{Object, Operator};
+use crate::observed::take_home;
 use hansa_ledger::Record;
 use hansa_ledger::cell::{Made, RecordStatus, State};
 use hansa_model::{RecordKey, Revision};
@@ -30,7 +31,7 @@ impl Operator {
         status.message = format!(
             "the output here is of revision {ahead}, and the topology server, which was restored, knows revision {}: {}",
             record.revision,
-            mend(record)
+            mend(key, record)
         );
         self.set_status(key, Some(status));
     }
@@ -40,7 +41,7 @@ impl Operator {
             "the object here was made for life {}, and the topology server, which was restored, knows life {}: {}",
             made.incarnation,
             record.incarnation,
-            mend(record)
+            mend(key, record)
         );
         let base = RecordStatus { state: State::Conflicting, message, ..self.base_status(key, record) };
         self.set_status(key, Some(RecordStatus { revision: record.revision, later: Some(Box::new(made)), ..base }));
@@ -54,10 +55,9 @@ impl Operator {
     }
 }
 
-fn mend(record: &Record) -> String {
+fn mend(key: &RecordKey, record: &Record) -> String {
     format!(
-        "it is left as it is until the object is agreed on again: let its home take over with `kubectl annotate {}={}`",
-        crate::observed::TAKE_HOME,
-        record.revision
+        "it is left as it is until the object is agreed on again: let its home take over with {}",
+        take_home(key, record.revision)
     )
 }

@@ -169,6 +169,8 @@ fn asks_and_goes_on(world: &mut World, era: u64) {
     world.run_to_rest();
     let (reason, message) = agreed(world, 0, HOME);
     assert_eq!(reason, "Frozen", "{message}");
+    let command = "`kubectl annotate federatedconfigmaps.core.types.hansa.dev conf -n shop hansa.dev/take-home=";
+    assert!(message.contains(command), "{message}");
     assert!((0..2).all(|member| says(world, member, "welcome")), "nothing is reverted");
     assert_eq!(world.members[0].objects[FEDERATION]["status"]["era"], era);
     let lost = world.members[0].objects[HOME]["status"]["agreed"]["revision"].as_u64().unwrap();
