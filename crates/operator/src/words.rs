@@ -243,7 +243,7 @@ impl Operator {
 
     /// Why nothing is done about a record, when its last word is nobody's, with the mend.
     pub(crate) fn why_rejected(&self, key: &RecordKey, record: &Record) -> Option<String> {
-        self.words.rejected(key).map(|rejected| why_not(record, rejected))
+        self.words.rejected(key).map(|rejected| why_not(key, record, rejected))
     }
 
     /// Whether the last word of a record is nobody's by the voters as they stood after it was found so, too.

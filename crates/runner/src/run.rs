@@ -8,7 +8,9 @@ use crate::{api_server, clock, endpoints, topo_calls};
 use anyhow::{Context, anyhow, bail};
 use hansa_ballot::DEFAULT_PAGES;
 use hansa_model::{Incarnation, MemberName, RecordKey};
-use hansa_operator::{Act, ActId, ApiRequest, Config, ContentType, Event, KeysChange, Level, Method, Note, Operator, Release};
+use hansa_operator::{
+    Act, ActId, ApiRequest, Config, ContentType, Event, KeysChange, Level, Method, Note, Operator, Release,
+};
 use hansa_topo::Topo;
 use kube::Client;
 use serde_json::{Value, json};

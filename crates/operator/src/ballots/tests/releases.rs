@@ -40,7 +40,10 @@ fn a_newcomer_below_the_agreed_level_is_voted_down() {
         user: String::new(),
         voter: voter("d"),
     };
-    let judged = |league: &League| judge_change(&league.control.spec().unwrap(), league.control.ballots(), &change);
+    let judged = |league: &League| {
+        let spec = league.control.spec().unwrap();
+        league.with("a", |views| judge_change(&spec, league.control.ballots(), &change, &views))
+    };
     assert_eq!(
         judged(&league).unwrap_err(),
         "d's release speaks feature level 0, and the league has agreed on 1: let it run a newer operator, and it asks again"
