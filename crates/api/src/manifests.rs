@@ -7,6 +7,7 @@ use crate::finalizing::finalizing;
 use crate::{OPERATOR, SYSTEM_NAMESPACE, federation, member, policy, rbac, request};
 use hansa_model::{FederatedType, MemberName};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The port on which an operator answers reads, health, readiness and metrics.
 ///
@@ -26,6 +27,23 @@ pub const TOPO_FILES_SECRET: &str = "hansa-topo-files";
 /// Where those files are found.
 pub const TOPO_FILES: &str = "/etc/hansa/topo";
 
+/// Where a token of the pod's service account is found, when one is asked for; Kubernetes renews it.
+pub const IDENTITY_TOKEN: &str = "/var/run/secrets/hansa/identity/token";
+
+/// How the pods show a cloud who they are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Identity {
+    /// Annotations of the ServiceAccount, such as `eks.amazonaws.com/role-arn`.
+    pub annotations: BTreeMap<String, String>,
+    /// Labels of the pods, such as `azure.workload.identity/use`.
+    pub pod_labels: BTreeMap<String, String>,
+    /// A Secret whose entries are the pods' environment, such as `AWS_ACCESS_KEY_ID`; made by who knows them.
+    pub environment_secret: Option<String>,
+    /// For whom a token of the ServiceAccount is put to [`IDENTITY_TOKEN`], such as the provider of a workload identity
+    /// pool of Google's.
+    pub token_audience: Option<String>,
+}
+
 /// What differs between installations.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
@@ -43,6 +61,8 @@ pub struct Options {
     pub types: Vec<FederatedType>,
     /// Whether the API server is to put the finalizer on federated objects: from Kubernetes 1.36 on.
     pub finalizing: bool,
+    /// How the pods show a cloud who they are.
+    pub identity: Identity,
     /// Further arguments of the operator.
     pub arguments: Vec<String>,
 }
@@ -58,6 +78,7 @@ impl Options {
             replicas: 2,
             types: Vec::new(),
             finalizing: false,
+            identity: Identity::default(),
             arguments: Vec::new(),
         }
     }
@@ -94,11 +115,7 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     objects.push(rbac::operator_cluster_role(&options.types));
     objects.push(rbac::operator_role(namespace));
     objects.extend(rbac::operator_bindings(namespace));
-    objects.push(json!({
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(namespace, OPERATOR),
-    }));
+    objects.push(service_account(options));
     objects.push(json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -125,6 +142,14 @@ pub fn manifests(options: &Options) -> Vec<Value> {
     objects
 }
 
+fn service_account(options: &Options) -> Value {
+    let mut metadata = metadata(&options.namespace, OPERATOR);
+    if !options.identity.annotations.is_empty() {
+        metadata["annotations"] = json!(options.identity.annotations);
+    }
+    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+}
+
 fn metadata(namespace: &str, name: &str) -> Value {
     let mut labels = selector();
     labels["app.kubernetes.io/part-of"] = "hansa".into();
@@ -141,7 +166,7 @@ fn deployment(options: &Options) -> Value {
         vec!["operator".to_owned(), format!("--member={}", options.member), format!("--listen=0.0.0.0:{PORT}")];
     arguments.extend(options.arguments.iter().cloned());
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
-    json!({
+    let mut deployment = json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(&options.namespace, OPERATOR),
@@ -195,7 +220,30 @@ fn deployment(options: &Options) -> Value {
                 },
             },
         },
-    })
+    });
+    identify(&mut deployment["spec"]["template"], &options.identity);
+    deployment
+}
+
+fn identify(template: &mut Value, identity: &Identity) {
+    for (name, value) in &identity.pod_labels {
+        template["metadata"]["labels"][name] = json!(value);
+    }
+    let pod = &mut template["spec"];
+    if let Some(name) = &identity.environment_secret {
+        pod["containers"][0]["envFrom"] = json!([{"secretRef": {"name": name}}]);
+    }
+    if let Some(audience) = &identity.token_audience {
+        let token = json!({"serviceAccountToken": {"audience": audience, "expirationSeconds": 3600, "path": "token"}});
+        push(&mut pod["volumes"], json!({"name": "identity", "projected": {"sources": [token]}}));
+        let folder = IDENTITY_TOKEN.trim_end_matches("/token");
+        let mount = json!({"name": "identity", "mountPath": folder, "readOnly": true});
+        push(&mut pod["containers"][0]["volumeMounts"], mount);
+    }
+}
+
+fn push(list: &mut Value, item: Value) {
+    list.as_array_mut().expect("a list stands here").push(item);
 }
 
 #[cfg(test)]
@@ -224,6 +272,53 @@ mod tests {
             .map(|object| object["kind"].clone())
             .collect();
         assert_eq!(holders, ["Secret"]);
+    }
+
+    #[test]
+    fn an_identity_is_an_annotation_a_label_an_environment_and_a_token() {
+        let plain = manifests(&options());
+        let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut options = options();
+        options.identity = Identity {
+            annotations: pairs(&[("azure.workload.identity/client-id", "7"), ("eks.amazonaws.com/role-arn", "arn:a")]),
+            pod_labels: pairs(&[("azure.workload.identity/use", "true")]),
+            environment_secret: Some("hansa-topo-credentials".into()),
+            token_audience: Some("//iam.googleapis.com/p".into()),
+        };
+        let mut differing = String::new();
+        for (before, after) in plain.iter().zip(manifests(&options)) {
+            if *before != after {
+                let lines: Vec<String> =
+                    [before, &after].map(|object| serde_json::to_string_pretty(object).unwrap()).into();
+                let known: Vec<&str> = lines[0].lines().map(|line| line.trim_end_matches(',')).collect();
+                differing += &format!("{}\n", after["kind"].as_str().unwrap());
+                let added = lines[1].lines().filter(|line| !known.contains(&line.trim_end_matches(',')));
+                added.for_each(|line| differing += &format!("{}\n", line.trim()));
+            }
+        }
+        expect_test::expect![[r#"
+            ServiceAccount
+            "annotations": {
+            "azure.workload.identity/client-id": "7",
+            "eks.amazonaws.com/role-arn": "arn:a"
+            Deployment
+            "azure.workload.identity/use": "true"
+            "envFrom": [
+            "secretRef": {
+            "name": "hansa-topo-credentials"
+            "mountPath": "/var/run/secrets/hansa/identity",
+            "name": "identity",
+            "name": "identity",
+            "projected": {
+            "sources": [
+            {
+            "serviceAccountToken": {
+            "audience": "//iam.googleapis.com/p",
+            "expirationSeconds": 3600,
+            "path": "token"
+            ]
+        "#]]
+        .assert_eq(&differing);
     }
 
     #[test]

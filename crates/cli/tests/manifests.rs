@@ -150,6 +150,13 @@ async fn what_is_printed_is_what_is_needed() -> Result<()> {
     let mut command = Command::new(HANSA);
     command.args(["manifests", "--member", "here", "--topo", "etcd://topo:2379/league"]);
     command.args(["--types", "configmaps,deployments.apps"]);
+    command.args(["--service-account-annotation", "eks.amazonaws.com/role-arn=arn:aws:iam::1:role/hansa"]);
+    command.args(["--pod-label", "azure.workload.identity/use=true"]);
+    command.args(["--environment-secret", "hansa-topo-credentials"]);
+    command.args([
+        "--identity-token",
+        "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/e",
+    ]);
     let manifests = text(run(command, "").await?, &["hansa", "manifests"])?;
     stage.expect_kubectl(&["apply", "--server-side", "--validate=strict", "-f", "-"], &manifests).await?;
 

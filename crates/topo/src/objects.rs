@@ -18,6 +18,7 @@ mod ask;
 mod check;
 mod clouds;
 mod content;
+mod federated;
 mod feed;
 mod follow;
 mod frame;

@@ -386,7 +386,7 @@ async fn the_check_tells_what_endangers_a_league() {
 #[tokio::test]
 async fn tls_with_an_authority_of_ones_own() {
     let certificates = certificates::Certificates::new();
-    let server = Server::start_with_tls(&certificates).await;
+    let server = Server::start_with_tls(Cloud::S3, &certificates).await;
     let url = format!("{}&ca={}", server.direct_url("tls"), certificates.path("ca.pem"));
     let topo = open(&url, &server.options()).await.unwrap();
     put(&*topo, "/a", "one").await;

@@ -4,9 +4,10 @@ use super::Outcome;
 use crate::kinds::{Kinds, builtin};
 use crate::print::{self, ManifestOutput, Tone};
 use anyhow::{Context, bail};
-use hansa_api::manifests::{Options, TOPO_VARIABLE};
+use hansa_api::manifests::{Identity, Options, TOPO_VARIABLE};
 use hansa_model::{FederatedType, MemberName, TypeName};
 use hansa_topo::TopoUrl;
+use std::collections::BTreeMap;
 
 /// Arguments of `hansa manifests`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,22 @@ pub struct Arguments {
     /// from Kubernetes 1.36 on.
     #[arg(long)]
     finalizer_policy: bool,
+    /// An annotation of the operator's ServiceAccount, by which a cloud knows it, such as
+    /// eks.amazonaws.com/role-arn=ARN, azure.workload.identity/client-id=ID or
+    /// iam.gke.io/gcp-service-account=EMAIL.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    service_account_annotation: Vec<(String, String)>,
+    /// A label of the operator's pods; Azure's workload identity needs azure.workload.identity/use=true.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pod_label: Vec<(String, String)>,
+    /// A Secret in the operator's namespace whose entries are the pods' environment, such as
+    /// AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS or HTTPS_PROXY. It is not printed here.
+    #[arg(long, value_name = "SECRET")]
+    environment_secret: Option<String>,
+    /// Put a token of the ServiceAccount for this audience to /var/run/secrets/hansa/identity/token, for
+    /// Google's workload identity federation: //iam.googleapis.com/projects/…/providers/….
+    #[arg(long, value_name = "AUDIENCE")]
+    identity_token: Option<String>,
     /// Further arguments of the operator, after --.
     #[arg(last = true, value_name = "ARGUMENT")]
     arguments: Vec<String>,
@@ -63,11 +80,32 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         replicas: arguments.replicas,
         types,
         finalizing: arguments.finalizer_policy,
+        identity: Identity {
+            annotations: arguments.service_account_annotation.into_iter().collect(),
+            pod_labels: labels(arguments.pod_label)?,
+            environment_secret: arguments.environment_secret,
+            token_audience: arguments.identity_token,
+        },
         arguments: arguments.arguments,
         ..Options::new(arguments.member, &arguments.topo, &arguments.image)
     });
     print::manifests(arguments.output.format, &objects)?;
     Ok(Outcome::Done)
+}
+
+/// `NAME=VALUE`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn labels(pairs: Vec<(String, String)>) -> anyhow::Result<BTreeMap<String, String>> {
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| name.starts_with("app.kubernetes.io/")) {
+        bail!("--pod-label {name}: the operator's pods are known by it: choose another name");
+    }
+    Ok(pairs.into_iter().collect())
 }
 
 /// The types that are written as `configmaps`, `deployments.apps` or `widgets.example.org/v1`; those of

@@ -1,5 +1,6 @@
 //! The clouds' own clients, from URL, options and environment.
 
+use super::federated;
 use super::line::Line;
 use crate::error::{Category, TopoError};
 use crate::open::Options;
@@ -10,7 +11,7 @@ use object_store::client::ClientConfigKey;
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::list::PaginatedListStore;
 use object_store::{Certificate, ObjectStore, RetryConfig, StaticCredentialProvider};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What Hansa needs of an object store.
@@ -61,7 +62,7 @@ pub(super) fn store(url: &ObjectsUrl, options: &Options, line: Line) -> Result<A
             let mut builder = GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(&url.bucket)
                 .with_retry(retry)
-                .with_http_connector(line);
+                .with_http_connector(line.clone());
             if let Some(endpoint) = &url.endpoint {
                 builder = builder.with_config(GoogleConfigKey::BaseUrl, endpoint);
             }
@@ -69,6 +70,10 @@ pub(super) fn store(url: &ObjectsUrl, options: &Options, line: Line) -> Result<A
                 // Its `skip_signature` does not hold for writes.
                 let nobody = GcpCredential { bearer: String::new() };
                 builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
+            } else if let Some(file) = google_file()
+                && let Some(credentials) = federated::credentials(&file, &line)?
+            {
+                builder = builder.with_credentials(credentials);
             }
             builder.build().map(|store| Arc::new(store) as Arc<dyn Store>)
         }
@@ -86,6 +91,10 @@ pub(super) fn store(url: &ObjectsUrl, options: &Options, line: Line) -> Result<A
             if let Some(account) = &url.account {
                 builder = builder.with_account(account);
             }
+            // As Azure's webhook writes it, and `object_store` adds one of its own.
+            if let Some(host) = std::env::var("AZURE_AUTHORITY_HOST").ok().filter(|host| host.ends_with('/')) {
+                builder = builder.with_authority_host(host.trim_end_matches('/'));
+            }
             if allow_http {
                 builder = builder
                     .with_config(object_store::azure::AzureConfigKey::Client(ClientConfigKey::AllowHttp), "true");
@@ -100,6 +109,15 @@ pub(super) fn store(url: &ObjectsUrl, options: &Options, line: Line) -> Result<A
         let message = format!("{url}: the settings do not do; look at the URL and at {}", variables(url.cloud));
         TopoError::new(Category::Configuration, url.cloud.scheme(), message).caused_by(error)
     })
+}
+
+/// The file of Google's application default credentials, unless the environment names a service account.
+fn google_file() -> Option<PathBuf> {
+    let is_named = ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY"];
+    if is_named.iter().any(|name| std::env::var_os(name).is_some()) {
+        return None;
+    }
+    std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from)
 }
 
 /// Where a cloud's settings come from, for messages.

@@ -17,7 +17,10 @@ impl Certificates {
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let write = |name: &str, text: String| std::fs::write(directory.path().join(name), text).unwrap();
         write("ca.pem", authority.pem());
-        for (name, hosts) in [("server", vec!["127.0.0.1".to_owned()]), ("client", Vec::new())] {
+        for (name, hosts) in [
+            ("server", ["127.0.0.1", "store.internal", "devstoreaccount1.store.internal"].map(str::to_owned).to_vec()),
+            ("client", Vec::new()),
+        ] {
             let mut parameters = CertificateParams::new(hosts).unwrap();
             parameters.distinguished_name.push(DnType::CommonName, format!("the {name}"));
             let key = KeyPair::generate().unwrap();

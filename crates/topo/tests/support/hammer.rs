@@ -2,7 +2,8 @@
 //!
 //! `topo-hammer count URL ME OF ROUNDS` raises a shared counter; `topo-hammer write URL KEYS BYTES`
 //! writes keys again and again, and prints each write when it was acknowledged; `topo-hammer replace URL OLD
-//! NEW STEP` replaces a store of a quorum, prints each step, and stays in that one.
+//! NEW STEP` replaces a store of a quorum, prints each step, and stays in that one; `topo-hammer tally URL` raises a counter
+//! by one for each line that it is given, and prints the count or what went wrong.
 
 use hansa_topo::{Options, Swap, Topo, TopoError, open, quorum};
 use std::sync::Arc;
@@ -40,8 +41,16 @@ async fn main() -> Outcome {
             quorum::replace(url, old, new, &Options::from_env(), stay_in).await?;
             Ok(())
         }
+        ["tally", url] => match open(url, &Options::from_env()).await {
+            Ok(topo) => tally(&*topo).await,
+            Err(error) => {
+                println!("{}: {}", error.category().label(), error.chain());
+                Ok(())
+            }
+        },
         _ => {
-            let usage = "topo-hammer count URL ME OF ROUNDS | write URL KEYS BYTES | replace URL OLD NEW STEP";
+            let usage =
+                "topo-hammer count URL ME OF ROUNDS | write URL KEYS BYTES | replace URL OLD NEW STEP | tally URL";
             Err(format!("usage: {usage}").into())
         }
     }
@@ -75,6 +84,32 @@ async fn count(topo: &dyn Topo, me: usize, of: usize, rounds: u64) -> Outcome {
             Ok(false) => {}
             Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// One read and one write for each line of the standard input.
+async fn tally(topo: &dyn Topo) -> Outcome {
+    const KEY: &str = "/hammer/tally";
+    for line in std::io::stdin().lines() {
+        line?;
+        let raise = async {
+            let found = topo.get(KEY).await?;
+            let text = found.as_ref().map(|found| String::from_utf8_lossy(&found.value).into_owned());
+            let next = text.map_or(1, |text| text.parse::<u64>().unwrap_or_default() + 1);
+            let swap = match found {
+                None => topo.create(KEY, next.to_string().into()).await?,
+                Some(found) => topo.compare_and_swap(KEY, &found.version, next.to_string().into()).await?,
+            };
+            Ok::<_, TopoError>(match swap {
+                Swap::Committed(_) => next.to_string(),
+                other => format!("{other:?}"),
+            })
+        };
+        match raise.await {
+            Ok(told) => println!("{told}"),
+            Err(error) => println!("{}: {}", error.category().label(), error.chain().replace('\n', " ")),
         }
     }
     Ok(())

@@ -38,11 +38,16 @@ pub struct Dialect {
     pub answered: fn(Response<Bytes>) -> Response<Bytes>,
 }
 
+/// Looks at a request before the server gets it, and may change it; gives status and body where it is turned away.
+pub type Guard = Box<dyn Fn(&mut hyper::http::request::Parts) -> Option<(u16, String)> + Send>;
+
 struct Shared {
+    port: u16,
     upstream: u16,
     dialect: Option<Dialect>,
     acts: Mutex<VecDeque<(Method, Act)>>,
     seen: Mutex<Vec<String>>,
+    guard: Mutex<Option<Guard>>,
 }
 
 pub struct Proxy {
@@ -55,7 +60,8 @@ impl Proxy {
     pub async fn start(upstream: u16, dialect: Option<Dialect>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Shared { upstream, dialect, acts: Mutex::default(), seen: Mutex::default() };
+        let shared =
+            Shared { port, upstream, dialect, acts: Mutex::default(), seen: Mutex::default(), guard: Mutex::default() };
         let shared = Arc::new(shared);
         let state = shared.clone();
         let serving = tokio::spawn(async move {
@@ -79,6 +85,11 @@ impl Proxy {
         self.shared.acts.lock().unwrap().push_back((method, act));
     }
 
+    /// Lets a guard look at every request.
+    pub fn guard(&self, guard: Guard) {
+        *self.shared.guard.lock().unwrap() = Some(guard);
+    }
+
     /// The requests since this was asked last, as method and path.
     pub fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.seen.lock().unwrap())
@@ -92,9 +103,13 @@ impl Drop for Proxy {
 }
 
 async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answered, Lost> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
     shared.seen.lock().unwrap().push(format!("{} {}", parts.method, parts.uri.path()));
+    let refused = shared.guard.lock().unwrap().as_ref().and_then(|guard| guard(&mut parts));
+    if let Some((status, body)) = refused {
+        return Ok(Response::builder().status(status).body(Full::new(Bytes::from(body))).unwrap());
+    }
     let act = {
         let mut acts = shared.acts.lock().unwrap();
         let position = acts.iter().position(|(method, _)| *method == parts.method);
@@ -133,7 +148,12 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
 
 async fn forward(shared: &Shared, request: Request<Bytes>) -> Result<Answered, Lost> {
     let request = match shared.dialect {
-        Some(dialect) => (dialect.asked)(request),
+        Some(dialect) => {
+            let mut request = (dialect.asked)(request);
+            // Such a server knows itself by one name alone.
+            request.headers_mut().insert(hyper::header::HOST, format!("127.0.0.1:{}", shared.port).parse().unwrap());
+            request
+        }
         None => request,
     };
     let stream = TcpStream::connect(("127.0.0.1", shared.upstream)).await.map_err(|_| Lost)?;

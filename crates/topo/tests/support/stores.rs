@@ -53,7 +53,7 @@ pub struct Server {
     port: u16,
     child: Option<Child>,
     directory: TempDir,
-    /// The files of a certificate and its key, to speak TLS (s3).
+    /// The files of a certificate and its key, to speak TLS (s3, az).
     tls: Option<[String; 2]>,
     /// The battery's clients whose changes are to be forgotten.
     forgetful: Mutex<Vec<Arc<dyn Topo>>>,
@@ -64,10 +64,10 @@ impl Server {
         Server::start_as(cloud, None).await
     }
 
-    /// An S3 server over TLS, to be reached directly.
-    pub async fn start_with_tls(certificates: &Certificates) -> Self {
+    /// A server over TLS, to be reached directly (s3, az). An Azurite then takes the tokens of an identity provider, too.
+    pub async fn start_with_tls(cloud: Cloud, certificates: &Certificates) -> Self {
         let files = ["server.pem", "server.key"].map(|name| certificates.path(name));
-        Server::start_as(Cloud::S3, Some(files)).await
+        Server::start_as(cloud, Some(files)).await
     }
 
     async fn start_as(cloud: Cloud, tls: Option<[String; 2]>) -> Self {
@@ -110,6 +110,9 @@ impl Server {
                 let mut command = Command::new(program("azurite-blob"));
                 command.args(["--blobHost", "127.0.0.1", "--blobPort", &self.port.to_string()]);
                 command.args(["--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"]);
+                if let Some([certificate, key]) = &self.tls {
+                    command.args(["--oauth", "basic", "--cert", certificate, "--key", key]);
+                }
                 command
             }
         };
@@ -141,17 +144,21 @@ impl Server {
     /// Only a signed request makes a container, and `object_store` makes none.
     async fn make_container(&self) {
         let script = r#"
-            const [port, container, key] = process.argv.slice(1), crypto = require("crypto"), http = require("http");
+            const [port, container, key, scheme] = process.argv.slice(1), crypto = require("crypto");
+            // The test's own server, whose certificate its clients check.
+            const client = require(scheme), rejectUnauthorized = false;
             const date = new Date().toUTCString(), version = "2021-12-02", path = `/devstoreaccount1/${container}`;
             const text = `PUT${"\n".repeat(12)}x-ms-date:${date}\nx-ms-version:${version}\n` +
                 `/devstoreaccount1${path}\nrestype:container`;
             const signature = crypto.createHmac("sha256", Buffer.from(key, "base64")).update(text).digest("base64");
             const headers = {"x-ms-date": date, "x-ms-version": version, "content-length": 0,
                 authorization: `SharedKey devstoreaccount1:${signature}`};
-            const request = {host: "127.0.0.1", port, method: "PUT", path: path + "?restype=container", headers};
-            http.request(request, answer => process.exit(answer.statusCode === 201 ? 0 : 1)).end();
+            const request = {host: "127.0.0.1", port, method: "PUT", path: path + "?restype=container", headers,
+                rejectUnauthorized};
+            client.request(request, answer => process.exit(answer.statusCode === 201 ? 0 : 1)).end();
         "#;
-        let arguments = ["-e", script, &self.port.to_string(), BUCKET, AZURITE_KEY];
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let arguments = ["-e", script, &self.port.to_string(), BUCKET, AZURITE_KEY, scheme];
         let made = Command::new("node").args(arguments).status().await.unwrap();
         assert!(made.success(), "the container could not be made: {made}");
     }
@@ -170,9 +177,10 @@ impl Server {
         }
     }
 
-    /// The URL of a space over TLS, not through the proxy (s3).
+    /// The URL of a space over TLS, not through the proxy (s3, az).
     pub fn direct_url(&self, space: &str) -> String {
-        format!("s3://{BUCKET}/{space}?endpoint=https://127.0.0.1:{}", self.port)
+        let account = if self.cloud == Cloud::Az { "/devstoreaccount1" } else { "" };
+        format!("{}://{BUCKET}/{space}?endpoint=https://127.0.0.1:{}{account}", self.cloud.scheme(), self.port)
     }
 
     pub fn options(&self) -> Options {
@@ -189,10 +197,11 @@ impl Server {
     }
 }
 
-const USER: &str = "hansa";
-const PASSWORD: &str = "a long secret";
+pub const USER: &str = "hansa";
+pub const PASSWORD: &str = "a long secret";
 /// The key that every Azurite has, as its documentation tells.
-const AZURITE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 #[async_trait]
 impl Subject for Server {
