@@ -21,6 +21,7 @@
 //! | [`objects`] | the objects that scenarios are about |
 //! | [`scenarios`] | the scenarios |
 //! | [`processes`] | another league, whose processes and networks fail |
+//! | [`stores`] | leagues on other topology servers, of which one is lost, replaced, or brought back from a backup |
 //!
 //! The suite is a library, so that the test in the binary's own package can hand over the binary
 //! that cargo built for it.
@@ -37,6 +38,7 @@ pub mod operator;
 pub mod processes;
 pub mod runner;
 pub mod scenarios;
+pub mod stores;
 pub mod wait;
 pub mod world;
 

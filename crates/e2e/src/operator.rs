@@ -37,7 +37,12 @@ pub struct Settings {
     pub listen: IpAddr,
     /// The file of the network namespace that it runs in; without one, that of this process.
     pub namespace: Option<PathBuf>,
+    /// What is added to its environment: the credentials of a topology server.
+    pub environment: Environment,
 }
+
+/// Variables and their values.
+pub type Environment = Vec<(&'static str, String)>;
 
 impl Settings {
     /// Those of a member's one operator, with its files in a folder.
@@ -52,6 +57,7 @@ impl Settings {
             log: folder.join(format!("{member}.log")),
             listen: Ipv4Addr::LOCALHOST.into(),
             namespace: None,
+            environment: Environment::new(),
         }
     }
 }
@@ -78,7 +84,8 @@ impl Operator {
         if self.child.is_some() {
             bail!("the operator of {} runs already", self.settings.member);
         }
-        let Settings { binary, member, kubeconfig, lease, topo, away, log, listen, namespace } = &self.settings;
+        let Settings { binary, member, kubeconfig, lease, topo, away, log, listen, namespace, environment } =
+            &self.settings;
         let file = File::options().create(true).append(true).open(log)?;
         self.start_of_log = file.metadata()?.len();
         let child = command_within(namespace.as_deref())
@@ -93,6 +100,7 @@ impl Operator {
             .args(if *lease { &[][..] } else { &["--no-lease"] })
             .args(arguments)
             .env_remove("HANSA_TOPO")
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -100,6 +108,11 @@ impl Operator {
             .with_context(|| format!("{} cannot be started (setpriv is in util-linux)", binary.display()))?;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// Gives it another topology server's URL from its next start on.
+    pub fn set_topo(&mut self, url: &str) {
+        url.clone_into(&mut self.settings.topo);
     }
 
     /// Ends it as `kill -9` does.

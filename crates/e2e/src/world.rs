@@ -7,7 +7,7 @@ use crate::command::{end_of, output_of};
 use crate::files::signal;
 use crate::kubectl;
 use crate::objects::FEDERATIONS;
-use crate::operator::{Operator, Settings, ask};
+use crate::operator::{Environment, Operator, Settings, ask};
 use crate::wait::{PATIENCE, Seen, eventually, within};
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
@@ -49,6 +49,8 @@ pub struct World {
     pub members: Vec<Member>,
     /// The topology server's URL.
     pub topo: String,
+    /// What its clients' environment holds for it.
+    environment: Environment,
     /// The `hansa` binary.
     pub binary: PathBuf,
     // In this order they end: the topology server after those who use it, the folder last.
@@ -96,15 +98,32 @@ impl World {
     /// When a process does not start or the operators do not become ready.
     pub async fn start(kind: Kind, binary: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hansa-e2e-").tempdir()?;
-        let root = folder.path();
-        let (mut etcd, topo) = match kind {
+        let (etcd, topo) = match kind {
             Kind::Real => {
-                let etcd = Etcd::start(root, "topo", false)?;
+                let mut etcd = Etcd::start(folder.path(), "topo", false)?;
+                etcd.ready().await?;
                 let url = format!("etcd://{}/league", etcd.address);
                 (Some(etcd), url)
             }
-            Kind::Sim => (None, format!("sqlite:{}", root.join("topo.db").display())),
+            Kind::Sim => (None, format!("sqlite:{}", folder.path().join("topo.db").display())),
         };
+        let mut world = Self::start_on(kind, binary, folder, &topo, Environment::new()).await?;
+        world.etcd = etcd.map(Mutex::new);
+        Ok(world)
+    }
+
+    /// The same on a topology server that runs, with its clients' environment.
+    ///
+    /// # Errors
+    /// When a process does not start or the operators do not become ready.
+    pub async fn start_on(
+        kind: Kind,
+        binary: &Path,
+        folder: TempDir,
+        topo: &str,
+        environment: Environment,
+    ) -> Result<Self> {
+        let root = folder.path();
         let mut clusters = Vec::new();
         for name in MEMBERS {
             clusters.push(match kind {
@@ -113,23 +132,20 @@ impl World {
             });
         }
         try_join_all(clusters.iter_mut().map(Cluster::ready)).await?;
-        if let Some(etcd) = &mut etcd {
-            etcd.ready().await?;
-        }
         let mut members = Vec::new();
         for (name, cluster) in MEMBERS.into_iter().zip(clusters) {
             let admin = cluster.api(User::Admin).await?;
             grant_rights(&admin).await?;
             // Of kubesim's users, the rights are no part of its objects.
             if kind == Kind::Real {
-                install(binary, name, &topo, &cluster.kubeconfig(User::Admin), &federation_spec()).await?;
+                install(binary, name, topo, &cluster.kubeconfig(User::Admin), &federation_spec()).await?;
             }
-            let settings = Settings::new(binary, name, cluster.kubeconfig(User::Operator), &topo, root);
-            let operator = Operator::new(settings);
+            let settings = Settings::new(binary, name, cluster.kubeconfig(User::Operator), topo, root);
+            let operator = Operator::new(Settings { environment: environment.clone(), ..settings });
             members.push(Member { name, cluster: RwLock::new(cluster), operator: Mutex::new(operator), admin });
         }
-        let etcd = etcd.map(Mutex::new);
-        let world = World { kind, members, topo, binary: binary.to_owned(), etcd, folder };
+        let (topo, binary) = (topo.to_owned(), binary.to_owned());
+        let world = World { kind, members, topo, environment, binary, etcd: None, folder };
         if let Err(error) = world.found().await {
             bail!("{error:#}\n{}", world.last_words().await);
         }
@@ -303,8 +319,7 @@ impl World {
     /// # Errors
     /// When it fails, with its words.
     pub async fn hansa(&self, kubeconfig: &Path, arguments: &[&str], input: &str) -> Result<String> {
-        let mut command = Command::new(&self.binary);
-        command.args(arguments).env("KUBECONFIG", kubeconfig).env("HANSA_TOPO", &self.topo);
+        let command = self.command(kubeconfig, arguments);
         output_of(command, &format!("hansa {}", arguments.join(" ")), input).await
     }
 
@@ -313,11 +328,17 @@ impl World {
     /// # Errors
     /// When it cannot be started, or is killed.
     pub async fn hansa_ended(&self, kubeconfig: &Path, arguments: &[&str], input: &str) -> Result<(i32, String)> {
-        let mut command = Command::new(&self.binary);
-        command.args(arguments).env("KUBECONFIG", kubeconfig).env("HANSA_TOPO", &self.topo);
+        let command = self.command(kubeconfig, arguments);
         let output = end_of(command, &format!("hansa {}", arguments.join(" ")), input).await?;
         let code = output.status.code().context("it was not killed")?;
         Ok((code, String::from_utf8(output.stdout)?))
+    }
+
+    fn command(&self, kubeconfig: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env("KUBECONFIG", kubeconfig).env("HANSA_TOPO", &self.topo);
+        command.envs(self.environment.iter().cloned());
+        command
     }
 
     /// Runs `hansa topo` on the league's topology server; gives what it answers.
