@@ -48,6 +48,12 @@ enum Command {
     },
 }
 
+/// After how many seeds a soak says how far it is.
+const PROGRESS: u64 = 500;
+
+/// In so many seeds every hazard is met; the rarest is in two of 1,000.
+const ENOUGH: u64 = 10_000;
+
 fn defect(name: Option<&str>) -> anyhow::Result<Option<Sabotage>> {
     let Some(name) = name else { return Ok(None) };
     match Sabotage::ALL.iter().find(|(known, ..)| *known == name) {
@@ -107,7 +113,10 @@ fn soak(
                         return;
                     }
                     let outcome = run(seed, sabotage);
-                    told.fetch_add(1, Ordering::Relaxed);
+                    let so_far = told.fetch_add(1, Ordering::Relaxed) + 1;
+                    if so_far.is_multiple_of(PROGRESS) {
+                        eprintln!("{so_far} seeds told, {:.0} s", started.elapsed().as_secs_f64());
+                    }
                     events.fetch_add(outcome.events, Ordering::Relaxed);
                     virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
                     {
@@ -136,7 +145,13 @@ fn soak(
         println!("{:>10} {:>10}  {name}", reached.times(hazard), stories.times(hazard));
     }
     let failed = failed.into_inner().expect("no seed panics");
-    let Some(first) = failed.first() else { return Ok(()) };
+    let Some(first) = failed.first() else {
+        let missing = reached.missing();
+        if sabotage.is_none() && told >= ENOUGH && !missing.is_empty() {
+            bail!("in {told} seeds these hazards were never met: {}", missing.join(", "));
+        }
+        return Ok(());
+    };
     if !keep_going {
         let lines: Vec<&str> = first.story.about(&[]).collect();
         for line in &lines[lines.len().saturating_sub(200)..] {

@@ -154,7 +154,7 @@ impl Judge {
         if withdrawn.is_empty() {
             return Ok(false);
         }
-        self.withdraws(&writer.name, key, new, old_page, new_page, &withdrawn)?;
+        self.withdraws(&writer.name, key, (old, new), (old_page, new_page), &withdrawn)?;
         Ok(true)
     }
 
@@ -273,32 +273,45 @@ impl Judge {
         &mut self,
         name: &MemberName,
         key: &RecordKey,
-        new: &Record,
-        old_page: &Page,
-        new_page: &Page,
+        (old, new): (&Record, &Record),
+        (old_page, new_page): (&Page, &Page),
         withdrawn: &[MemberName],
     ) -> Result<(), Violation> {
         self.decides(WITHDRAWS, name, key, old_page, new_page)?;
-        let Some(spec) = spec_of(new) else { return Err(Violation::at(WITHDRAWS, key, "the intent does not read")) };
+        // What was decided may be overtaken by an edit in the same write.
+        let decided_on = |record: &Record| self.may_withdraw(name, key, record, withdrawn);
+        decided_on(new)
+            .or_else(|why| if old.revision == new.revision { Err(why) } else { decided_on(old).map_err(|_| why) })?;
+        self.reached.count(Hazard::PlacementMoved);
+        let scope = Scope::withdrawal(new.incarnation, withdrawn.iter().cloned().collect());
+        let weight = withdrawn.iter().filter(|member| !self.may_keep(member)).count() as u64;
+        self.decided(name, weight, key, &[scope])
+    }
+
+    /// Placement selects others than these, by some spec, and those have the record's revision.
+    fn may_withdraw(
+        &self,
+        name: &MemberName,
+        key: &RecordKey,
+        record: &Record,
+        withdrawn: &[MemberName],
+    ) -> Result<(), Violation> {
+        let Some(spec) = spec_of(record) else { return Err(Violation::at(WITHDRAWS, key, "the intent does not read")) };
         // The decider may not have heard of the newest spec; it must have heard of one.
         let grounds = self.specs.iter().rev().filter_map(|league| {
             let wanted = hansa_place::placed(league, &spec.placement).ok()?.members;
             withdrawn.iter().all(|member| !wanted.contains(member)).then_some(wanted)
         });
-        let mut waits =
-            grounds.map(|wanted| wanted.into_iter().find(|member| !self.has_revision(name, key, new, &spec, member)));
+        let mut waits = grounds
+            .map(|wanted| wanted.into_iter().find(|member| !self.has_revision(name, key, record, &spec, member)));
         let Some(first) = waits.next() else {
             return Err(Violation::at(WITHDRAWS, key, format!("placement has selected {withdrawn:?} all along")));
         };
-        let (life, revision) = (new.incarnation, new.revision);
         if let Some(missing) = first.filter(|_| waits.all(|missing| missing.is_some())) {
-            let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {revision}");
+            let what = format!("{withdrawn:?} goes before {missing} has said that it has revision {}", record.revision);
             return Err(Violation::at(WITHDRAWS, key, what));
         }
-        self.reached.count(Hazard::PlacementMoved);
-        let scope = Scope::withdrawal(life, withdrawn.iter().cloned().collect());
-        let weight = withdrawn.iter().filter(|member| !self.may_keep(member)).count() as u64;
-        self.decided(name, weight, key, &[scope])
+        Ok(())
     }
 
     /// Whoever decides does so under its term.
