@@ -43,6 +43,8 @@ pub struct Users {
     ended: BTreeSet<RecordKey>,
     /// Whether somebody asked for a home to be moved, or took it: per object.
     pub(crate) moved: BTreeSet<RecordKey>,
+    /// Objects of which an operator has told that their last word is nobody's.
+    pub(crate) rejected: BTreeSet<RecordKey>,
     /// The sets of removals that wait for a word.
     pub(crate) held: BTreeSet<String>,
     /// The sets that were confirmed.
@@ -75,6 +77,7 @@ impl Users {
             deleted_in: BTreeSet::new(),
             ended: BTreeSet::new(),
             moved: BTreeSet::new(),
+            rejected: BTreeSet::new(),
             held: BTreeSet::new(),
             confirmed: BTreeSet::new(),
             said: BTreeSet::new(),

@@ -98,15 +98,23 @@ impl World {
             let is_home_left = !record.homes.is_empty() && !record.homes.keys().any(|home| self.judge.votes(home));
             let left = !self.judge.votes(author) || is_home_left;
             let nobody_can_say = record.is_homeless() && self.judge.stands_later(&key);
-            if !forged && !left && !nobody_can_say && !self.judge.is_asked_for_anew(&key) {
+            let is_told = self.users.rejected.contains(&key);
+            if !forged && !left && !nobody_can_say && !is_told && !self.judge.is_asked_for_anew(&key) {
                 continue;
             }
             let voting: Vec<usize> = (0..self.members.len())
                 .filter(|index| !self.members[*index].down && self.judge.takes_objects(&self.members[*index].name))
                 .collect();
-            let has = |index: &usize| record.homes.contains_key(&self.members[*index].name);
-            let Some(index) = voting.iter().copied().find(has).or(voting.first().copied()) else { continue };
-            self.speak(index, &key, &record, now);
+            let is_home = |index: &usize| record.homes.contains_key(&self.members[*index].name);
+            let home = voting.iter().copied().find(is_home);
+            let (object, namespace) = (home_path(&key), format!("/api/v1/namespaces/{}", key.namespace));
+            // Elsewhere, where it stands already or can be made.
+            let mut has =
+                |path: &str| voting.iter().copied().find(|index| self.members[*index].look(now, path).is_some());
+            if let Some(index) = home.or_else(|| has(&object)).or_else(|| has(&namespace)) {
+                self.users.rejected.remove(&key);
+                self.speak(index, &key, &record, now);
+            }
         }
     }
 
