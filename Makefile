@@ -54,7 +54,7 @@ soak:
 	$(CARGO) run --release --package hansa-sim -- soak $(if $(SECONDS),--seconds $(SECONDS))
 
 models: rust
-	$(CARGO) test --package hansa-ballot --all-features --test model -- --include-ignored
+	$(CARGO) test --package hansa-ballot --all-features --test model -- --include-ignored --test-threads 1
 
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --package hansa-api --test docs

@@ -20,6 +20,8 @@
 //! | barriers | [`barriers`] | the write that completes the phase |
 //! | the era, the last force | [`era`] | a person |
 //!
+//! After which [`silence`] a member is suspected, and voted lost, is the same for all.
+//!
 //! # From document to decision
 //!
 //! 1. [`Ballots::from_slice`] reads the bytes; what it does not know, it carries on byte for byte.
@@ -51,6 +53,7 @@ pub mod motion;
 pub mod proposer;
 pub mod rejected;
 pub mod signing;
+pub mod silence;
 pub mod voters;
 
 pub use candidate::{Candidate, Decision, Outcome, Rule, Verdict, Vote};

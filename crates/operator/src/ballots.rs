@@ -47,6 +47,10 @@ pub(crate) use notes::NotesCall;
 /// How long a member is silent, in terms of what it takes to suspect it, before it is voted lost.
 const LOST_AFTER_SUSPICIONS: u64 = 12;
 
+/// So many names of whom nothing counts are counted apart, and all the others as one.
+const MAX_NAMES_COUNTED: usize = 100;
+const OTHER_NAMES: &str = "(others)";
+
 /// How long a proposal that was not adopted rests before it is made again.
 const RETRY_MS: u64 = 30_000;
 
@@ -75,8 +79,8 @@ pub(crate) struct Council {
     behind: bool,
     /// What does not count in the document.
     rejected: Vec<Rejected>,
-    /// How often something did not count, by why.
-    rejections: BTreeMap<&'static str, u64>,
+    /// How often something did not count, by why and who it would have spoken for.
+    rejections: BTreeMap<&'static str, BTreeMap<String, u64>>,
     /// Something is to be looked at, before this step ends.
     pub look: bool,
     /// The time of the proposer's last wish to be woken.
@@ -118,9 +122,12 @@ enum CatchingUp {
 }
 
 impl Council {
-    /// Something does not count.
-    pub fn count_rejection(&mut self, why: &'static str) {
-        *self.rejections.entry(why).or_default() += 1;
+    /// Something does not count. Whoever writes there chooses the names, so only so many are counted apart.
+    pub fn count_rejection(&mut self, rejected: &Rejected) {
+        let by_name = self.rejections.entry(rejected.why.label()).or_default();
+        let is_known = by_name.len() < MAX_NAMES_COUNTED || by_name.contains_key(rejected.who.as_str());
+        let who = if is_known { rejected.who.to_string() } else { OTHER_NAMES.to_owned() };
+        *by_name.entry(who).or_default() += 1;
     }
 
     /// Whether a newer generation of the spec may stand than the one that this member acts on: while its API
@@ -136,7 +143,7 @@ impl Council {
     }
 
     /// How often something did not count, by why.
-    pub fn rejections(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn rejections(&self) -> &BTreeMap<&'static str, BTreeMap<String, u64>> {
         &self.rejections
     }
 

@@ -234,7 +234,7 @@ impl Operator {
             self.words.rejected.insert(key.clone(), (rejected.clone(), self.now.monotonic_ms));
             // The author may have become a voter a moment ago.
             self.drive(hansa_ballot::proposer::Event::Changed);
-            self.ballots.count_rejection(rejected.why.label());
+            self.ballots.count_rejection(&rejected);
             self.log(Level::Warning, Some(key), why.clone());
             self.tell_of_league("Rejected", &why);
         }

@@ -158,10 +158,12 @@ fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
     }
     let rejected = "hansa_ballots_rejected_total";
     out.push_str(&format!(
-        "# HELP {rejected} What did not count in the control document, by why.\n# TYPE {rejected} counter\n"
+        "# HELP {rejected} What did not count in the control document, by why and whom it would have spoken for.\n# TYPE {rejected} counter\n"
     ));
     for (why, count) in metrics.and_then(|metrics| metrics["ballotsRejected"].as_object()).into_iter().flatten() {
-        out.push_str(&format!("{rejected}{{why=\"{why}\"}} {count}\n"));
+        for (who, count) in count.as_object().into_iter().flatten() {
+            out.push_str(&format!("{rejected}{{why=\"{why}\",who=\"{who}\"}} {count}\n"));
+        }
     }
     out.push_str(extra);
     out
@@ -173,7 +175,9 @@ mod tests {
 
     #[test]
     fn metrics_have_help_and_type() {
-        let text = prometheus(Some(&json!({"applies": 3})), "");
+        let rejected = json!({"forged": {"gcp-euw4": 2}});
+        let text = prometheus(Some(&json!({"applies": 3, "ballotsRejected": rejected})), "");
+        assert!(text.contains("hansa_ballots_rejected_total{why=\"forged\",who=\"gcp-euw4\"} 2\n"), "{text}");
         assert!(
             text.contains("hansa_leader 1\n")
                 && text.contains("# TYPE hansa_outputs_applied_total counter\nhansa_outputs_applied_total 3\n")

@@ -8,10 +8,10 @@ use super::Outcome;
 use crate::cluster::Connection;
 use crate::print::{self, Format, Output, Screen, Table, Tone};
 use crate::reads::Reads;
-use anyhow::{Context, bail};
-use serde_json::Value;
+use crate::yaml;
+use anyhow::bail;
+use serde_json::{Value, json};
 use std::fmt::Write;
-use std::io::Write as _;
 use std::time::Duration;
 
 /// How often a watch looks.
@@ -50,9 +50,14 @@ enum Command {
         output: Output,
     },
     /// Tell each vote and each decision as it comes, until Ctrl-C.
+    ///
+    /// It goes on when the operator is away for a while, and says so; what was decided meanwhile is told then.
+    /// As JSON and YAML each change is a document of its own, as it comes.
     Watch {
         #[command(flatten)]
         connection: Connection,
+        #[command(flatten)]
+        output: Output,
     },
     /// Let the league go on without members that are lost for good, when those that are left make no quorum.
     ///
@@ -89,7 +94,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             }
             print::answer(output.format, found, |screen| explain(found, &ballots, screen))?;
         }
-        Command::Watch { connection } => watch(&Reads::open(&connection).await?).await?,
+        Command::Watch { connection, output } => watch(&Reads::open(&connection).await?, output.format).await?,
         Command::Force(arguments) => return force::run(arguments).await,
         Command::Key(command) => return key::run(command),
     }
@@ -285,41 +290,83 @@ fn explain(ballot: &Value, ballots: &Value, screen: &Screen) -> String {
     out
 }
 
-/// Tells what is new, line by line.
-async fn watch(reads: &Reads) -> anyhow::Result<()> {
+/// Tells what is new, line by line. Who cannot be asked at the first look is a failure; later ones are
+/// waited out.
+async fn watch(reads: &Reads, format: Format) -> anyhow::Result<()> {
     let mut before = Value::Null;
+    let mut away = false;
     loop {
-        let now = ballots(reads).await?;
-        let mut out = std::io::stdout().lock();
-        for line in news(&before, &now) {
-            writeln!(out, "{line}").context("standard output")?;
+        match ballots(reads).await {
+            Ok(now) => {
+                if std::mem::take(&mut away) {
+                    print::note(Tone::Good, "the operator answers again");
+                }
+                for event in news(&before, &now) {
+                    print::stdout(&told(&event, format))?;
+                }
+                before = now;
+            }
+            Err(error) if before.is_null() => return Err(error),
+            Err(error) => {
+                if !std::mem::replace(&mut away, true) {
+                    print::note(Tone::Warning, &format!("the operator cannot be asked, and is asked again: {error:#}"));
+                }
+            }
         }
-        out.flush().context("standard output")?;
-        drop(out);
-        before = now;
         tokio::time::sleep(LOOK).await;
     }
 }
 
+/// An event as it is printed.
+fn told(event: &Value, format: Format) -> String {
+    match format {
+        Format::Table => format!("{}\n", line(event)),
+        Format::Json => format!("{event}\n"),
+        Format::Yaml => format!("---\n{}", yaml::to_string(event)),
+    }
+}
+
+/// An event in words.
+fn line(event: &Value) -> String {
+    let member = || text(&event["member"]);
+    let about = || format!("#{} {}", event["ballot"], text(&event["about"]));
+    let why = || event["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    match event["event"].as_str() {
+        Some("proposed") => format!("{}: {} proposes {}", about(), member(), text(&event["value"])),
+        Some("voted") => format!("{}: {} votes {}{}", about(), member(), text(&event["vote"]), why()),
+        Some("decided") => format!("{}: {} by {}", about(), text(&event["outcome"]), names(&event["certificate"])),
+        _ => format!("{} is {}", member(), text(&event["state"])),
+    }
+}
+
 /// What happened between two looks; at the first look, what is open.
-fn news(before: &Value, now: &Value) -> Vec<String> {
-    let mut lines = Vec::new();
+fn news(before: &Value, now: &Value) -> Vec<Value> {
+    let mut events = Vec::new();
     for ballot in list(now, "open") {
         let known = list(before, "open").find(|known| known["epoch"] == ballot["epoch"]).unwrap_or(&Value::Null);
-        let about = format!("#{} {}", ballot["epoch"], text(&ballot["key"]));
+        let (epoch, about) = (&ballot["epoch"], &ballot["key"]);
+        let event =
+            |kind: &str, member: &Value| json!({"event": kind, "ballot": epoch, "about": about, "member": member});
         if known.is_null() {
-            lines.push(format!("{about}: {} proposes {}", text(&ballot["proposer"]), text(&ballot["value"])));
+            let mut proposed = event("proposed", &ballot["proposer"]);
+            proposed["value"] = ballot["value"].clone();
+            events.push(proposed);
         }
-        let said = |ballot: &Value, name: &Value| ballot["yes"].as_array().is_some_and(|yes| yes.contains(name));
-        lines.extend(
-            list(ballot, "yes")
-                .filter(|name| !said(known, name))
-                .map(|name| format!("{about}: {} votes yes", text(name))),
-        );
+        let mut vote = |vote: &str, member: &Value, reason: &Value| {
+            let mut voted = event("voted", member);
+            voted["vote"] = vote.into();
+            if !reason.is_null() {
+                voted["reason"] = reason.clone();
+            }
+            events.push(voted);
+        };
+        let said = |name: &Value| known["yes"].as_array().is_some_and(|yes| yes.contains(name));
+        for name in list(ballot, "yes").filter(|name| !said(name)) {
+            vote("yes", name, &Value::Null);
+        }
         for (name, why) in ballot["no"].as_object().into_iter().flatten() {
-            if known["no"][name].is_null() && known["no"].get(name).is_none() {
-                let why = why.as_str().map(|why| format!(": {why}")).unwrap_or_default();
-                lines.push(format!("{about}: {name} votes no{why}"));
+            if known["no"].get(name).is_none() {
+                vote("no", &json!(name), why);
             }
         }
     }
@@ -330,29 +377,25 @@ fn news(before: &Value, now: &Value) -> Vec<String> {
         })
         .collect();
     decided.reverse();
-    lines.extend(decided.into_iter().map(|ballot| {
-        format!(
-            "#{} {}: {} by {}",
-            ballot["epoch"],
-            text(&ballot["key"]),
-            text(&ballot["outcome"]),
-            names(&ballot["certificate"])
-        )
+    events.extend(decided.into_iter().map(|ballot| {
+        json!({
+            "event": "decided", "ballot": ballot["epoch"], "about": ballot["key"], "outcome": ballot["outcome"],
+            "certificate": ballot["certificate"],
+        })
     }));
     for (name, voter) in now["voters"].as_object().into_iter().flatten() {
         let known = &before["voters"][name]["state"];
         if !before.is_null() && *known != voter["state"] {
-            lines.push(format!("{name} is {}", text(&voter["state"])));
+            events.push(json!({"event": "state", "member": name, "state": voter["state"]}));
         }
     }
-    lines
+    events
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::expect;
-    use serde_json::json;
 
     fn league() -> Value {
         json!({
@@ -457,14 +500,28 @@ mod tests {
     #[test]
     fn news_are_told_once() {
         let (before, mut now) = (league(), league());
-        assert_eq!(news(&before, &now), Vec::<String>::new());
+        let lines = |before: &Value, now: &Value| news(before, now).iter().map(line).collect::<Vec<_>>();
+        assert_eq!(lines(&before, &now), Vec::<String>::new());
         now["open"] = json!([]);
         now["decided"]
             .as_array_mut()
             .unwrap()
             .insert(0, json!({"key": "spec", "epoch": 7, "outcome": "adopted", "certificate": ["aws", "gcp"]}));
         now["voters"]["azure"]["state"] = json!("live");
-        assert_eq!(news(&before, &now), ["#7 spec: adopted by aws, gcp", "azure is live"]);
-        assert_eq!(news(&Value::Null, &before), ["#7 spec: aws proposes {\"generation\":4…", "#7 spec: aws votes yes"]);
+        assert_eq!(lines(&before, &now), ["#7 spec: adopted by aws, gcp", "azure is live"]);
+        assert_eq!(
+            lines(&Value::Null, &before),
+            ["#7 spec: aws proposes {\"generation\":4…", "#7 spec: aws votes yes"]
+        );
+        now["open"] = json!([{"key": "spec", "epoch": 8, "proposer": "gcp", "value": "1", "yes": ["gcp"], "no": {"aws": "too new"}}]);
+        let told: String = news(&before, &now).iter().map(|event| told(event, Format::Json)).collect();
+        expect![[r#"
+            {"about":"spec","ballot":8,"event":"proposed","member":"gcp","value":"1"}
+            {"about":"spec","ballot":8,"event":"voted","member":"gcp","vote":"yes"}
+            {"about":"spec","ballot":8,"event":"voted","member":"aws","reason":"too new","vote":"no"}
+            {"about":"spec","ballot":7,"certificate":["aws","gcp"],"event":"decided","outcome":"adopted"}
+            {"event":"state","member":"azure","state":"live"}
+        "#]]
+        .assert_eq(&told);
     }
 }

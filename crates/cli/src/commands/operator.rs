@@ -23,7 +23,7 @@ pub struct Arguments {
     /// The member that it acts for, as the Federation names it.
     #[arg(long, env = "HANSA_MEMBER", value_name = "NAME")]
     member: MemberName,
-    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…, s3://BUCKET/PREFIX, gs://… or az://…
+    /// The topology server's URL: sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://…, s3://BUCKET/PREFIX, gs://…, az://… or quorum:URL,URL,URL
     #[arg(long, env = "HANSA_TOPO", hide_env_values = true, value_name = "URL")]
     topo: String,
     /// The kubeconfig of the member; without it, that of $KUBECONFIG, ~/.kube/config, or the pod's own.

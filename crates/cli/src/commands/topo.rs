@@ -59,11 +59,13 @@ enum Command {
     ///
     /// The operators act on what is written: this is for someone who knows what stands there.
     Put(Put),
-    /// Look at the server itself: what endangers a league, how fast it is, and whether it may carry one.
+    /// Look at the server itself: what endangers a league, whether it keeps its promises, how fast it is, and
+    /// in plain words whether it may carry one, and how fast a lost member is noticed on it.
     ///
-    /// The measuring writes some small keys below /check, which stay.
+    /// The measuring writes some small keys below /check, which stay. The promises are tried in spaces of
+    /// their own beside the URL's: some 2,000 small keys, and a few of a megabyte, which stay, too (--quick: without).
     Check(check::Arguments),
-    /// What a league costs a month on each kind of server.
+    /// What a league costs a month: on the server of --topo, with all stores of a quorum, else on each kind.
     Cost(cost::Arguments),
     /// Put everything that the league keeps there into one file.
     ///
@@ -114,7 +116,7 @@ struct Put {
 /// Looks, or writes.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     if let Command::Cost(cost) = &arguments.command {
-        return cost::run(cost);
+        return cost::run(arguments.topo.as_deref(), cost);
     }
     if let Command::Rebuild(rebuild) = arguments.command {
         return rebuild::run(rebuild).await;
@@ -145,7 +147,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Check(arguments) => check::run(&url, topo, &arguments).await,
-        Command::Cost(cost) => cost::run(&cost),
+        Command::Cost(cost) => cost::run(Some(&url), &cost),
         Command::Rebuild(rebuild) => rebuild::run(rebuild).await,
         Command::Backup(arguments) => backup::backup(&*topo, arguments).await,
         Command::Restore(arguments) => backup::restore(&*topo, arguments).await,

@@ -2,7 +2,7 @@
 
 use super::judging::{Views, may_take_home};
 use super::wanted::{Sight, Topic, wanted};
-use super::{CatchingUp, LOST_AFTER_SUSPICIONS, RETRY_MS, Stage};
+use super::{CatchingUp, RETRY_MS, Stage};
 use crate::io::{Level, TopoRequest};
 use crate::machine::{Operator, Timer};
 use crate::topology::TopoCall;
@@ -11,7 +11,7 @@ use hansa_ballot::explain::began;
 use hansa_ballot::membership::{Join, consent};
 use hansa_ballot::motion::Answer;
 use hansa_ballot::proposer::{Act, Config, Event, Notes, Told};
-use hansa_ballot::{Control, Document, Proposer, Rejected, Voter};
+use hansa_ballot::{Control, Document, Proposer, Rejected, Voter, silence};
 use hansa_ledger::{Version, keys};
 use hansa_model::{Era, Incarnation, MemberName};
 
@@ -151,7 +151,7 @@ impl Operator {
     fn rejected(&mut self, rejected: Vec<Rejected>) {
         let before = std::mem::replace(&mut self.ballots.rejected, rejected.clone());
         for rejected in rejected.into_iter().filter(|rejected| !before.contains(rejected)) {
-            self.ballots.count_rejection(rejected.why.label());
+            self.ballots.count_rejection(&rejected);
             let message = format!("in the control document, {rejected}: it does not count");
             self.log(Level::Warning, None, message.clone());
             self.tell_of_league("Rejected", &message);
@@ -279,7 +279,7 @@ impl Operator {
                 key: self.config.signer.public(),
                 silent_ms: &silent_ms,
                 suspect_after_ms,
-                lost_after_ms: suspect_after_ms * LOST_AFTER_SUSPICIONS,
+                lost_after_ms: silence::lost_after_ms(self.config.heartbeat_ms),
             },
             edit,
             rotation,
@@ -353,7 +353,7 @@ impl Operator {
 
     /// Silence after which this operator suspects a member, in milliseconds.
     pub(crate) fn suspect_after_ms(&self) -> u64 {
-        3 * self.config.heartbeat_ms + 2_000
+        silence::suspect_after_ms(self.config.heartbeat_ms)
     }
 
     /// Whether the spec's home may be taken by another member.

@@ -16,7 +16,7 @@ pub(super) fn wrong<T>(what: impl Into<String>, mend: impl Into<String>) -> Resu
 }
 
 const SCHEMES: &str = "use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, \
-                       s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
+                       s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or quorum:URL,URL,URL";
 const ENCODE: &str = "write each / : , ? # % & @ in a user or password as %XX, or give the password in a file";
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const ETCD_PORT: u16 = 2379;

@@ -61,7 +61,7 @@ fn urls_without_a_known_scheme() {
     check(
         "",
         expect![[r#"
-            URL "": it has no scheme; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
+            URL "": it has no scheme; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or quorum:URL,URL,URL
         "#]],
     );
     check(
@@ -85,7 +85,7 @@ fn urls_without_a_known_scheme() {
     check(
         "redis://h/1",
         expect![[r#"
-            URL "redis://h/1": the scheme "redis" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
+            URL "redis://h/1": the scheme "redis" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or quorum:URL,URL,URL
         "#]],
     );
 }
@@ -295,7 +295,7 @@ fn a_torn_password_is_not_shown() {
     check(
         "postgres://me:hunter2@h:1/p",
         expect![[r#"
-            URL "postgres://***@h:1/p": the scheme "postgres" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
+            URL "postgres://***@h:1/p": the scheme "postgres" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or quorum:URL,URL,URL
         "#]],
     );
     check(

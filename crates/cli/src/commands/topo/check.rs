@@ -1,9 +1,9 @@
-//! `hansa topo check`: what a server says of itself, how fast it is, what that means for a league, and
-//! on demand whether it keeps every promise of the contract.
+//! `hansa topo check`: what a server says of itself, whether it keeps every promise of the contract, how
+//! fast it is, and what that means for a league, in plain words.
 
 use super::figures::{Figures, shown};
 use super::measure::measure;
-use super::verdict::{Verdict, verdict};
+use super::verdict::{Evidence, Pace, Verdict, verdict};
 use super::{Outcome, plain};
 use crate::print::{self, Output, Screen, Table, Tone};
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use hansa_topo::conformance::{self, CaseReport, Subject};
 use hansa_topo::{Finding, Options, Severity, Topo, TopoError, TopoUrl};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Arguments of `hansa topo check`.
 #[derive(Debug, clap::Args)]
@@ -18,13 +19,12 @@ pub struct Arguments {
     /// The topology server's URL, in place of --topo.
     #[arg(value_name = "URL")]
     pub url: Option<String>,
-    /// Only look: measure nothing, and write next to nothing.
-    #[arg(long, conflicts_with = "battery")]
-    look: bool,
-    /// Try every promise that a topology server makes, in spaces of their own beside the URL's. What is
-    /// written there stays: some 2,000 small keys, and a few of a megabyte.
+    /// Only look: try and measure nothing, and write next to nothing.
     #[arg(long)]
-    battery: bool,
+    look: bool,
+    /// Measure, and leave out the promises of the contract.
+    #[arg(long, conflicts_with = "look")]
+    quick: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -37,23 +37,27 @@ pub async fn run(url: &str, topo: Arc<dyn Topo>, arguments: &Arguments) -> anyho
     let parsed: TopoUrl = url.parse()?;
     let findings = topo.check().await.map_err(plain)?;
     let mut report = Report { findings, ..Report::default() };
-    if arguments.battery {
+    if !arguments.look && !arguments.quick {
         report.battery = Some(try_battery(&parsed).await);
     }
-    // What loses writes is not worth measuring.
-    if !arguments.look && !report.is_bad() {
-        let mut handles = vec![topo];
-        while handles.len() < WRITERS {
-            handles.push(hansa_topo::open(url, &Options::from_env()).await.map_err(plain)?);
-        }
-        let progress = |what: &str| print::note(Tone::Faint, &format!("{what}…"));
-        let figures = measure(&handles, hansa_runner::clock::entropy(), progress).await?;
-        report.verdict = Some(verdict(&report.findings, &figures, parsed.idle_lag()));
-        report.figures = Some(figures);
-    }
+    let measured = if arguments.look { None } else { Some(measured(url, topo).await) };
+    report.judge(measured, parsed.idle_lag());
     print::answer(arguments.output.format, &report.to_json(), |screen| report.text(screen))?;
-    let may = report.verdict.as_ref().is_none_or(|verdict| verdict.may);
-    Ok(if report.is_bad() || !may { Outcome::Wrong } else { Outcome::Done })
+    Ok(if report.verdict.as_ref().is_some_and(|verdict| verdict.may == Some(false)) {
+        Outcome::Wrong
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Measures with as many handles as members race.
+async fn measured(url: &str, topo: Arc<dyn Topo>) -> anyhow::Result<Figures> {
+    let mut handles = vec![topo];
+    while handles.len() < WRITERS {
+        handles.push(hansa_topo::open(url, &Options::from_env()).await.map_err(plain)?);
+    }
+    let progress = |what: &str| print::note(Tone::Faint, &format!("{what}…"));
+    measure(&handles, hansa_runner::clock::entropy(), progress).await
 }
 
 /// All that there is to tell.
@@ -66,10 +70,24 @@ struct Report {
 }
 
 impl Report {
-    fn is_bad(&self) -> bool {
-        let broken = |report: &CaseReport| matches!(report.verdict, conformance::Verdict::Failed(_));
-        self.findings.iter().any(|finding| finding.severity == Severity::Problem)
-            || self.battery.as_ref().is_some_and(|reports| reports.iter().any(broken))
+    /// Takes what was measured, and judges everything.
+    fn judge(&mut self, measured: Option<anyhow::Result<Figures>>, idle_lag: Duration) {
+        let (figures, failed) = match measured {
+            Some(Ok(figures)) => (Some(figures), None),
+            Some(Err(error)) => (None, Some(format!("{error:#}"))),
+            None => (None, None),
+        };
+        let failed_case = |report: &&CaseReport| matches!(report.verdict, conformance::Verdict::Failed(_));
+        let broken: Vec<&str> =
+            self.battery.iter().flatten().filter(failed_case).map(|report| report.promise).collect();
+        let evidence = Evidence {
+            findings: &self.findings,
+            broken: &broken,
+            figures: figures.as_ref().map(Ok).or(failed.as_deref().map(Err)),
+            idle_lag,
+        };
+        self.verdict = Some(verdict(&evidence));
+        self.figures = figures;
     }
 
     fn to_json(&self) -> Value {
@@ -88,9 +106,11 @@ impl Report {
             reports.iter().map(case).collect::<Vec<_>>()
         });
         let verdict = self.verdict.as_ref().map(|verdict| {
+            let seconds = |of: fn(&Pace) -> Duration| verdict.pace.as_ref().map(|pace| of(pace).as_secs_f64());
             json!({
                 "mayCarryALeague": verdict.may, "reasons": verdict.reasons,
-                "heartbeatSeconds": verdict.heartbeat.as_secs_f64(), "lostMemberNoticedSeconds": verdict.noticed.as_secs_f64(),
+                "heartbeatSeconds": seconds(|pace| pace.heartbeat), "suspectedAfterSeconds": seconds(|pace| pace.suspected),
+                "votedLostAfterSeconds": seconds(|pace| pace.lost),
             })
         });
         json!({
@@ -207,7 +227,6 @@ mod tests {
     use super::super::figures::{Latencies, Race};
     use super::*;
     use expect_test::expect;
-    use std::time::Duration;
 
     fn report() -> Report {
         let calls = |ms: u64| Latencies::new((1..=ms).map(Duration::from_millis).collect());
@@ -231,8 +250,9 @@ mod tests {
             case("a", conformance::Verdict::Passed),
             case("b", conformance::Verdict::Skipped("it cannot be tried from here".into())),
         ];
-        let verdict = verdict(&findings, &figures, Duration::from_secs(4));
-        Report { findings, battery: Some(battery), figures: Some(figures), verdict: Some(verdict) }
+        let mut report = Report { findings, battery: Some(battery), ..Report::default() };
+        report.judge(Some(Ok(figures)), Duration::from_secs(4));
+        report
     }
 
     #[test]
@@ -259,7 +279,8 @@ mod tests {
             One member alone writes a key 20 times a second, 8 at once 13 times: when all 8 vote, the last vote
               stands after some 600 ms.
             A write is told to the other members after 150 ms, in quiet times after up to 4.0 s. With heartbeats
-              every 5 s a lost member is suspected after some 22 s.
+              every 5 s a lost member is suspected after some 22 s, and its pages go to others; after some 209 s
+              the others vote that it is lost.
         "#]]
         .assert_eq(&report().text(&Screen { colours: false, width: None }));
     }
@@ -271,9 +292,11 @@ mod tests {
         assert_eq!(told["verdict"]["mayCarryALeague"], true);
         assert_eq!(told["figures"]["calls"][2]["p50"], 20.0);
         assert_eq!(told["battery"][1]["verdict"], "skipped");
-        assert!(!report.is_bad());
+        assert_eq!(told["verdict"]["votedLostAfterSeconds"].as_f64().unwrap().floor(), 208.0);
         report.battery.as_mut().unwrap()[0].verdict = conformance::Verdict::Failed("it was not kept".into());
-        assert!(report.is_bad());
+        report.judge(None, Duration::ZERO);
+        assert_eq!(report.to_json()["verdict"]["mayCarryALeague"], false);
+        assert!(report.text(&Screen::PLAIN).contains("It must not carry a league: it does not keep"));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,15 +5,17 @@
 //!
 //! - each member writes its heartbeat, and every other member reads it;
 //! - an edit writes a page, which every other member reads;
-//! - a change of status writes the member's cell, which is read once, and a summary, which is read
-//!   once;
+//! - a change of status writes the member's cell, which every other member reads;
 //! - on object stores each member lists all keys (a request for each thousand) every four seconds while
 //!   nothing happens, and some [`LISTS_FOR_NEWS`] times more for each edit and change of status, as if
 //!   each came alone, but never more than four times a second;
-//! - each member starts once a day, and reads everything.
+//! - each member starts once a day, and reads everything;
+//! - a quorum asks each of its stores for the same, and keeps everything in each. What several members write
+//!   (edits) is promised in each store before it is written, and so is two writes.
 
 use super::Outcome;
 use crate::print::{self, Output, Screen, Table};
+use hansa_topo::TopoUrl;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -42,6 +44,13 @@ pub struct Arguments {
     output: Output,
 }
 
+/// A row: one server, or the stores of a quorum.
+struct Row {
+    server: String,
+    scheme: String,
+    bill: Bill,
+}
+
 /// A league, as far as its cost goes.
 #[derive(Clone, Copy, Debug)]
 pub struct League {
@@ -58,6 +67,8 @@ pub struct League {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Requests {
     writes: f64,
+    /// Those among the writes whose key several members write.
+    shared_writes: f64,
     lists: f64,
     reads: f64,
     /// What members outside of the server's region receive, in GB, the lists apart.
@@ -85,7 +96,7 @@ pub fn requests(league: &League) -> Requests {
     let month = DAYS * DAY;
     let (members, others) = (f64::from(league.members), f64::from(league.members - 1));
     let remote_share = f64::from(league.remote.min(league.members)) / members;
-    let keys = 2.0 * PAGES + members * (PAGES + 1.0) + 10.0;
+    let keys = PAGES + members * (PAGES + 1.0) + 10.0;
     let heartbeats = members * month / league.heartbeat.as_secs_f64();
     let (edits, changes) = (f64::from(league.edits_a_day) * DAYS, f64::from(league.status_changes_a_day) * DAYS);
     let objects = f64::from(league.objects);
@@ -98,15 +109,16 @@ pub fn requests(league: &League) -> Requests {
     let lists = members * looks;
     let read_bytes = heartbeats * others * CELL_BYTES
         + edits * others * page
-        + changes * 2.0 * status
-        + loads * (PAGES * (page + 2.0 * status) + members * CELL_BYTES);
+        + changes * others * status
+        + loads * (PAGES * (page + members * status) + members * CELL_BYTES);
     Requests {
-        writes: heartbeats + edits + 2.0 * changes,
+        writes: heartbeats + edits + changes,
+        shared_writes: edits,
         lists: lists + loads * lists_a_look,
-        reads: heartbeats * others + edits * others + changes * 2.0 + loads * keys,
+        reads: (heartbeats + edits + changes) * others + loads * keys,
         read_gb: read_bytes * remote_share / 1e9,
         listed_entries: lists * keys / lists_a_look * remote_share,
-        stored_gb: (PAGES * (page + status * (1.0 + members)) + members * CELL_BYTES) / 1e9,
+        stored_gb: (PAGES * (page + status * members) + members * CELL_BYTES) / 1e9,
     }
 }
 
@@ -184,7 +196,7 @@ pub const TARIFFS: [Tariff; 4] = [
 ];
 
 /// What a month costs, in US dollars.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Bill {
     writes: f64,
     lists: f64,
@@ -195,6 +207,16 @@ pub struct Bill {
 }
 
 impl Bill {
+    fn plus(self, other: &Bill) -> Bill {
+        Bill {
+            writes: self.writes + other.writes,
+            lists: self.lists + other.lists,
+            reads: self.reads + other.reads,
+            egress: self.egress + other.egress,
+            standing: self.standing + other.standing,
+        }
+    }
+
     fn total(&self) -> f64 {
         self.writes + self.lists + self.reads + self.egress + self.standing
     }
@@ -211,8 +233,53 @@ pub fn bill(requests: &Requests, tariff: &Tariff) -> Bill {
     }
 }
 
+/// What is priced: each kind of server, or the server that is named, with all stores of a quorum.
+fn rows(requests: &Requests, url: Option<&TopoUrl>) -> Vec<Row> {
+    let row = |tariff: &Tariff, requests: &Requests| Row {
+        server: tariff.server.to_owned(),
+        scheme: tariff.scheme.to_owned(),
+        bill: bill(requests, tariff),
+    };
+    match url {
+        None => TARIFFS.iter().map(|tariff| row(tariff, requests)).collect(),
+        Some(TopoUrl::Quorum { stores }) => {
+            let of_store = Requests { writes: requests.writes + requests.shared_writes, ..*requests };
+            let tariffs: Vec<Tariff> = stores.iter().map(tariff_of).collect();
+            let mut rows: Vec<Row> = tariffs.iter().map(|tariff| row(tariff, &of_store)).collect();
+            let bill = rows.iter().fold(Bill::default(), |sum, row| sum.plus(&row.bill));
+            let schemes: Vec<&str> = tariffs.iter().map(|tariff| tariff.scheme).collect();
+            rows.push(Row { server: format!("quorum of {}", schemes.join(", ")), scheme: "quorum".to_owned(), bill });
+            rows
+        }
+        Some(url) => vec![row(&tariff_of(url), requests)],
+    }
+}
+
+/// The price list of a server. A file costs no more than the disk that it is on.
+fn tariff_of(url: &TopoUrl) -> Tariff {
+    let scheme = match url.scheme() {
+        "etcds" => "etcd",
+        other => other,
+    };
+    TARIFFS.into_iter().find(|tariff| tariff.scheme == scheme).unwrap_or(Tariff {
+        server: "a file of one's own",
+        scheme: url.scheme(),
+        writes: 0.0,
+        lists: 0.0,
+        reads: 0.0,
+        egress: 0.0,
+        storage: 0.0,
+        entry_bytes: 0.0,
+        fixed: 0.0,
+    })
+}
+
 /// Counts and prices.
-pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+///
+/// # Errors
+/// When the URL is none.
+pub fn run(url: Option<&str>, arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let url: Option<TopoUrl> = url.map(str::parse).transpose()?;
     let league = League {
         members: arguments.members,
         remote: arguments.remote.unwrap_or(arguments.members - 1),
@@ -222,20 +289,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         heartbeat: Duration::from_secs(arguments.heartbeat.into()),
     };
     let requests = requests(&league);
-    print::answer(arguments.output.format, &to_json(&requests), |screen| text(&league, &requests, screen))?;
+    let rows = rows(&requests, url.as_ref());
+    print::answer(arguments.output.format, &to_json(&requests, &rows), |screen| {
+        text(&league, &requests, &rows, screen)
+    })?;
     Ok(Outcome::Done)
 }
 
-fn to_json(requests: &Requests) -> Value {
-    let servers = TARIFFS.map(|tariff| {
-        let bill = bill(requests, &tariff);
+fn to_json(requests: &Requests, rows: &[Row]) -> Value {
+    let servers = rows.iter().map(|Row { server, scheme, bill }| {
         let cents = |dollars: f64| (dollars * 100.0).round() / 100.0;
         json!({
-            "server": tariff.server, "scheme": tariff.scheme, "writes": cents(bill.writes), "lists": cents(bill.lists),
+            "server": server, "scheme": scheme, "writes": cents(bill.writes), "lists": cents(bill.lists),
             "reads": cents(bill.reads), "egress": cents(bill.egress), "standing": cents(bill.standing),
             "total": cents(bill.total()),
         })
     });
+    let servers: Vec<Value> = servers.collect();
     json!({
         "currency": "USD", "per": "month", "pricesOf": TARIFFS_OF, "servers": servers,
         "requests": {
@@ -244,11 +314,10 @@ fn to_json(requests: &Requests) -> Value {
     })
 }
 
-fn text(league: &League, requests: &Requests, screen: &Screen) -> String {
+fn text(league: &League, requests: &Requests, rows: &[Row], screen: &Screen) -> String {
     let mut table = Table::new(["SERVER", "WRITES", "LISTS", "READS", "EGRESS", "STANDING", "USD A MONTH"]);
-    for tariff in TARIFFS {
-        let bill = bill(requests, &tariff);
-        let mut cells = vec![tariff.server.to_owned()];
+    for Row { server, bill, .. } in rows {
+        let mut cells = vec![server.clone()];
         let dollars = [bill.writes, bill.lists, bill.reads, bill.egress, bill.standing, bill.total()];
         cells.extend(dollars.map(|dollars| format!("{dollars:.2}")));
         table.row(cells);
@@ -282,7 +351,56 @@ mod tests {
     };
 
     fn check(league: League, expected: Expect) {
-        expected.assert_eq(&text(&league, &requests(&league), &Screen { colours: false, width: None }));
+        check_at(league, None, expected);
+    }
+
+    fn check_at(league: League, url: Option<&str>, expected: Expect) {
+        let (requests, url) = (requests(&league), url.map(|url| url.parse().unwrap()));
+        let rows = rows(&requests, url.as_ref());
+        expected.assert_eq(&text(&league, &requests, &rows, &Screen { colours: false, width: None }));
+    }
+
+    #[test]
+    fn what_is_named_is_priced() {
+        check_at(
+            LEAGUE,
+            Some("s3://bucket/league"),
+            expect![[r#"
+            SERVER               WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+            Amazon S3 Standard   8.11     33.48   1.33    69.24    0.00       112.16
+
+            A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
+              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+              United States, without free allowances; yours may differ.
+        "#]],
+        );
+        check_at(
+            LEAGUE,
+            Some("quorum:s3://bucket/league,gs://bucket/league,etcds://host/league"),
+            expect![[r#"
+            SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+            Amazon S3 Standard              8.14     33.48   1.33    69.24    0.00       112.19
+            Google Cloud Storage Standard   8.14     33.48   1.33    83.99    0.00       126.94
+            etcd of one's own               0.00     0.00    0.00    0.50     95.90      96.40
+            quorum of s3, gs, etcd          16.27    66.96   2.67    153.73   95.90      335.54
+
+            A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
+              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+              United States, without free allowances; yours may differ.
+        "#]],
+        );
+        check_at(
+            LEAGUE,
+            Some("sqlite:topo.db"),
+            expect![[r#"
+            SERVER                WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+            a file of one's own   0.00     0.00    0.00    0.00     0.00       0.00
+
+            A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
+              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+              United States, without free allowances; yours may differ.
+        "#]],
+        );
     }
 
     #[test]
@@ -290,44 +408,44 @@ mod tests {
         check(
             LEAGUE,
             expect![[r#"
-            SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
-            Amazon S3 Standard              8.41     33.48   1.34    86.21    0.00       129.44
-            Google Cloud Storage Standard   8.41     33.48   1.34    104.55   0.00       147.78
-            Azure Blob Storage Hot LRS      8.41     33.48   1.34    226.45   0.00       269.68
-            etcd of one's own               0.00     0.00    0.00    0.49     95.90      96.40
+                SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+                Amazon S3 Standard              8.11     33.48   1.33    69.24    0.00       112.16
+                Google Cloud Storage Standard   8.11     33.48   1.33    83.99    0.00       126.91
+                Azure Blob Storage Hot LRS      8.11     33.48   1.33    181.71   0.00       224.64
+                etcd of one's own               0.00     0.00    0.00    0.50     95.90      96.40
 
-            A month of 3 members, 2 of them outside of the server's region: 1.68 million writes, 3.36 million
-              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
-              United States, without free allowances; yours may differ.
-        "#]],
+                A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
+                  reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+                  United States, without free allowances; yours may differ.
+            "#]],
         );
         check(
             League { members: 50, remote: 49, ..LEAGUE },
             expect![[r#"
-            SERVER                          WRITES   LISTS    READS    EGRESS    STANDING   USD A MONTH
-            Amazon S3 Standard              130.23   558.11   516.22   3329.22   0.00       4533.78
-            Google Cloud Storage Standard   130.23   558.11   516.22   4062.90   0.00       5267.45
-            Azure Blob Storage Hot LRS      130.23   558.11   516.22   8398.52   0.00       9603.08
-            etcd of one's own               0.00     0.00     0.00     226.70    95.90      322.60
+                SERVER                          WRITES   LISTS    READS    EGRESS    STANDING   USD A MONTH
+                Amazon S3 Standard              129.93   558.11   517.20   3277.15   0.00       4482.38
+                Google Cloud Storage Standard   129.93   558.11   517.20   4000.66   0.00       5205.90
+                Azure Blob Storage Hot LRS      129.93   558.11   517.20   8249.01   0.00       9454.24
+                etcd of one's own               0.00     0.00     0.00     234.02    95.90      329.92
 
-            A month of 50 members, 49 of them outside of the server's region: 26.05 million writes, 1290.55
-              million reads and, on object stores, 111.62 million lists. Prices are the clouds' lists of 2025-06
-              for the United States, without free allowances; yours may differ.
-        "#]],
+                A month of 50 members, 49 of them outside of the server's region: 25.99 million writes, 1292.99
+                  million reads and, on object stores, 111.62 million lists. Prices are the clouds' lists of 2025-06
+                  for the United States, without free allowances; yours may differ.
+            "#]],
         );
         check(
             League { edits_a_day: 0, status_changes_a_day: 0, objects: 0, remote: 0, ..LEAGUE },
             expect![[r#"
-            SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
-            Amazon S3 Standard              7.78     9.72    1.29    0.00     0.00       18.79
-            Google Cloud Storage Standard   7.78     9.72    1.29    0.00     0.00       18.79
-            Azure Blob Storage Hot LRS      7.78     9.72    1.29    0.00     0.00       18.79
-            etcd of one's own               0.00     0.00    0.00    0.00     95.90      95.90
+                SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+                Amazon S3 Standard              7.78     9.72    1.28    0.00     0.00       18.78
+                Google Cloud Storage Standard   7.78     9.72    1.28    0.00     0.00       18.78
+                Azure Blob Storage Hot LRS      7.78     9.72    1.28    0.00     0.00       18.78
+                etcd of one's own               0.00     0.00    0.00    0.00     95.90      95.90
 
-            A month of 3 members, 0 of them outside of the server's region: 1.56 million writes, 3.23 million
-              reads and, on object stores, 1.94 million lists. Prices are the clouds' lists of 2025-06 for the
-              United States, without free allowances; yours may differ.
-        "#]],
+                A month of 3 members, 0 of them outside of the server's region: 1.56 million writes, 3.20 million
+                  reads and, on object stores, 1.94 million lists. Prices are the clouds' lists of 2025-06 for the
+                  United States, without free allowances; yours may differ.
+            "#]],
         );
     }
 
@@ -357,7 +475,8 @@ mod tests {
 
     #[test]
     fn the_answer_is_data_too() {
-        let told = to_json(&requests(&LEAGUE));
+        let requests = requests(&LEAGUE);
+        let told = to_json(&requests, &rows(&requests, None));
         assert_eq!(told["servers"].as_array().unwrap().len(), TARIFFS.len());
         assert!(told["servers"][0]["total"].as_f64().unwrap() > 0.0, "{told}");
     }

@@ -2,41 +2,83 @@
 //! noticed on it. A function of what was found and measured.
 
 use super::figures::{Figures, shown};
+use hansa_ballot::silence::{HEARTBEAT_MS, lost_after_ms, suspect_after_ms};
 use hansa_topo::{Finding, Severity};
 use std::time::Duration;
 
 /// The judgement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// Whether a league may stand on it.
-    pub may: bool,
+    /// Whether a league may stand on it; `None`: nothing speaks against it, and it was not measured.
+    pub may: Option<bool>,
     /// Why, and what to expect, a sentence or two each.
     pub reasons: Vec<String>,
-    /// How often members should say that they live.
-    pub heartbeat: Duration,
-    /// How long it takes until the others suspect a member that is lost, at that pace.
-    pub noticed: Duration,
+    /// How fast a lost member is noticed, where it was measured.
+    pub pace: Option<Pace>,
 }
 
-/// Heartbeats of an operator that nobody told otherwise.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Operators wait for three heartbeats, and a little.
-const MISSED: u32 = 3;
-const GRACE: Duration = Duration::from_secs(2);
+/// How fast a lost member is noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// How often members should say that they live.
+    pub heartbeat: Duration,
+    /// How long it takes until the others suspect it, at that pace.
+    pub suspected: Duration,
+    /// How long it takes until they vote that it is lost.
+    pub lost: Duration,
+}
+
 /// A write of a heartbeat that takes a greater part of the time between two of them leaves no room
 /// for a bad day.
 const ROOM: u32 = 4;
 /// Slower than that, and every edit and vote is a matter of minutes.
 const SLOWEST_SWAPS: f64 = 0.05;
 
-/// Judges. `idle_lag` is how late an idle member may be told of a change, beside what was measured.
-pub fn verdict(findings: &[Finding], figures: &Figures, idle_lag: Duration) -> Verdict {
+/// What was looked at.
+pub struct Evidence<'a> {
+    /// What the server says of itself.
+    pub findings: &'a [Finding],
+    /// The promises of the contract that it does not keep.
+    pub broken: &'a [&'a str],
+    /// What was measured, or why it could not be; `None`: nothing was to be.
+    pub figures: Option<Result<&'a Figures, &'a str>>,
+    /// How late an idle member may be told of a change, beside what was measured.
+    pub idle_lag: Duration,
+}
+
+/// Judges.
+pub fn verdict(evidence: &Evidence<'_>) -> Verdict {
     let mut reasons = Vec::new();
-    let problems = findings.iter().filter(|finding| finding.severity == Severity::Problem);
+    let problems = evidence.findings.iter().filter(|finding| finding.severity == Severity::Problem);
     let problems: Vec<_> = problems.map(|finding| finding.subject).collect();
     if !problems.is_empty() {
         reasons.push(format!("It must not carry a league before this is mended: {}.", problems.join(", ")));
     }
+    if !evidence.broken.is_empty() {
+        reasons.push(format!(
+            "It must not carry a league: it does not keep what a league rests on ({}).",
+            evidence.broken.join("; ")
+        ));
+    }
+    let is_bad = !reasons.is_empty();
+    let figures = match evidence.figures {
+        Some(Ok(figures)) => figures,
+        Some(Err(why)) => {
+            reasons.push(format!("It must not carry a league: measuring it failed ({why})."));
+            return Verdict { may: Some(false), reasons, pace: None };
+        }
+        None => {
+            let so_far = match is_bad {
+                true => "How fast a lost member is noticed on it was not measured.",
+                false => {
+                    "Nothing that was looked at speaks against it. Whether it may carry a league, and how fast a \
+                          lost member is noticed on it, shows when it is measured: leave out --look."
+                }
+            };
+            reasons.push(so_far.to_owned());
+            return Verdict { may: is_bad.then_some(false), reasons, pace: None };
+        }
+    };
     let alone = figures.races.iter().find(|race| race.writers == 1);
     let race = figures.races.iter().max_by_key(|race| race.writers);
     let too_slow = race.is_some_and(|race| race.rate() < SLOWEST_SWAPS);
@@ -47,7 +89,7 @@ pub fn verdict(findings: &[Finding], figures: &Figures, idle_lag: Duration) -> V
             race.rate()
         ));
     }
-    let may = problems.is_empty() && !too_slow;
+    let may = !is_bad && !too_slow;
     if may {
         reasons.push("It may carry a league.".to_owned());
     }
@@ -69,24 +111,28 @@ pub fn verdict(findings: &[Finding], figures: &Figures, idle_lag: Duration) -> V
         ));
     }
     let longest = |latencies: &super::figures::Latencies| latencies.quantile(0.99).unwrap_or_default();
-    let heartbeat = HEARTBEAT.max(Duration::from_secs((longest(&figures.swap) * ROOM).as_secs_f64().ceil() as u64));
+    let usual = Duration::from_millis(HEARTBEAT_MS);
+    let heartbeat = usual.max(Duration::from_secs((longest(&figures.swap) * ROOM).as_secs_f64().ceil() as u64));
     // The last heartbeat was told that late, and the silence is counted from there.
-    let latest = longest(&figures.told).max(idle_lag);
-    let noticed = heartbeat * MISSED + GRACE + latest + longest(&figures.get);
+    let latest = longest(&figures.told).max(evidence.idle_lag);
+    let late = latest + longest(&figures.get);
+    let after = |silence: fn(u64) -> u64| Duration::from_secs(silence(heartbeat.as_secs() * 1_000) / 1_000);
+    let pace = Pace { heartbeat, suspected: after(suspect_after_ms) + late, lost: after(lost_after_ms) + late };
     let mut sentence = format!(
         "A write is told to the other members after {}, in quiet times after up to {}. With heartbeats every {} a lost \
-         member is suspected after some {}",
+         member is suspected after some {}, and its pages go to others; after some {} the others vote that it is lost",
         shown(figures.told.quantile(0.5).unwrap_or_default()),
         shown(latest),
         whole(heartbeat),
-        whole(noticed)
+        whole(pace.suspected),
+        whole(pace.lost)
     );
-    sentence.push_str(match heartbeat > HEARTBEAT {
+    sentence.push_str(match heartbeat > usual {
         true => "; writes take too long for the usual ones: start operators with that --heartbeat.",
         false => ".",
     });
     reasons.push(sentence);
-    Verdict { may, reasons, heartbeat, noticed }
+    Verdict { may: Some(may), reasons, pace: Some(pace) }
 }
 
 fn rate(rate: f64) -> String {
@@ -117,8 +163,17 @@ mod tests {
     }
 
     fn check(findings: &[Finding], figures: &Figures, expected: Expect) {
-        let verdict = verdict(findings, figures, Duration::ZERO);
-        let mut text = format!("{}\n", if verdict.may { "may" } else { "must not" });
+        judge(findings, &[], Some(Ok(figures)), expected);
+    }
+
+    fn judge(findings: &[Finding], broken: &[&str], figures: Option<Result<&Figures, &str>>, expected: Expect) {
+        let verdict = verdict(&Evidence { findings, broken, figures, idle_lag: Duration::ZERO });
+        let may = match verdict.may {
+            Some(true) => "may",
+            Some(false) => "must not",
+            None => "unknown",
+        };
+        let mut text = format!("{may}\n");
         verdict.reasons.iter().for_each(|reason| text.push_str(&format!("{reason}\n")));
         expected.assert_eq(&text);
     }
@@ -129,43 +184,43 @@ mod tests {
             &[],
             &figures(2, 3, 4000, 3000, 0),
             expect![[r#"
-            may
-            It may carry a league.
-            One member alone writes a key 400 times a second, 8 at once 300 times: when all 8 vote, the last vote stands after some 27 ms.
-            A write is told to the other members after 3.0 ms, in quiet times after up to 3.0 ms. With heartbeats every 5 s a lost member is suspected after some 18 s.
-        "#]],
+                may
+                It may carry a league.
+                One member alone writes a key 400 times a second, 8 at once 300 times: when all 8 vote, the last vote stands after some 27 ms.
+                A write is told to the other members after 3.0 ms, in quiet times after up to 3.0 ms. With heartbeats every 5 s a lost member is suspected after some 18 s, and its pages go to others; after some 205 s the others vote that it is lost.
+            "#]],
         );
         check(
             &[],
             &figures(80, 2100, 120, 60, 0),
             expect![[r#"
-            may
-            It may carry a league.
-            One member alone writes a key 12 times a second, 8 at once 6.0 times: when all 8 vote, the last vote stands after some 1.3 s.
-            A write is told to the other members after 2.1 s, in quiet times after up to 2.1 s. With heartbeats every 5 s a lost member is suspected after some 20 s.
-        "#]],
+                may
+                It may carry a league.
+                One member alone writes a key 12 times a second, 8 at once 6.0 times: when all 8 vote, the last vote stands after some 1.3 s.
+                A write is told to the other members after 2.1 s, in quiet times after up to 2.1 s. With heartbeats every 5 s a lost member is suspected after some 20 s, and its pages go to others; after some 207 s the others vote that it is lost.
+            "#]],
         );
         check(
             &[],
             &figures(1500, 4000, 10, 8, 40),
             expect![[r#"
-            may
-            It may carry a league.
-            One member alone writes a key 1.0 times a second, 8 at once 0.8 times: when all 8 vote, the last vote stands after some 10 s.
-            It asked 40 times to be called less often: these figures are its limit, not its speed.
-            A write is told to the other members after 4.0 s, in quiet times after up to 4.0 s. With heartbeats every 6 s a lost member is suspected after some 25 s; writes take too long for the usual ones: start operators with that --heartbeat.
-        "#]],
+                may
+                It may carry a league.
+                One member alone writes a key 1.0 times a second, 8 at once 0.8 times: when all 8 vote, the last vote stands after some 10 s.
+                It asked 40 times to be called less often: these figures are its limit, not its speed.
+                A write is told to the other members after 4.0 s, in quiet times after up to 4.0 s. With heartbeats every 6 s a lost member is suspected after some 25 s, and its pages go to others; after some 245 s the others vote that it is lost; writes take too long for the usual ones: start operators with that --heartbeat.
+            "#]],
         );
         let problem = |subject| Finding { severity: Severity::Problem, subject, message: "bad".into() };
         check(
             &[problem("conditions")],
             &figures(2, 3, 4000, 3000, 0),
             expect![[r#"
-            must not
-            It must not carry a league before this is mended: conditions.
-            One member alone writes a key 400 times a second, 8 at once 300 times: when all 8 vote, the last vote stands after some 27 ms.
-            A write is told to the other members after 3.0 ms, in quiet times after up to 3.0 ms. With heartbeats every 5 s a lost member is suspected after some 18 s.
-        "#]],
+                must not
+                It must not carry a league before this is mended: conditions.
+                One member alone writes a key 400 times a second, 8 at once 300 times: when all 8 vote, the last vote stands after some 27 ms.
+                A write is told to the other members after 3.0 ms, in quiet times after up to 3.0 ms. With heartbeats every 5 s a lost member is suspected after some 18 s, and its pages go to others; after some 205 s the others vote that it is lost.
+            "#]],
         );
         check(
             &[],
@@ -174,8 +229,53 @@ mod tests {
                 must not
                 It must not carry a league: 8 members that write one key at once get 0.00 writes a second.
                 It asked 40 times to be called less often: these figures are its limit, not its speed.
-                A write is told to the other members after 4.0 s, in quiet times after up to 4.0 s. With heartbeats every 8 s a lost member is suspected after some 31 s; writes take too long for the usual ones: start operators with that --heartbeat.
+                A write is told to the other members after 4.0 s, in quiet times after up to 4.0 s. With heartbeats every 8 s a lost member is suspected after some 31 s, and its pages go to others; after some 317 s the others vote that it is lost; writes take too long for the usual ones: start operators with that --heartbeat.
             "#]],
+        );
+    }
+
+    #[test]
+    fn there_is_a_word_whatever_could_not_be_looked_at() {
+        let problem = |subject| Finding { severity: Severity::Problem, subject, message: "bad".into() };
+        judge(
+            &[],
+            &[],
+            None,
+            expect![[r#"
+            unknown
+            Nothing that was looked at speaks against it. Whether it may carry a league, and how fast a lost member is noticed on it, shows when it is measured: leave out --look.
+        "#]],
+        );
+        judge(
+            &[problem("conditions")],
+            &[],
+            None,
+            expect![[r#"
+            must not
+            It must not carry a league before this is mended: conditions.
+            How fast a lost member is noticed on it was not measured.
+        "#]],
+        );
+        let broken = ["a write on an old version is refused", "changes tell every key"];
+        judge(
+            &[],
+            &broken,
+            Some(Ok(&figures(2, 3, 4000, 3000, 0))),
+            expect![[r#"
+            must not
+            It must not carry a league: it does not keep what a league rests on (a write on an old version is refused; changes tell every key).
+            One member alone writes a key 400 times a second, 8 at once 300 times: when all 8 vote, the last vote stands after some 27 ms.
+            A write is told to the other members after 3.0 ms, in quiet times after up to 3.0 ms. With heartbeats every 5 s a lost member is suspected after some 18 s, and its pages go to others; after some 205 s the others vote that it is lost.
+        "#]],
+        );
+        judge(
+            &[],
+            &[],
+            Some(Err("connection reset")),
+            expect![[r#"
+            must not
+            It must not carry a league: measuring it failed (connection reset).
+        "#]],
         );
     }
 }
