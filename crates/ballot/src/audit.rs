@@ -7,7 +7,7 @@
 
 use crate::candidate::{Decision, Outcome, Rule};
 use crate::cell::{Cell, Cells, cell_about};
-use crate::decide::{certified, verified};
+use crate::decide::{certified, tally, verified};
 use crate::document::Ballots;
 use crate::era::names;
 use crate::key::{Epoch, Key};
@@ -299,18 +299,23 @@ fn judge_cells(known: &Ballots, next: &Ballots, league: LeagueId, verifier: &Ver
     let mut still = known.clone();
     still.voters = next.voters.clone();
     let valid = verified(next, league, verifier);
+    // Why what stands there in its place does not count; nothing may stand there.
+    let faults = tally(next, league, verifier).rejected;
+    let instead = |member: &MemberName| faults.iter().find(|fault| fault.what == cell_about(member));
     for (member, slot) in verified(&still, league, verifier) {
         let newer = slot.cell().ok().map(Cell::counter);
         let found = valid.get(&member).and_then(|found| found.cell().ok().map(|cell| (cell.counter(), found)));
         let why = match found {
             Some((counter, found)) if Some(counter) == newer && *found != slot => Fault::Equivocated,
             Some((counter, _)) if Some(counter) >= newer => continue,
-            _ => {
+            found => {
                 let (incarnation, sequence) = newer.unwrap_or_default();
-                Fault::Replayed { newer: format!("operation {incarnation}/{sequence}") }
+                let replayed = Fault::Replayed { newer: format!("operation {incarnation}/{sequence}") };
+                let invalid = instead(&member).filter(|_| found.is_none());
+                invalid.map_or(replayed, |fault| fault.why.clone())
             }
         };
-        if matches!(why, Fault::Replayed { .. }) {
+        if why != Fault::Equivocated {
             audit.newer.insert(member.clone(), slot);
         }
         audit.rejected.push(Rejected { what: cell_about(&member), who: member, why });

@@ -106,6 +106,11 @@ impl Operator {
         };
         let mut glance = json!(explain::overview(ballots, league.id, proposer.verifier()));
         if let Some(rejected) = glance["rejected"].as_array_mut() {
+            // In the picture a cell is as this operator knows its member's last word; what stands in its place in the
+            // topology server is named all the same.
+            let standing = self.ballots.rejected.iter().map(|rejected| json!(rejected));
+            let unnamed: Vec<Value> = standing.filter(|standing| !rejected.contains(standing)).collect();
+            rejected.extend(unnamed);
             rejected.extend(self.words.all_rejected().take(MAX_SHOWN).map(|rejected| json!(rejected)));
         }
         glance["member"] = json!(self.config.member);
