@@ -8,6 +8,7 @@
 //! | Line | Does |
 //! |---|---|
 //! | `hansa …` | runs the command with the transcripts' folder as its own and the first member's context |
+//! | `watched hansa …` | runs the command beside an edit of the spec, a restart of the first operator and another edit, and tells which decisions and interruptions it told |
 //! | `apply CONTEXT FILE` | applies the objects of a file, as `kubectl apply --server-side` does |
 //! | `until WORD+WORD hansa …` | runs the command until it prints a line with these words, and tells such lines |
 //! | `operator CONTEXT` | starts an operator in the cluster that is no member yet |
@@ -28,9 +29,10 @@ use hansa_e2e::wait::{Seen, when, within};
 use hansa_e2e::world::{MEMBERS, World, federation_spec};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
-use tokio::process::Command;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
 use tokio::sync::Mutex;
 
 /// How long the operators may take until they have nothing left to do.
@@ -84,6 +86,7 @@ impl Stage {
             match words.as_slice() {
                 ["hansa", arguments @ ..] => told.push_str(&self.hansa(arguments).await?),
                 ["until", word, "hansa", arguments @ ..] => told.push_str(&self.until(word, arguments).await?),
+                ["watched", "hansa", arguments @ ..] => told.push_str(&self.watched(arguments).await?),
                 ["apply", context, file] => told.push_str(&self.apply(context, file).await?),
                 ["operator", context] => self.operate(context).await?,
                 ["founded"] => self.world.edit_federation(|spec| *spec = federation_spec()).await?,
@@ -154,6 +157,56 @@ impl Stage {
         .await
     }
 
+    /// A command that goes on, while its operator is killed and comes back.
+    async fn watched(&self, arguments: &[&str]) -> Result<String> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hansa"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut said = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
+        let mut noted = BufReader::new(child.stderr.take().context("its notes are piped")?).lines();
+        let mut told = self.decision(&mut said).await?;
+        let operator = &self.world.members[0].operator;
+        operator.lock().await.kill();
+        told.push_str(&format!("! {}\n", first_words(&next_line(&mut noted).await?)));
+        operator.lock().await.start(&[])?;
+        let address = within(PATIENCE, "the operator says where it answers", async || {
+            Ok(operator.lock().await.address().map_or_else(|| Seen::No("not yet".to_owned()), Seen::Yes))
+        })
+        .await?;
+        offer(&self.world.members[0].admin, &address).await?;
+        told.push_str(&format!("! {}\n", next_line(&mut noted).await?));
+        told.push_str(&self.decision(&mut said).await?);
+        child.kill().await?;
+        Ok(told)
+    }
+
+    /// Edits the spec until a decision on it is told, for who has just begun may have missed the first.
+    async fn decision(&self, said: &mut Lines<BufReader<ChildStdout>>) -> Result<String> {
+        for number in 0.. {
+            let tier = json!(format!("t{number}"));
+            self.world.edit_federation(|spec| spec["members"][0]["labels"]["tier"] = tier).await?;
+            self.world.edit_federation(|spec| *spec = federation_spec()).await?;
+            let line = tokio::time::timeout(Duration::from_secs(5), async {
+                loop {
+                    let line = next_line(said).await?;
+                    if line.contains("adopted") && line.contains("spec") {
+                        return anyhow::Ok(line);
+                    }
+                }
+            });
+            if let Ok(line) = line.await {
+                return Ok(format!("{}\n", without_chance(&line?)));
+            }
+        }
+        unreachable!("it goes on until it is told")
+    }
+
     /// Starts an operator in the cluster that is no member, on the league's topology server.
     async fn operate(&self, context: &str) -> Result<()> {
         let mut operator = self.world.another_operator(context, self.lone.kubeconfig(User::Operator));
@@ -219,10 +272,39 @@ impl Stage {
     }
 }
 
+async fn next_line<R: AsyncBufRead + Unpin>(lines: &mut Lines<R>) -> Result<String> {
+    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.context("nothing is told")??;
+    line.context("it ended")
+}
+
+/// What is wrong, without the causes, which depend on when it is noticed.
+fn first_words(line: &str) -> &str {
+    line.split(": ").next().unwrap_or(line)
+}
+
+/// A decision without its number and who was first to vote.
+fn without_chance(line: &str) -> String {
+    if let Ok(mut event) = serde_json::from_str::<Value>(line) {
+        event["ballot"] = "NUMBER".into();
+        event["certificate"] = "VOTERS".into();
+        return event.to_string();
+    }
+    let line = line.split(" by ").next().unwrap_or(line);
+    let (_, rest) = line.split_once(' ').unwrap_or(("", line));
+    format!("#NUMBER {rest} by VOTERS")
+}
+
 /// Counts of the topology server, which depend on who was first, and signatures by keys of this run.
 fn normal_line(line: &str) -> String {
     const COUNTS: [&str; 5] = ["nonce", "bytes", "version", "sequence", "incarnation"];
     let name = |field: &str| field.trim_start_matches([' ', '-', '"']).trim_end_matches('"').to_owned();
+    // How long ago a member was heard, and how many ballots there were before.
+    if let Some((before, after)) = line.split_once(" s ago") {
+        return format!("{} SOME s ago{after}", before.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end());
+    }
+    if let Some((before, after)) = line.split_once("ballot #") {
+        return format!("{before}ballot #NUMBER{}", after.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
     match line.trim_end().split_once(": ") {
         Some((field, _)) if name(field) == "signature" => format!("{field}: SIGNATURE\n"),
         Some((field, value)) if value.trim_matches('"').bytes().all(|byte| byte.is_ascii_digit()) => {

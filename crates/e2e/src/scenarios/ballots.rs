@@ -3,10 +3,12 @@
 use super::scene::Scene;
 use super::secrets::{KEYS, make_new_keys, public_keys, put_back_keys};
 use crate::objects::{CONFIG_MAPS, FEDERATIONS, condition, config, everywhere};
+use crate::operator::ask;
 use crate::wait::{Seen, eventually};
 use crate::world::{FEDERATION, MEMBERS, federation_spec};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Keys that no operator here has (RFC 8032, section 7.1, tests 1 and 2).
 const OTHERS_KEYS: [&str; 2] =
@@ -102,6 +104,42 @@ pub async fn spec_by_vote(scene: &Scene) -> Result<()> {
     scene.world.members[2].operator.lock().await.start(&[])?;
     ballots_are(scene, 2, "all vote", all_vote).await?;
     scene.world.edit_federation(|spec| *spec = federation_spec()).await
+}
+
+/// Somebody who may write to the topology server, and has nobody's key, lets a member that is away suspect another
+/// one: that does not count, and stands by name in an event, in a metric and in `hansa ballot show`, until
+/// the member itself says what it says.
+pub async fn forged_cell(scene: &Scene) -> Result<()> {
+    ballots_are(scene, 0, "all vote", all_vote).await?;
+    scene.world.members[2].operator.lock().await.kill();
+    // Whoever writes at the same time is first: then it is forged once more.
+    eventually("the forgery stands", async || {
+        let standing = scene.world.topo_command(&["get", "/v1/control"], "").await?;
+        let version = standing["version"].as_str().context("a value has a version")?;
+        let mut control = standing["body"].clone();
+        let cell = &mut control["ballots"]["cells"][MEMBERS[2]]["body"];
+        cell["sequence"] = json!(cell["sequence"].as_u64().unwrap_or_default() + 100);
+        cell["suspects"] = json!([MEMBERS[1]]);
+        let put = ["put", "/v1/control", "--force", "--expect", version, "-f", "-"];
+        let put = scene.world.topo_command(&put, &control.to_string()).await;
+        Ok(if put.is_ok() { Seen::Yes(()) } else { Seen::No(standing["version"].to_string()) })
+    })
+    .await?;
+    let cell = format!("cells/{}", MEMBERS[2]);
+    scene.warned(0, "default", ("Federation", FEDERATION), "Rejected", &[&cell, "does not count"]).await?;
+    let address = scene.world.members[0].operator.lock().await.address().context("the operator answers")?;
+    let (_, metrics) = ask(&address, "/metrics").await.context("it has metrics")?;
+    let counted = format!(r#"hansa_ballots_rejected_total{{why="forged",who="{}"}} "#, MEMBERS[2]);
+    ensure!(metrics.lines().any(|line| line.starts_with(&counted)), "{counted} is counted: {metrics}");
+    let url = format!("http://{address}");
+    let shown = scene.world.hansa(Path::new("/dev/null"), &["ballot", "show", "--operator", &url], "").await?;
+    let table = shown.split_once("DOES NOT COUNT").map(|(_, table)| table).unwrap_or_default();
+    ensure!(table.contains(&cell) && table.contains("forged"), "it is shown: {shown}");
+    let told = ballots_are(scene, 0, "nobody is suspected by it", |ballots| !ballots["rejected"][0].is_null()).await?;
+    ensure!(told["voters"][MEMBERS[1]]["suspectedBy"] == json!([]), "a forgery suspects nobody: {told}");
+
+    scene.world.members[2].operator.lock().await.start(&[])?;
+    ballots_are(scene, 0, "all vote", |ballots| all_vote(ballots) && ballots["rejected"] == json!([])).await.map(|_| ())
 }
 
 /// The pages of a member that two others do not hear go to them, and come back with it.

@@ -75,6 +75,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("bad-league", Alone, BOTH, bad_input::second_league),
         scenario!("restart-writes-nothing", Alone, BOTH, basics::restart_writes_nothing),
         scenario!("spec-by-vote", Alone, BOTH, ballots::spec_by_vote),
+        scenario!("forged-cell", Alone, BOTH, ballots::forged_cell),
         scenario!("silent-member", Alone, BOTH, ballots::silent_member),
         scenario!("left-and-joined", Alone, BOTH, ballots::left_and_joined),
         scenario!("forced", Alone, BOTH, forced::forced),
