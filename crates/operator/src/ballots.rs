@@ -44,9 +44,6 @@ use wanted::Topic;
 
 pub(crate) use notes::NotesCall;
 
-/// How long a member is silent, in terms of what it takes to suspect it, before it is voted lost.
-const LOST_AFTER_SUSPICIONS: u64 = 12;
-
 /// So many names of whom nothing counts are counted apart, and all the others as one.
 const MAX_NAMES_COUNTED: usize = 100;
 const OTHER_NAMES: &str = "(others)";
