@@ -15,7 +15,7 @@ use crate::writer::Writer;
 use hansa_ledger::cell::{CELL_FORMAT, MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
 use hansa_ledger::mutation::Mutation;
-use hansa_ledger::{Page, Record};
+use hansa_ledger::{Page, Record, Version};
 use hansa_model::{Hash, MemberName, RecordKey, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -140,18 +140,34 @@ impl StatusState {
 pub(crate) struct Other<T> {
     pub writer: Writer,
     pub value: T,
-    /// When the value last changed, on this operator's own clock of what it can hear.
+    /// When it was last told of a change, on this operator's own clock of what it can hear.
     pub changed_ms: u64,
 }
 
-/// Heartbeats of others that were told of, with when they were, on the clock of what can be heard: they are read together, with the next one of this
-/// operator's own. In a league of a hundred there are twenty a second, and hardly ever is something else in them.
+/// Heartbeats of others that were told of, with the version that was. Being told of is the sign of life; what is in them
+/// is read a few at a time, for hardly ever is something else in them, and an object store takes a request for each.
 #[derive(Debug, Default)]
 struct Beats {
-    /// Not asked for yet.
-    told: BTreeMap<MemberName, u64>,
-    /// Being read.
-    asked: BTreeMap<MemberName, u64>,
+    /// Told of last, for each member.
+    told: BTreeMap<MemberName, Version>,
+    /// Not read since.
+    unread: BTreeSet<MemberName>,
+    /// The last one that was read: the next in order is the next to be.
+    last: Option<MemberName>,
+}
+
+impl Beats {
+    /// The next few to be read, in turn.
+    fn take(&mut self, few: usize) -> Vec<MemberName> {
+        let after = self.unread.iter().filter(|member| self.last.as_ref().is_none_or(|last| *member > last));
+        let before = self.unread.iter().filter(|member| self.last.as_ref().is_some_and(|last| *member <= last));
+        let next: Vec<MemberName> = after.chain(before).take(few).cloned().collect();
+        for member in &next {
+            self.unread.remove(member);
+        }
+        self.last = next.last().cloned().or(self.last.take());
+        next
+    }
 }
 
 impl Topology {
@@ -301,5 +317,27 @@ impl Operator {
     /// Whether a key's page has room for small bodies alone.
     pub(crate) fn is_crowded(&self, key: &RecordKey) -> bool {
         self.topology.pages.get(&key.page(self.pages())).is_some_and(|state| state.crowded || is_crowded(state.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Beats;
+    use hansa_model::MemberName;
+
+    #[test]
+    fn beats_are_read_in_turn() {
+        let mut beats = Beats::default();
+        let names = ["a", "b", "c", "d", "e"].map(|name| name.parse::<MemberName>().unwrap());
+        let mut read = String::new();
+        for _ in 0..5 {
+            // Everybody has been heard meanwhile.
+            beats.unread.extend(names.iter().cloned());
+            beats.take(2).iter().for_each(|member| read += &member.to_string());
+        }
+        assert_eq!(read, "abcdeabcde");
+        beats.unread = names[..1].iter().cloned().collect();
+        assert_eq!(beats.take(2), names[..1]);
+        assert_eq!(beats.take(2), []);
     }
 }

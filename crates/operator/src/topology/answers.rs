@@ -68,7 +68,7 @@ impl Operator {
                 let control = keys.get(keys::CONTROL).filter(|_| self.is_seated()).cloned();
                 let wanted: Vec<String> = keys
                     .into_iter()
-                    .filter(|(key, version)| self.is_news(key, version) && !self.may_wait(key))
+                    .filter(|(key, version)| self.is_news(key, version) && !self.may_wait(key, version))
                     .map(|(key, _)| key)
                     .collect();
                 for batch in wanted.chunks(READ_BATCH) {

@@ -19,8 +19,9 @@ const FENCE_MS: u64 = 2_000;
 /// How many values one read asks for.
 pub(super) const READ_BATCH: usize = 64;
 
-/// Of how many others each heartbeat is read by itself: with one in five seconds, less than a request a second.
-const FEW: usize = 4;
+/// How many heartbeats of others are read in the time of one: on an object store each is a request, and with the own
+/// one and the lists of names an idle operator takes less than one request a second.
+const FEW: usize = 2;
 
 impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
@@ -155,25 +156,28 @@ impl Operator {
         writer.is_none_or(|writer| writer.hears(version))
     }
 
-    /// Whether what was told of is the heartbeat of a member that is heard: it is read with the next one of this
-    /// operator's own. In a small league it is read at once, for now and then something else is in it.
-    pub(super) fn may_wait(&mut self, key: &str) -> bool {
+    /// Whether what was told of is the heartbeat of a member that is heard: so it lives, and what is in it is read in its
+    /// turn. In a small league it is read at once, for now and then something else is in it.
+    pub(super) fn may_wait(&mut self, key: &str, version: &Version) -> bool {
         let Key::Cell(member) = keys::parse(key) else { return false };
-        let waits = self.topology.heartbeats && self.topology.cells.len() > FEW && self.is_heard(&member);
-        if waits {
-            let now = self.hearing_ms();
-            self.topology.beats.told.insert(member, now);
+        if !self.topology.heartbeats || self.topology.cells.len() <= FEW || !self.is_heard(&member) {
+            return false;
         }
-        waits
+        let now = self.hearing_ms();
+        // What is told twice is no other heartbeat.
+        let before = self.topology.beats.told.insert(member.clone(), version.clone());
+        if let Some(cell) = self.topology.cells.get_mut(&member).filter(|_| before.as_ref() != Some(version)) {
+            cell.changed_ms = now;
+        }
+        self.topology.beats.unread.insert(member);
+        true
     }
 
-    /// Reads the heartbeats of others that were told of.
+    /// Reads the next few heartbeats of others that were told of.
     pub(super) fn read_beats(&mut self) {
-        let told = std::mem::take(&mut self.topology.beats.told);
-        let cells: Vec<String> = told.keys().map(keys::cell).collect();
-        self.topology.beats.asked.extend(told);
-        for batch in cells.chunks(READ_BATCH) {
-            self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
+        let cells: Vec<String> = self.topology.beats.take(FEW).iter().map(keys::cell).collect();
+        if !cells.is_empty() {
+            self.topo(TopoCall::Read(cells.clone()), TopoRequest::Read { keys: cells });
         }
     }
 
@@ -315,7 +319,7 @@ impl Operator {
         body: &[u8],
     ) -> Result<(), String> {
         let now = self.hearing_ms();
-        let heard = self.topology.beats.asked.remove(&member).unwrap_or(now);
+        let was_told = self.topology.beats.told.get(&member) == Some(&value.version);
         let cell: MemberCell = match serde_json::from_slice(body) {
             Ok(cell) => cell,
             Err(error) => {
@@ -324,7 +328,9 @@ impl Operator {
                     self.topology.cells.get_mut(&member).filter(|known| known.writer.would_take(envelope))
                 {
                     known.writer.saw(&value.version, envelope);
-                    known.changed_ms = heard;
+                    if !was_told {
+                        known.changed_ms = now;
+                    }
                 }
                 return Err(error.to_string());
             }
@@ -338,7 +344,9 @@ impl Operator {
         if known.writer.saw(&value.version, envelope) {
             let thawed = known.value.frozen != cell.frozen;
             known.value = cell;
-            known.changed_ms = heard;
+            if !was_told {
+                known.changed_ms = now;
+            }
             if first || thawed {
                 self.refresh_members();
             }
