@@ -55,6 +55,13 @@ pub struct MemberCell {
 }
 
 impl MemberCell {
+    /// Whether another word of the same member differs from this one in nothing but that it is another heartbeat, and in
+    /// what the member remembers for itself alone.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let heartbeat = MemberCell { sequence: self.sequence, removals: self.removals.clone(), ..other.clone() };
+        *self == heartbeat
+    }
+
     /// Remembers what another start of the same operator took away, too.
     pub fn remember(&mut self, removals: Vec<crate::breaker::Removal>) {
         for removal in removals {

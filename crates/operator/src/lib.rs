@@ -69,3 +69,4 @@ pub use machine::{Config, Metrics, Operator};
 pub use release::{FEATURE_LEVEL, Release};
 pub use rotation::Rotation;
 pub use sealing::cipher::PrivateKeys;
+pub use topology::READS_PER_HEARTBEAT;

@@ -50,6 +50,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// How often it says that it lives, in milliseconds.
     pub heartbeat_ms: u64,
+    /// How many values one request of the topology server brings; 1 where each takes one of its own.
+    pub values_per_read: usize,
     /// How many pages a league gets that this operator founds.
     pub pages: u32,
 }

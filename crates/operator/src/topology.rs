@@ -9,6 +9,8 @@ mod rolled_back;
 mod unreadable;
 mod writing;
 
+pub use reading::READS_PER_HEARTBEAT;
+
 use crate::draft::is_crowded;
 use crate::machine::{Config, Operator};
 use crate::writer::Writer;
@@ -323,7 +325,8 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use super::Beats;
-    use hansa_model::MemberName;
+    use hansa_model::{MemberName, SplitMix64};
+    use std::collections::BTreeMap;
 
     #[test]
     fn beats_are_read_in_turn() {
@@ -339,5 +342,25 @@ mod tests {
         beats.unread = names[..1].iter().cloned().collect();
         assert_eq!(beats.take(2), names[..1]);
         assert_eq!(beats.take(2), []);
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_all_others_take() {
+        for others in 1..=50 {
+            let names: Vec<MemberName> = (0..others).map(|number| format!("m{number}").parse().unwrap()).collect();
+            let (mut beats, mut random) = (Beats::default(), SplitMix64(others as u64));
+            let mut told = BTreeMap::new();
+            for heartbeat in 0..1_000 {
+                // Some are heard more often than others, and some not at all for a while.
+                for name in names.iter().filter(|_| random.below(3) > 0) {
+                    beats.unread.insert(name.clone());
+                    told.entry(name.clone()).or_insert(heartbeat);
+                }
+                for name in beats.take(2) {
+                    let waited = heartbeat + 1 - told.remove(&name).expect("nobody is read who was not heard");
+                    assert!(waited <= others.div_ceil(2), "{name} waits for {waited} heartbeats among {others}");
+                }
+            }
+        }
     }
 }

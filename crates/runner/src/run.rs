@@ -237,6 +237,7 @@ async fn operate(
         observe: options.observe,
         max_in_flight: options.max_in_flight,
         heartbeat_ms: options.heartbeat.as_millis() as u64,
+        values_per_read: options.topo.values_per_read(),
         pages: DEFAULT_PAGES,
     };
     let installer = Installer {

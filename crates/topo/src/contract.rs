@@ -54,6 +54,9 @@ pub trait Topo: Send + Sync + fmt::Debug {
     /// Looks at the server itself: what is well, what endangers a league, and the mend.
     async fn check(&self) -> Result<Vec<Finding>, TopoError>;
 
+    /// How many values one request of [`Topo::read_many`] brings; 1 where each takes one of its own.
+    fn values_per_read(&self) -> usize;
+
     /// What this handle has asked of the server so far.
     fn usage(&self) -> Usage;
 

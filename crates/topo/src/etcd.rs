@@ -148,6 +148,10 @@ impl Backend for Etcd {
         NAME
     }
 
+    fn values_per_read(&self) -> usize {
+        READ_MANY
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError> {
         let request = RangeRequest { key: self.stored_key(key), ..Default::default() };
         match self.range_of(Operation::Get, &request).await {

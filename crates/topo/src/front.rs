@@ -14,6 +14,7 @@ use std::sync::Arc;
 #[async_trait]
 pub(crate) trait Backend: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
+    fn values_per_read(&self) -> usize;
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError>;
     /// A create (`expected` is `None`) or a compare-and-swap.
     async fn swap(&self, key: &str, expected: Option<&Version>, value: Bytes) -> Result<Swap, TopoError>;
@@ -137,6 +138,10 @@ impl<B: Backend> Topo for Front<B> {
     async fn check(&self) -> Result<Vec<Finding>, TopoError> {
         self.meter.call(Operation::Check);
         self.noted(Operation::Check, self.backend.check().await)
+    }
+
+    fn values_per_read(&self) -> usize {
+        self.backend.values_per_read()
     }
 
     fn usage(&self) -> Usage {

@@ -130,6 +130,10 @@ impl Backend for Memory {
         NAME
     }
 
+    fn values_per_read(&self) -> usize {
+        usize::MAX
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError> {
         self.meter.request(Operation::Get);
         Ok(self.server.state().get(key))

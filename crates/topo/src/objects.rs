@@ -274,6 +274,10 @@ impl Backend for Objects {
         self.url.cloud.scheme()
     }
 
+    fn values_per_read(&self) -> usize {
+        1
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError> {
         self.current(Operation::Get, key).await
     }

@@ -216,6 +216,10 @@ impl Backend for Handle {
         NAME
     }
 
+    fn values_per_read(&self) -> usize {
+        1
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError> {
         let state = self.0.read(key, Call::Get).await?;
         self.0.versioned(key, state, Call::Get).await

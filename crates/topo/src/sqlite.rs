@@ -55,6 +55,10 @@ impl Backend for Sqlite {
         NAME
     }
 
+    fn values_per_read(&self) -> usize {
+        usize::MAX
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError> {
         self.meter.request(Operation::Get);
         let wanted = key.to_owned();

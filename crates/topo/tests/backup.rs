@@ -155,6 +155,10 @@ impl Topo for Interrupted {
         self.inner.check().await
     }
 
+    fn values_per_read(&self) -> usize {
+        self.inner.values_per_read()
+    }
+
     fn usage(&self) -> hansa_topo::Usage {
         self.inner.usage()
     }

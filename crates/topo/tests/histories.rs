@@ -238,6 +238,10 @@ impl Topo for Broken {
         Ok(Vec::new())
     }
 
+    fn values_per_read(&self) -> usize {
+        1
+    }
+
     fn usage(&self) -> Usage {
         Usage::default()
     }

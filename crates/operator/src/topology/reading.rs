@@ -19,9 +19,10 @@ const FENCE_MS: u64 = 2_000;
 /// How many values one read asks for.
 pub(super) const READ_BATCH: usize = 64;
 
-/// How many heartbeats of others are read in the time of one: on an object store each is a request, and with the own
-/// one and the lists of names an idle operator takes less than one request a second.
-const FEW: usize = 2;
+/// How many requests an operator spends in the time of one heartbeat on what is in those of others. With a heartbeat in
+/// five seconds that is 0.4 a second; the own heartbeat is 0.2, and looking for changes on an object store 0.25: 0.85 in
+/// all, however many members there are.
+pub const READS_PER_HEARTBEAT: usize = 2;
 
 impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
@@ -157,10 +158,20 @@ impl Operator {
     }
 
     /// Whether what was told of is the heartbeat of a member that is heard: so it lives, and what is in it is read in its
-    /// turn. In a small league it is read at once, for now and then something else is in it.
+    /// turn. In a league of three, and of a member that was silent, it is read at once.
+    ///
+    /// What a member says of itself (that its share is frozen or goes on, that its API server is away or back, its release,
+    /// its keys) is known to N − 1 others so much later than it was told of: ⌈(N − 1) / (2 × [`Config::values_per_read`])⌉
+    /// of their heartbeats at most, of five seconds each. That is one on etcd; on object stores 25 s in a league of ten and
+    /// 125 s in one of fifty, beside the four seconds until they are told. Nothing but what people are shown waits for it: who
+    /// is heard, votes, the feature level, confirmations and what came of outputs stand elsewhere or are told at once, and what
+    /// the breaker remembers (`removals`) its own member reads alone. Keys that the spec lists before they were read here
+    /// are refused until they are.
+    ///
+    /// [`Config::values_per_read`]: crate::Config::values_per_read
     pub(super) fn may_wait(&mut self, key: &str, version: &Version) -> bool {
         let Key::Cell(member) = keys::parse(key) else { return false };
-        if !self.topology.heartbeats || self.topology.cells.len() <= FEW || !self.is_heard(&member) {
+        if !self.topology.heartbeats || self.topology.cells.len() <= READS_PER_HEARTBEAT || !self.is_heard(&member) {
             return false;
         }
         let now = self.hearing_ms();
@@ -175,9 +186,10 @@ impl Operator {
 
     /// Reads the next few heartbeats of others that were told of.
     pub(super) fn read_beats(&mut self) {
-        let cells: Vec<String> = self.topology.beats.take(FEW).iter().map(keys::cell).collect();
-        if !cells.is_empty() {
-            self.topo(TopoCall::Read(cells.clone()), TopoRequest::Read { keys: cells });
+        let few = READS_PER_HEARTBEAT * self.config.values_per_read.clamp(1, READ_BATCH);
+        let cells: Vec<String> = self.topology.beats.take(few).iter().map(keys::cell).collect();
+        for batch in cells.chunks(READ_BATCH) {
+            self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
         }
     }
 
@@ -343,11 +355,12 @@ impl Operator {
         let first = known.writer.version().is_none();
         if known.writer.saw(&value.version, envelope) {
             let thawed = known.value.frozen != cell.frozen;
+            let is_news = !known.value.says_the_same(&cell);
             known.value = cell;
             if !was_told {
                 known.changed_ms = now;
             }
-            if first || thawed {
+            if first || is_news {
                 self.refresh_members();
             }
             if thawed {

@@ -150,6 +150,7 @@ impl World {
             observe: self.observing == Some(name),
             max_in_flight: if self.one_at_a_time { 1 } else { 8 },
             heartbeat_ms: 5_000,
+            values_per_read: 1,
             pages: 4,
         })
     }

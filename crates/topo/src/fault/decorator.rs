@@ -173,6 +173,10 @@ impl Topo for Faulty {
         self.read(Operation::Check, "", self.inner.check()).await
     }
 
+    fn values_per_read(&self) -> usize {
+        self.inner.values_per_read()
+    }
+
     fn usage(&self) -> Usage {
         self.inner.usage()
     }

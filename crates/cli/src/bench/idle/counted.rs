@@ -184,6 +184,10 @@ impl Topo for Counted {
         self.inner.check().await
     }
 
+    fn values_per_read(&self) -> usize {
+        self.inner.values_per_read()
+    }
+
     fn usage(&self) -> Usage {
         self.inner.usage()
     }

@@ -95,6 +95,8 @@ impl League {
                     observe: false,
                     max_in_flight: 64,
                     heartbeat_ms,
+                    // As on etcd.
+                    values_per_read: 64,
                     pages: DEFAULT_PAGES,
                 },
             ));
