@@ -163,7 +163,8 @@ impl Operator {
     /// What a member says of itself (that its share is frozen or goes on, that its API server is away or back, its release,
     /// its keys) is known to N − 1 others so much later than it was told of: ⌈(N − 1) / (2 × [`Config::values_per_read`])⌉
     /// of their heartbeats at most, of five seconds each. That is one on etcd; on object stores 25 s in a league of ten and
-    /// 125 s in one of fifty, beside the four seconds until they are told. Nothing but what people are shown waits for it: who
+    /// 125 s in one of fifty, beside the four seconds until they are told; the member itself writes that its share is frozen at
+    /// once, and of its API server with its next heartbeat. Nothing but what people are shown waits for it: who
     /// is heard, votes, the feature level, confirmations and what came of outputs stand elsewhere or are told at once, and what
     /// the breaker remembers (`removals`) its own member reads alone. Keys that the spec lists before they were read here
     /// are refused until they are.

@@ -3,18 +3,20 @@
 //! [`requests`] counts what the members of a league ask of a topology server, [`bill`] multiplies by a
 //! cloud's list prices. Both are functions of their arguments. What they count:
 //!
-//! - each member writes its heartbeat, and every other member reads it;
+//! - each member writes its heartbeat, and spends [`READS_PER_HEARTBEAT`] requests in the time of one on what is in
+//!   those of the others: they bring as many values each as the server gives in one;
 //! - an edit writes a page, which every other member reads;
 //! - a change of status writes the member's cell, which every other member reads;
 //! - on object stores each member lists all keys (a request for each thousand) every four seconds while
 //!   nothing happens, and some [`LISTS_FOR_NEWS`] times more for each edit and change of status, as if
 //!   each came alone, but never more than four times a second;
-//! - each member starts once a day, and reads everything;
+//! - each member starts so many times a day, once by default, and reads everything;
 //! - a quorum asks each of its stores for the same, and keeps everything in each. What several members write
 //!   (edits) is promised in each store before it is written, and so is two writes.
 
 use super::Outcome;
 use crate::print::{self, Output, Screen, Table};
+use hansa_operator::READS_PER_HEARTBEAT;
 use hansa_topo::TopoUrl;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -48,6 +50,7 @@ pub struct Arguments {
 struct Row {
     server: String,
     scheme: String,
+    requests: Requests,
     bill: Bill,
 }
 
@@ -60,11 +63,12 @@ pub struct League {
     objects: u32,
     edits_a_day: u32,
     status_changes_a_day: u32,
+    starts_a_day: u32,
     heartbeat: Duration,
 }
 
 /// What is asked of a server in a month.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Requests {
     writes: f64,
     /// Those among the writes whose key several members write.
@@ -91,23 +95,27 @@ const CELL_BYTES: f64 = 2_000.0;
 /// in the time of seven or eight quiet ones.
 const LISTS_FOR_NEWS: f64 = 24.0;
 
-/// Counts a month of a league.
-pub fn requests(league: &League) -> Requests {
+/// Counts a month of a league on a server.
+pub fn requests(league: &League, server: &Tariff) -> Requests {
     let month = DAYS * DAY;
     let (members, others) = (f64::from(league.members), f64::from(league.members - 1));
     let remote_share = f64::from(league.remote.min(league.members)) / members;
     let keys = PAGES + members * (PAGES + 1.0) + 10.0;
     let heartbeats = members * month / league.heartbeat.as_secs_f64();
+    let most_reads = READS_PER_HEARTBEAT as f64;
+    let heard = others.min(most_reads * server.values_per_read);
+    // In a small league each is read by itself.
+    let hearing = if others <= most_reads { others } else { (heard / server.values_per_read).ceil() };
     let (edits, changes) = (f64::from(league.edits_a_day) * DAYS, f64::from(league.status_changes_a_day) * DAYS);
     let objects = f64::from(league.objects);
     let page = (objects / PAGES * OBJECT_BYTES).max(200.0);
     let status = (objects / PAGES * STATUS_BYTES).max(200.0);
-    let loads = members * DAYS;
+    let loads = members * DAYS * f64::from(league.starts_a_day);
     let looks = (month / 4.0 + (edits + changes) * LISTS_FOR_NEWS).min(month * 4.0);
     let lists_a_look = (keys / 1000.0).ceil();
     // A list that takes more requests is made less often in proportion.
-    let lists = members * looks;
-    let read_bytes = heartbeats * others * CELL_BYTES
+    let lists = if server.entry_bytes > 0.0 { members * looks } else { 0.0 };
+    let read_bytes = heartbeats * heard * CELL_BYTES
         + edits * others * page
         + changes * others * status
         + loads * (PAGES * (page + members * status) + members * CELL_BYTES);
@@ -115,10 +123,24 @@ pub fn requests(league: &League) -> Requests {
         writes: heartbeats + edits + changes,
         shared_writes: edits,
         lists: lists + loads * lists_a_look,
-        reads: (heartbeats + edits + changes) * others + loads * keys,
+        reads: heartbeats * hearing + (edits + changes) * others + loads * (keys / server.values_per_read).ceil(),
         read_gb: read_bytes * remote_share / 1e9,
         listed_entries: lists * keys / lists_a_look * remote_share,
         stored_gb: (PAGES * (page + status * members) + members * CELL_BYTES) / 1e9,
+    }
+}
+
+impl Requests {
+    fn plus(self, other: &Requests) -> Requests {
+        Requests {
+            writes: self.writes + other.writes,
+            shared_writes: self.shared_writes + other.shared_writes,
+            lists: self.lists + other.lists,
+            reads: self.reads + other.reads,
+            read_gb: self.read_gb + other.read_gb,
+            listed_entries: self.listed_entries + other.listed_entries,
+            stored_gb: self.stored_gb + other.stored_gb,
+        }
     }
 }
 
@@ -135,6 +157,8 @@ pub struct Tariff {
     egress: f64,
     /// For a GB kept for a month.
     storage: f64,
+    /// How many values it gives in one request.
+    values_per_read: f64,
     /// What an entry of a list of names takes, in bytes; zero where lists are not needed.
     entry_bytes: f64,
     /// What runs whether it is used or not, for a month.
@@ -157,6 +181,7 @@ pub const TARIFFS: [Tariff; 4] = [
         reads: 0.4,
         egress: 0.09,
         storage: 0.023,
+        values_per_read: 1.0,
         entry_bytes: 330.0,
         fixed: 0.0,
     },
@@ -168,6 +193,7 @@ pub const TARIFFS: [Tariff; 4] = [
         reads: 0.4,
         egress: 0.12,
         storage: 0.020,
+        values_per_read: 1.0,
         entry_bytes: 300.0,
         fixed: 0.0,
     },
@@ -179,6 +205,7 @@ pub const TARIFFS: [Tariff; 4] = [
         reads: 0.4,
         egress: 0.087,
         storage: 0.018,
+        values_per_read: 1.0,
         entry_bytes: 900.0,
         fixed: 0.0,
     },
@@ -190,6 +217,7 @@ pub const TARIFFS: [Tariff; 4] = [
         reads: 0.0,
         egress: 0.09,
         storage: 0.0,
+        values_per_read: 64.0,
         entry_bytes: 0.0,
         fixed: 3.0 * (730.0 * 0.0416 + 20.0 * 0.08),
     },
@@ -234,24 +262,33 @@ pub fn bill(requests: &Requests, tariff: &Tariff) -> Bill {
 }
 
 /// What is priced: each kind of server, or the server that is named, with all stores of a quorum.
-fn rows(requests: &Requests, url: Option<&TopoUrl>) -> Vec<Row> {
-    let row = |tariff: &Tariff, requests: &Requests| Row {
+fn rows(league: &League, url: Option<&TopoUrl>) -> Vec<Row> {
+    let row = |tariff: &Tariff, requests: Requests| Row {
         server: tariff.server.to_owned(),
         scheme: tariff.scheme.to_owned(),
-        bill: bill(requests, tariff),
+        bill: bill(&requests, tariff),
+        requests,
     };
     match url {
-        None => TARIFFS.iter().map(|tariff| row(tariff, requests)).collect(),
+        None => TARIFFS.iter().map(|tariff| row(tariff, requests(league, tariff))).collect(),
         Some(TopoUrl::Quorum { stores }) => {
-            let of_store = Requests { writes: requests.writes + requests.shared_writes, ..*requests };
+            let of_store = |tariff: &Tariff| {
+                let requests = requests(league, tariff);
+                Requests { writes: requests.writes + requests.shared_writes, ..requests }
+            };
             let tariffs: Vec<Tariff> = stores.iter().map(tariff_of).collect();
-            let mut rows: Vec<Row> = tariffs.iter().map(|tariff| row(tariff, &of_store)).collect();
+            let mut rows: Vec<Row> = tariffs.iter().map(|tariff| row(tariff, of_store(tariff))).collect();
             let bill = rows.iter().fold(Bill::default(), |sum, row| sum.plus(&row.bill));
+            let requests = rows.iter().fold(Requests::default(), |sum, row| sum.plus(&row.requests));
             let schemes: Vec<&str> = tariffs.iter().map(|tariff| tariff.scheme).collect();
-            rows.push(Row { server: format!("quorum of {}", schemes.join(", ")), scheme: "quorum".to_owned(), bill });
+            let server = format!("quorum of {}", schemes.join(", "));
+            rows.push(Row { server, scheme: "quorum".to_owned(), requests, bill });
             rows
         }
-        Some(url) => vec![row(&tariff_of(url), requests)],
+        Some(url) => {
+            let tariff = tariff_of(url);
+            vec![row(&tariff, requests(league, &tariff))]
+        }
     }
 }
 
@@ -269,6 +306,7 @@ fn tariff_of(url: &TopoUrl) -> Tariff {
         reads: 0.0,
         egress: 0.0,
         storage: 0.0,
+        values_per_read: f64::INFINITY,
         entry_bytes: 0.0,
         fixed: 0.0,
     })
@@ -286,35 +324,31 @@ pub fn run(url: Option<&str>, arguments: &Arguments) -> anyhow::Result<Outcome> 
         objects: arguments.objects,
         edits_a_day: arguments.edits,
         status_changes_a_day: arguments.status_changes,
+        starts_a_day: 1,
         heartbeat: Duration::from_secs(arguments.heartbeat.into()),
     };
-    let requests = requests(&league);
-    let rows = rows(&requests, url.as_ref());
-    print::answer(arguments.output.format, &to_json(&requests, &rows), |screen| {
-        text(&league, &requests, &rows, screen)
-    })?;
+    let rows = rows(&league, url.as_ref());
+    print::answer(arguments.output.format, &to_json(&rows), |screen| text(&league, &rows, screen))?;
     Ok(Outcome::Done)
 }
 
-fn to_json(requests: &Requests, rows: &[Row]) -> Value {
-    let servers = rows.iter().map(|Row { server, scheme, bill }| {
+fn to_json(rows: &[Row]) -> Value {
+    let servers = rows.iter().map(|Row { server, scheme, requests, bill }| {
         let cents = |dollars: f64| (dollars * 100.0).round() / 100.0;
         json!({
             "server": server, "scheme": scheme, "writes": cents(bill.writes), "lists": cents(bill.lists),
             "reads": cents(bill.reads), "egress": cents(bill.egress), "standing": cents(bill.standing),
             "total": cents(bill.total()),
+            "requests": {
+                "writes": requests.writes.round(), "lists": requests.lists.round(), "reads": requests.reads.round(),
+            },
         })
     });
     let servers: Vec<Value> = servers.collect();
-    json!({
-        "currency": "USD", "per": "month", "pricesOf": TARIFFS_OF, "servers": servers,
-        "requests": {
-            "writes": requests.writes.round(), "lists": requests.lists.round(), "reads": requests.reads.round(),
-        },
-    })
+    json!({"currency": "USD", "per": "month", "pricesOf": TARIFFS_OF, "servers": servers})
 }
 
-fn text(league: &League, requests: &Requests, rows: &[Row], screen: &Screen) -> String {
+fn text(league: &League, rows: &[Row], screen: &Screen) -> String {
     let mut table = Table::new(["SERVER", "WRITES", "LISTS", "READS", "EGRESS", "STANDING", "USD A MONTH"]);
     for Row { server, bill, .. } in rows {
         let mut cells = vec![server.clone()];
@@ -322,15 +356,16 @@ fn text(league: &League, requests: &Requests, rows: &[Row], screen: &Screen) -> 
         cells.extend(dollars.map(|dollars| format!("{dollars:.2}")));
         table.row(cells);
     }
+    let counted = requests(league, &TARIFFS[0]);
     let millions = |count: f64| format!("{:.2} million", count / 1e6);
     let words = format!(
-        "A month of {}, {} of them outside of the server's region: {} writes, {} reads and, on object stores, {} lists. \
+        "A month of {}, {} of them outside of the server's region: on an object store {} writes, {} reads and {} lists. \
          Prices are the clouds' lists of {TARIFFS_OF} for the United States, without free allowances; yours may differ.",
         print::count(league.members as usize, "member"),
         league.remote,
-        millions(requests.writes),
-        millions(requests.reads),
-        millions(requests.lists),
+        millions(counted.writes),
+        millions(counted.reads),
+        millions(counted.lists),
     );
     let lines = print::wrap(&words, screen.width.map_or(100, usize::from));
     table.render(screen) + "\n" + &lines.iter().map(|line| format!("{line}\n")).collect::<String>()
@@ -347,6 +382,7 @@ mod tests {
         objects: 10_000,
         edits_a_day: 200,
         status_changes_a_day: 2_000,
+        starts_a_day: 1,
         heartbeat: Duration::from_secs(5),
     };
 
@@ -355,9 +391,9 @@ mod tests {
     }
 
     fn check_at(league: League, url: Option<&str>, expected: Expect) {
-        let (requests, url) = (requests(&league), url.map(|url| url.parse().unwrap()));
-        let rows = rows(&requests, url.as_ref());
-        expected.assert_eq(&text(&league, &requests, &rows, &Screen { colours: false, width: None }));
+        let url = url.map(|url| url.parse().unwrap());
+        let rows = rows(&league, url.as_ref());
+        expected.assert_eq(&text(&league, &rows, &Screen { colours: false, width: None }));
     }
 
     #[test]
@@ -450,15 +486,34 @@ mod tests {
     }
 
     #[test]
-    fn one_request_a_second_is_enough_for_an_idle_member_of_three() {
-        let idle = requests(&League { edits_a_day: 0, status_changes_a_day: 0, ..LEAGUE });
-        let each = (idle.writes + idle.lists + idle.reads) / 3.0 / (DAYS * DAY);
-        assert!(each <= 1.0, "{each} requests a second");
+    fn an_idle_member_asks_less_than_once_a_second_on_every_kind_of_server() {
+        let per_second = |tariff: &Tariff, members: u32| {
+            let idle =
+                League { members, remote: 0, edits_a_day: 0, status_changes_a_day: 0, starts_a_day: 0, ..LEAGUE };
+            let counted = requests(&idle, tariff);
+            let each = |count: f64| count / f64::from(members) / (DAYS * DAY);
+            let sum = each(counted.writes + counted.reads + counted.lists);
+            assert!(sum <= 1.0, "{members} members on {}: {sum} requests a second", tariff.server);
+            format!("{:.2} reads, {sum:.2} in all", each(counted.reads))
+        };
+        for tariff in &TARIFFS {
+            let told = [3, 10, 50, 1_000].map(|members| per_second(tariff, members));
+            let expected = match tariff.scheme {
+                "etcd" => [
+                    "0.40 reads, 0.60 in all",
+                    "0.20 reads, 0.40 in all",
+                    "0.20 reads, 0.40 in all",
+                    "0.40 reads, 0.60 in all",
+                ],
+                _ => ["0.40 reads, 0.85 in all"; 4],
+            };
+            assert_eq!(told, expected, "{}", tariff.server);
+        }
     }
 
     #[test]
     fn more_of_anything_costs_no_less() {
-        let of = |league: League| TARIFFS.map(|tariff| bill(&requests(&league), &tariff).total());
+        let of = |league: League| TARIFFS.map(|tariff| bill(&requests(&league, &tariff), &tariff).total());
         let base = of(LEAGUE);
         let more = [
             League { members: 4, remote: 3, ..LEAGUE },
@@ -475,8 +530,7 @@ mod tests {
 
     #[test]
     fn the_answer_is_data_too() {
-        let requests = requests(&LEAGUE);
-        let told = to_json(&requests, &rows(&requests, None));
+        let told = to_json(&rows(&LEAGUE, None));
         assert_eq!(told["servers"].as_array().unwrap().len(), TARIFFS.len());
         assert!(told["servers"][0]["total"].as_f64().unwrap() > 0.0, "{told}");
     }
