@@ -57,8 +57,11 @@ fn tell(world: &mut World) -> Result<(), Violation> {
         // Long enough for the others to hear that it does not reach its API server.
         world.run_until(world.now + 30_000)?;
         world.users_go_on();
-        world.come_to_rest(STALLS, casualty)?;
-        world.judge.reached.count(Hazard::MemberDead);
+        // Who was voted in while it was dying may be needed for a quorum.
+        if world.judge.may_lose(&world.members[last].name) {
+            world.come_to_rest(STALLS, casualty)?;
+            world.judge.reached.count(Hazard::MemberDead);
+        }
         world.end_storm(None)?;
         world.unpause();
     }
