@@ -346,9 +346,9 @@ mod tests {
 
     #[test]
     fn nobody_waits_longer_than_all_others_take() {
-        for others in 1..=50 {
+        for others in 1..=50_u64 {
             let names: Vec<MemberName> = (0..others).map(|number| format!("m{number}").parse().unwrap()).collect();
-            let (mut beats, mut random) = (Beats::default(), SplitMix64(others as u64));
+            let (mut beats, mut random) = (Beats::default(), SplitMix64(others));
             let mut told = BTreeMap::new();
             for heartbeat in 0..1_000 {
                 // Some are heard more often than others, and some not at all for a while.
