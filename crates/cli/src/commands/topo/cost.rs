@@ -402,40 +402,40 @@ mod tests {
             LEAGUE,
             Some("s3://bucket/league"),
             expect![[r#"
-            SERVER               WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
-            Amazon S3 Standard   8.11     33.48   1.33    69.24    0.00       112.16
+                SERVER               WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+                Amazon S3 Standard   8.11     33.48   1.33    69.24    0.00       112.16
 
-            A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
-              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
-              United States, without free allowances; yours may differ.
-        "#]],
+                A month of 3 members, 2 of them outside of the server's region: on an object store 1.62 million
+                  writes, 3.34 million reads and 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+                  United States, without free allowances; yours may differ.
+            "#]],
         );
         check_at(
             LEAGUE,
             Some("quorum:s3://bucket/league,gs://bucket/league,etcds://host/league"),
             expect![[r#"
-            SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
-            Amazon S3 Standard              8.14     33.48   1.33    69.24    0.00       112.19
-            Google Cloud Storage Standard   8.14     33.48   1.33    83.99    0.00       126.94
-            etcd of one's own               0.00     0.00    0.00    0.50     95.90      96.40
-            quorum of s3, gs, etcd          16.27    66.96   2.67    153.73   95.90      335.54
+                SERVER                          WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+                Amazon S3 Standard              8.14     33.48   1.33    69.24    0.00       112.19
+                Google Cloud Storage Standard   8.14     33.48   1.33    83.99    0.00       126.94
+                etcd of one's own               0.00     0.00    0.00    0.50     95.90      96.40
+                quorum of s3, gs, etcd          16.27    66.96   2.67    153.73   95.90      335.54
 
-            A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
-              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
-              United States, without free allowances; yours may differ.
-        "#]],
+                A month of 3 members, 2 of them outside of the server's region: on an object store 1.62 million
+                  writes, 3.34 million reads and 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+                  United States, without free allowances; yours may differ.
+            "#]],
         );
         check_at(
             LEAGUE,
             Some("sqlite:topo.db"),
             expect![[r#"
-            SERVER                WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
-            a file of one's own   0.00     0.00    0.00    0.00     0.00       0.00
+                SERVER                WRITES   LISTS   READS   EGRESS   STANDING   USD A MONTH
+                a file of one's own   0.00     0.00    0.00    0.00     0.00       0.00
 
-            A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
-              reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
-              United States, without free allowances; yours may differ.
-        "#]],
+                A month of 3 members, 2 of them outside of the server's region: on an object store 1.62 million
+                  writes, 3.34 million reads and 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+                  United States, without free allowances; yours may differ.
+            "#]],
         );
     }
 
@@ -450,23 +450,23 @@ mod tests {
                 Azure Blob Storage Hot LRS      8.11     33.48   1.33    181.71   0.00       224.64
                 etcd of one's own               0.00     0.00    0.00    0.50     95.90      96.40
 
-                A month of 3 members, 2 of them outside of the server's region: 1.62 million writes, 3.34 million
-                  reads and, on object stores, 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
+                A month of 3 members, 2 of them outside of the server's region: on an object store 1.62 million
+                  writes, 3.34 million reads and 6.70 million lists. Prices are the clouds' lists of 2025-06 for the
                   United States, without free allowances; yours may differ.
             "#]],
         );
         check(
             League { members: 50, remote: 49, ..LEAGUE },
             expect![[r#"
-                SERVER                          WRITES   LISTS    READS    EGRESS    STANDING   USD A MONTH
-                Amazon S3 Standard              129.93   558.11   517.20   3277.15   0.00       4482.38
-                Google Cloud Storage Standard   129.93   558.11   517.20   4000.66   0.00       5205.90
-                Azure Blob Storage Hot LRS      129.93   558.11   517.20   8249.01   0.00       9454.24
-                etcd of one's own               0.00     0.00     0.00     234.02    95.90      329.92
+                SERVER                          WRITES   LISTS    READS   EGRESS    STANDING   USD A MONTH
+                Amazon S3 Standard              129.93   558.11   29.90   3062.25   0.00       3780.18
+                Google Cloud Storage Standard   129.93   558.11   29.90   3714.13   0.00       4432.07
+                Azure Blob Storage Hot LRS      129.93   558.11   29.90   8041.27   0.00       8759.21
+                etcd of one's own               0.00     0.00     0.00    234.02    95.90      329.92
 
-                A month of 50 members, 49 of them outside of the server's region: 25.99 million writes, 1292.99
-                  million reads and, on object stores, 111.62 million lists. Prices are the clouds' lists of 2025-06
-                  for the United States, without free allowances; yours may differ.
+                A month of 50 members, 49 of them outside of the server's region: on an object store 25.99 million
+                  writes, 74.75 million reads and 111.62 million lists. Prices are the clouds' lists of 2025-06 for
+                  the United States, without free allowances; yours may differ.
             "#]],
         );
         check(
@@ -478,8 +478,8 @@ mod tests {
                 Azure Blob Storage Hot LRS      7.78     9.72    1.28    0.00     0.00       18.78
                 etcd of one's own               0.00     0.00    0.00    0.00     95.90      95.90
 
-                A month of 3 members, 0 of them outside of the server's region: 1.56 million writes, 3.20 million
-                  reads and, on object stores, 1.94 million lists. Prices are the clouds' lists of 2025-06 for the
+                A month of 3 members, 0 of them outside of the server's region: on an object store 1.56 million
+                  writes, 3.20 million reads and 1.94 million lists. Prices are the clouds' lists of 2025-06 for the
                   United States, without free allowances; yours may differ.
             "#]],
         );
