@@ -47,8 +47,10 @@ struct Queue {
 /// What is to be taken away, by set.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
-    /// The start under which this process decides in each page.
-    claimed: BTreeMap<u32, Incarnation>,
+    /// The start under which this process decides in pages, since it has read them.
+    claimed: Option<Incarnation>,
+    /// Pages in which a later start of this member decides, and that it was said.
+    yielded: BTreeSet<u32>,
     /// What this process ended for the league: its own output of it was judged with that, by the
     /// same budget, and is not counted once more.
     decided: BTreeMap<RecordKey, Incarnation>,
@@ -330,21 +332,32 @@ impl Operator {
         seat.is_some_and(|seat| seat.member.as_ref() == Some(&self.config.member))
     }
 
-    /// The seat of a key's page, when this member has it: the term under which it decides there, and
-    /// the start of this process, for an earlier one may still run. Where a start that stands there looks later,
-    /// the clock was set back in between: this one goes on from there.
+    /// Every page was read for the first time: where a start that stands there looks later than this one, the clock
+    /// was set back in between, and this one goes on from there.
+    pub(crate) fn claim_seats(&mut self) {
+        let own = self.headers().filter(|header| header.member.as_ref() == Some(&self.config.member));
+        let latest = own.filter_map(|header| header.start).max();
+        let after = latest.map_or(self.config.incarnation, Incarnation::next);
+        self.removals.claimed.get_or_insert(after.max(self.config.incarnation));
+    }
+
+    /// The seat of a key's page, when this member has it: the term under which it decides there, and the start of
+    /// this process. None where a start decides that looks later than this one, which has read everything: that is
+    /// one that began since, and two would decide in one term.
     pub(crate) fn seat(&mut self, key: &RecordKey) -> Option<(Term, Incarnation)> {
         let page = key.page(self.pages());
         let ballots = self.league.as_ref()?.control.ballots.as_ref()?;
         let seat = ballots.appointments.page(page)?;
         let term = (seat.member.as_ref() == Some(&self.config.member)).then_some(seat.term)?;
-        let header = self.header(key);
-        let own = self.config.incarnation;
-        let claimed = self.removals.claimed.entry(page).or_insert(own);
-        if header.term == term && header.start.is_some_and(|start| start > *claimed) {
-            *claimed = header.start.unwrap_or_default().next();
+        let (claimed, header) = (self.removals.claimed?, self.header(key));
+        let is_yielded = header.term == term && header.start.is_some_and(|start| start > claimed);
+        if is_yielded && self.removals.yielded.insert(page) {
+            let message = format!(
+                "a later start of this member decides in page {page}: this one decides nothing there; if no other runs, restart the operator here"
+            );
+            self.log(Level::Warning, None, message);
         }
-        Some((term, *claimed))
+        (!is_yielded).then_some((term, claimed))
     }
 }
 

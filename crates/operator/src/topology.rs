@@ -269,6 +269,11 @@ impl Operator {
         self.topology.pages.get(&key.page(self.pages())).map(|state| state.page.header.clone()).unwrap_or_default()
     }
 
+    /// Under which header each page was decided in last.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &hansa_ledger::page::Header> {
+        self.topology.pages.values().map(|state| &state.page.header)
+    }
+
     /// What a member says of a record.
     pub(crate) fn status_of(&self, member: &MemberName, key: &RecordKey) -> Option<&RecordStatus> {
         let page = key.page(self.pages());

@@ -109,6 +109,7 @@ impl Operator {
             self.wait_for_changes();
         }
         self.judge_federations();
+        self.claim_seats();
         if !self.topology.heartbeats && self.league.is_some() {
             self.topology.heartbeats = true;
             self.heartbeat();

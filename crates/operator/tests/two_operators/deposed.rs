@@ -3,7 +3,7 @@
 
 use super::world::{World, federated};
 use hansa_ledger::{Envelope, Page};
-use hansa_model::{RecordKey, Revision};
+use hansa_model::{Incarnation, RecordKey, Revision};
 use serde_json::json;
 
 const HOME: &str = "/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/conf";
@@ -97,4 +97,47 @@ fn what_waited_to_be_told_while_a_process_was_stopped_begins_no_life() {
         .collect();
     assert_eq!(records.len(), 1, "{records:?}");
     assert!(!world.members[1].objects.contains_key(&OUTPUT.replace("conf", "late")));
+}
+
+/// Two processes of one member that both decided would be two writers of a page in one term.
+#[test]
+fn an_earlier_start_decides_nothing_where_a_later_one_does_and_a_clock_that_was_set_back_is_gone_on_from() {
+    let mut world = World::new();
+    world.found(&["configmaps"]);
+    let spec =
+        |members: &[&str]| json!({"template": {"data": {"greeting": "hello"}}, "placement": {"members": members}});
+    let places = |world: &mut World, members: &[&str]| {
+        let mut home =
+            world.members[0].objects.get(HOME).cloned().unwrap_or_else(|| federated("ConfigMap", "conf", json!({})));
+        home["spec"] = spec(members);
+        world.put(0, HOME, home);
+    };
+    let page = |world: &World| {
+        let pages = world.topo.iter().filter(|(key, _)| key.starts_with(PAGE));
+        let opened = pages.map(|(name, (_, value))| (name.clone(), Envelope::open(value).unwrap()));
+        let mut read = opened.map(|(name, (envelope, body))| (name, envelope, Page::from_slice(&body).unwrap()));
+        read.find(|(.., page)| !page.records.is_empty()).unwrap()
+    };
+    let has = |world: &World, member: usize| world.members[member].objects.contains_key(OUTPUT);
+    places(&mut world, &["a", "b"]);
+    world.run_until("both have it", |world| has(world, 0) && has(world, 1));
+    world.run_to_rest();
+    places(&mut world, &["a"]);
+    world.run_until("it is withdrawn from b", |world| !has(world, 1));
+    world.run_to_rest();
+    let (name, envelope, mut marked) = page(&world);
+    let decides = marked.header.member.clone().unwrap();
+    let later = Incarnation(u64::MAX >> 8);
+    marked.header.start = Some(later);
+    world.put_topo(&name, written_later(&envelope, 1, &marked.to_vec()));
+    places(&mut world, &["a", "b"]);
+    world.run_until("both have it again", |world| has(world, 0) && has(world, 1));
+    places(&mut world, &["a"]);
+    world.run_to_rest();
+    assert!(has(&world, 1), "a later start decides there");
+    assert!(world.notes.iter().any(|note| note.message.contains("a later start of this member decides in page")));
+    assert_eq!(page(&world).2.header.start, Some(later));
+    world.restart_one(if decides.as_str() == "a" { 0 } else { 1 });
+    world.run_until("its next start decides", |world| !has(world, 1));
+    assert!(page(&world).2.header.start > Some(later));
 }
