@@ -1,46 +1,105 @@
-//! `idle`: a league of a hundred operators that has nothing to do, for ten minutes of simulated time on a real etcd.
+//! `idle`: leagues that have nothing to do, on a real etcd and on a real S3 server (versitygw).
 //!
-//! The operators are the production state machines, each with an API server of its own (kubesim's core) in this process;
-//! time jumps to whatever is due next once every call is answered and every change told. What they ask of the topology
-//! server is counted at the trait that they ask it through.
+//! The operators are the production state machines, each with an API server of its own (kubesim's core) in this process.
+//! On etcd a hundred of them spend ten minutes of simulated time, on S3 ten and fifty of them a minute of the machine's.
+//! What they ask of the topology server is counted at the trait that they ask it through.
 
 mod counted;
 mod league;
 
 use super::{Row, tell};
 use anyhow::{Result, ensure};
-use counted::{Bytes, Kind};
-use hansa_controlplane::Etcd;
-use hansa_topo::Operation;
-use league::League;
+use counted::{Bytes, Kind, Spent};
+use hansa_controlplane::{Etcd, S3};
+use hansa_topo::url::Secret;
+use hansa_topo::{Operation, Options};
+use league::{Clock, League, Server};
+use std::path::Path;
 
 /// The operator's default.
 const HEARTBEAT_MS: u64 = 5_000;
 
-/// How long it is measured, in simulated time.
-const MEASURED_MS: u64 = 600_000;
+/// For how long something is measured, and how long before it begins to come to rest.
+struct Times {
+    rest_ms: u64,
+    measured_ms: u64,
+}
 
-/// How long the league may take to come to rest before.
-const REST_MS: u64 = 120_000;
+/// On etcd, in simulated time.
+const SIMULATED: Times = Times { rest_ms: 120_000, measured_ms: 600_000 };
+
+/// On S3, in the machine's time. A handle takes half a minute to know heartbeats for what they are, and as long to look for
+/// changes as seldom as it does in quiet times.
+const REAL: Times = Times { rest_ms: 75_000, measured_ms: 60_000 };
 
 pub async fn run(scale: f64) -> Result<Vec<Row>> {
+    let folder = tempfile::Builder::new().prefix("hansa-bench-").tempdir()?;
+    let on_s3 = on_s3(scale, folder.path()).await?;
+    let mut rows = on_etcd(scale, folder.path()).await?;
+    rows.extend(on_s3);
+    Ok(rows)
+}
+
+async fn on_etcd(scale: f64, folder: &Path) -> Result<Vec<Row>> {
     // In smaller leagues than this, operators read each heartbeat by itself.
     let operators = ((100.0 * scale) as usize).max(6);
-    let folder = tempfile::Builder::new().prefix("hansa-bench-").tempdir()?;
-    let mut etcd = Etcd::start(folder.path(), "topo", false)?;
+    let mut etcd = Etcd::start(folder, "topo", false)?;
     etcd.ready().await?;
-    tell(&format!("{operators} operators come to rest on etcd"));
-    let mut league = League::found(operators, &format!("etcd://{}/idle", etcd.address), HEARTBEAT_MS).await?;
-    league.run_until(REST_MS).await?;
+    let url = format!("etcd://{}/idle", etcd.address);
+    let server = Server { url, options: Options::default(), clock: Clock::Jumps };
+    let spent = spend(operators, &server, "etcd", &SIMULATED).await?;
+    told("idle", operators, "simulated seconds on etcd", &SIMULATED, &spent)
+}
+
+async fn on_s3(scale: f64, folder: &Path) -> Result<Vec<Row>> {
+    let mut server = match S3::start(folder, "s3") {
+        Ok(server) => server,
+        // Which is no reason to measure nothing else.
+        Err(error) => {
+            tell(&format!("idle on S3 is left out: {error:#}"));
+            return Ok(Vec::new());
+        }
+    };
+    server.ready().await?;
+    let on = |prefix: &str| Server {
+        url: format!("s3://{}/{prefix}?endpoint={}", S3::BUCKET, server.endpoint),
+        options: Options { user: Some(S3::USER.into()), password: Some(Secret::new(S3::SECRET)), ..Options::default() },
+        clock: Clock::Passes,
+    };
+    let (small, large) = (10, (50.0 * scale) as usize);
+    let measured = |operators: usize| {
+        let server = on(&format!("idle-{operators}"));
+        // A thread each: while one league is made, the other's time passes, too.
+        let measured = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let spent = runtime.block_on(spend(operators, &server, "S3", &REAL))?;
+            told(&format!("idle (S3, {operators})"), operators, "seconds on S3 (versitygw)", &REAL, &spent)
+        });
+        async { measured.await? }
+    };
+    let others = async { if large > small { measured(large).await } else { Ok(Vec::new()) } };
+    let (mut rows, more) = futures::try_join!(measured(small), others)?;
+    rows.extend(more);
+    Ok(rows)
+}
+
+/// What a league's operators spend together while they are at rest.
+async fn spend(operators: usize, server: &Server, name: &str, times: &Times) -> Result<Spent> {
+    tell(&format!("{operators} operators come to rest on {name}"));
+    let mut league = League::found(operators, server, HEARTBEAT_MS).await?;
+    league.run_until(times.rest_ms).await?;
     let before = league.spent();
-    tell(&format!("{} simulated minutes", MEASURED_MS / 60_000));
-    league.run_until(REST_MS + MEASURED_MS).await?;
+    tell(&format!("{operators} operators on {name} are measured for {} s", times.measured_ms / 1_000));
+    league.run_until(times.rest_ms + times.measured_ms).await?;
     let spent = league.spent() - before;
     league.all_are_at_rest()?;
+    Ok(spent)
+}
 
+fn told(name: &str, operators: usize, seconds_on: &str, times: &Times, spent: &Spent) -> Result<Vec<Row>> {
     let each = |count: u64| count as f64 / operators as f64;
-    let seconds = MEASURED_MS as f64 / 1e3;
-    let beats = MEASURED_MS as f64 / HEARTBEAT_MS as f64;
+    let seconds = times.measured_ms as f64 / 1e3;
+    let beats = times.measured_ms as f64 / HEARTBEAT_MS as f64;
     let requests = spent.requests();
     let (read, written) = (spent.bytes(|bytes| bytes.read), spent.bytes(|bytes| bytes.written));
     ensure!(requests > 0 && written > 0, "an operator that is idle says that it lives");
@@ -51,27 +110,27 @@ pub async fn run(scale: f64) -> Result<Vec<Row>> {
     let kib = |count: u64| each(count) / 1024.0;
     let of = |operation| each(spent.operation(operation));
     let how = format!(
-        "each of {operators} operators in {} simulated minutes on etcd, a heartbeat every {} s: {:.0} writes, {:.0} \
-         reads, {:.1} watches opened; floor: a write for each heartbeat",
-        MEASURED_MS / 60_000,
+        "each of {operators} operators in {seconds} {seconds_on}, a heartbeat every {} s: {:.0} writes, {:.0} reads, \
+         {:.1} watches opened or lists of names; floor: a write for each heartbeat",
         HEARTBEAT_MS / 1_000,
         of(Operation::CompareAndSwap) + of(Operation::Create),
         of(Operation::ReadMany) + of(Operation::Get) + of(Operation::List),
         of(Operation::Changes),
     );
     let large = [Kind::Control, Kind::Page].map(|kind| spent.kind(kind));
-    let row = |name: &str, value, unit, floor, how: String| Row { name: name.into(), value, unit, floor, how };
+    let row =
+        |what: &str, value, unit, floor, how: String| Row { name: format!("{name}: {what}"), value, unit, floor, how };
     Ok(vec![
-        row("idle: requests", each(requests), "requests", Some(beats), how),
+        row("requests", each(requests), "requests", Some(beats), how),
         row(
-            "idle: request rate",
+            "request rate",
             each(requests) / seconds,
             "1/s",
             Some(beats / seconds),
             "the same for each second; at most 1 is allowed; floor: the heartbeats alone".to_owned(),
         ),
         row(
-            "idle: bytes written",
+            "bytes written",
             kib(written),
             "KiB",
             None,
@@ -80,15 +139,9 @@ pub async fn run(scale: f64) -> Result<Vec<Row>> {
                 by_kind(|b| b.written)
             ),
         ),
+        row("bytes read", kib(read), "KiB", None, format!("the same of what is read: {}", by_kind(|bytes| bytes.read))),
         row(
-            "idle: bytes read",
-            kib(read),
-            "KiB",
-            None,
-            format!("the same of what is read: {}", by_kind(|bytes| bytes.read)),
-        ),
-        row(
-            "idle: large objects",
+            "large objects",
             large.iter().map(|bytes| bytes.written).sum::<u64>() as f64,
             "bytes",
             None,

@@ -1,4 +1,7 @@
-//! Operators in one process, in simulated time, on a real topology server.
+//! Operators in one process on a real topology server.
+//!
+//! Where the server tells of changes, time is simulated: it jumps to what is due next. A handle of an object store looks
+//! for changes by the clock of the machine, and so time passes as it does there.
 
 use super::counted::{Counted, Spent};
 use anyhow::{Context, Result, bail, ensure};
@@ -19,7 +22,7 @@ use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// When simulated time begins, in milliseconds since the epoch.
@@ -30,6 +33,24 @@ const ANSWER: Duration = Duration::from_secs(60);
 
 /// How many steps all operators may take at one moment of simulated time.
 const STEPS: u32 = 1_000_000;
+
+/// How time passes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clock {
+    /// It jumps to what is due next once every call is answered and every change told. The topology server counts its
+    /// writes, and a version is that number.
+    Jumps,
+    /// As on the machine, since the first operator was started.
+    Passes,
+}
+
+/// A topology server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub url: String,
+    pub options: Options,
+    pub clock: Clock,
+}
 
 /// An operator with its API server.
 struct Node {
@@ -49,6 +70,8 @@ struct Node {
 
 /// The league.
 pub struct League {
+    clock: Clock,
+    began: Instant,
     nodes: Vec<Node>,
     now: u64,
     random: SplitMix64,
@@ -63,10 +86,21 @@ pub struct League {
 impl League {
     /// Founds one of so many operators, who all vote from the beginning, and starts them one after the other within
     /// one heartbeat.
-    pub async fn found(operators: usize, url: &str, heartbeat_ms: u64) -> Result<Self> {
+    pub async fn found(operators: usize, server: &Server, heartbeat_ms: u64) -> Result<Self> {
         let (sender, answers) = mpsc::unbounded_channel();
-        let mut league =
-            League { nodes: Vec::new(), now: 0, random: SplitMix64(1), under_way: 0, written: 0, answers, sender };
+        let handle = || open(&server.url, &server.options);
+        let first = handle().await?;
+        let mut league = League {
+            clock: server.clock,
+            began: Instant::now(),
+            nodes: Vec::new(),
+            now: 0,
+            random: SplitMix64(1),
+            under_way: 0,
+            written: 0,
+            answers,
+            sender,
+        };
         let mut voters = BTreeMap::new();
         let mut configs = Vec::new();
         for number in 0..operators {
@@ -95,8 +129,7 @@ impl League {
                     observe: false,
                     max_in_flight: 64,
                     heartbeat_ms,
-                    // As on etcd.
-                    values_per_read: 64,
+                    values_per_read: first.values_per_read(),
                     pages: DEFAULT_PAGES,
                 },
             ));
@@ -112,14 +145,15 @@ impl League {
         let (id, control) = Control::found(to_raw_value(&spec)?.into(), home, DEFAULT_PAGES);
         let control = control.voting(Voters::found(voters, BTreeMap::new()));
         let value = Envelope::first(id, Era(1), 1).seal(&control.to_vec());
-        let founded = open(url, &Options::default()).await?.create(keys::CONTROL, value).await?;
+        let founded = first.create(keys::CONTROL, value).await?;
         ensure!(matches!(founded, Swap::Committed(_)), "the league is not founded: {founded:?}");
+        league.began = Instant::now();
         for (number, (core, config)) in configs.into_iter().enumerate() {
             league.run_until(number as u64 * heartbeat_ms / operators as u64).await?;
             league.nodes.push(Node {
                 operator: Operator::new(config),
                 core,
-                topo: Arc::new(Counted::new(open(url, &Options::default()).await?)),
+                topo: Arc::new(Counted::new(handle().await?)),
                 inbox: [Event::Start].into(),
                 watches: BTreeMap::new(),
                 wake: None,
@@ -134,12 +168,17 @@ impl League {
     /// Lets everything happen that is due until a time.
     pub async fn run_until(&mut self, until: u64) -> Result<()> {
         loop {
-            self.settle().await?;
-            let due = |node: &Node| [node.wake, node.tick].into_iter().flatten().min();
-            let next = self.nodes.iter().filter_map(due).min().filter(|next| *next <= until);
-            self.now = self.now.max(next.unwrap_or(until));
+            match self.clock {
+                Clock::Jumps => self.settle().await?,
+                Clock::Passes => self.pass(until).await?,
+            }
+            let next = self.next(until);
+            match self.clock {
+                Clock::Jumps => self.now = self.now.max(next.unwrap_or(until)),
+                Clock::Passes => self.now = (self.began.elapsed().as_millis() as u64).min(until),
+            }
             let now = self.now;
-            if next.is_none() {
+            if next.is_none() && now >= until {
                 return Ok(());
             }
             for node in &mut self.nodes {
@@ -153,6 +192,24 @@ impl League {
                 }
             }
         }
+    }
+
+    /// When something is due next, no later than a time.
+    fn next(&self, until: u64) -> Option<u64> {
+        let due = |node: &Node| [node.wake, node.tick].into_iter().flatten().min();
+        self.nodes.iter().filter_map(due).min().filter(|next| *next <= until)
+    }
+
+    /// Lets operators act on what they heard, and waits for the next answer or the next time that something is due.
+    async fn pass(&mut self, until: u64) -> Result<()> {
+        self.act(&mut 0)?;
+        let due = self.began + Duration::from_millis(self.next(until).unwrap_or(until));
+        if let Ok(answer) = tokio::time::timeout_at(due.into(), self.answers.recv()).await {
+            let (index, event) = answer.context("it is asked")?;
+            self.take(index, event)?;
+            self.take_all()?;
+        }
+        Ok(())
     }
 
     /// Proves that every operator knows everything and has nothing to do.
@@ -176,13 +233,7 @@ impl League {
     async fn settle(&mut self) -> Result<()> {
         let mut steps = 0;
         loop {
-            for index in 0..self.nodes.len() {
-                while let Some(event) = self.nodes[index].inbox.pop_front() {
-                    steps += 1;
-                    ensure!(steps < STEPS, "operator {index} does not come to rest at {} ms", self.now);
-                    self.step(index, event)?;
-                }
-            }
+            self.act(&mut steps)?;
             let untold = |node: &Node| node.told.is_some_and(|told| told < self.written);
             if self.under_way == 0 && !self.nodes.iter().any(untold) {
                 return Ok(());
@@ -190,10 +241,27 @@ impl League {
             let answer = tokio::time::timeout(ANSWER, self.answers.recv()).await;
             let (index, event) = answer.context("the topology server does not answer")?.context("it is asked")?;
             self.take(index, event)?;
-            while let Ok((index, event)) = self.answers.try_recv() {
-                self.take(index, event)?;
+            self.take_all()?;
+        }
+    }
+
+    /// Lets operators act on what they heard.
+    fn act(&mut self, steps: &mut u32) -> Result<()> {
+        for index in 0..self.nodes.len() {
+            while let Some(event) = self.nodes[index].inbox.pop_front() {
+                *steps += 1;
+                ensure!(*steps < STEPS, "operator {index} does not come to rest at {} ms", self.now);
+                self.step(index, event)?;
             }
         }
+        Ok(())
+    }
+
+    fn take_all(&mut self) -> Result<()> {
+        while let Ok((index, event)) = self.answers.try_recv() {
+            self.take(index, event)?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, index: usize, event: Event) -> Result<()> {
@@ -201,10 +269,11 @@ impl League {
         let node = &mut self.nodes[index];
         match answer {
             TopoAnswer::Changed { keys, .. } if node.told.is_some() && !keys.is_empty() => node.told = None,
+            TopoAnswer::Reset { .. } => node.told = None,
             TopoAnswer::Failed { reason, .. } | TopoAnswer::Replaced { reason } => bail!("operator {index}: {reason}"),
             answer => {
                 self.under_way -= 1;
-                if let TopoAnswer::Swapped(Swap::Committed(version)) = answer {
+                if let (Clock::Jumps, TopoAnswer::Swapped(Swap::Committed(version))) = (self.clock, answer) {
                     self.written = self.written.max(version.as_str().parse().context("etcd counts")?);
                 }
             }
