@@ -42,6 +42,8 @@ pub enum Hazard {
     StrayStood,
     /// A member's operator was dead for long, and the others came to what was agreed.
     MemberDead,
+    /// A member that stayed dead was voted lost, and taken back when it was.
+    MemberVotedLost,
     /// Everyone started anew, and nothing was written.
     RestartedInSilence,
     /// Somebody else held a field that was to be applied.
@@ -92,7 +94,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// Every hazard with its name, in the order of the page.
-    pub const ALL: [(Hazard, &'static str); 41] = [
+    pub const ALL: [(Hazard, &'static str); 42] = [
         (Hazard::PlacementMoved, "placement-moved"),
         (Hazard::StaleHome, "stale-home"),
         (Hazard::HomesConflict, "homes-conflict"),
@@ -111,6 +113,7 @@ impl Hazard {
         (Hazard::AppliedCutOff, "applied-cut-off"),
         (Hazard::StrayStood, "stray-stood"),
         (Hazard::MemberDead, "member-dead"),
+        (Hazard::MemberVotedLost, "member-voted-lost"),
         (Hazard::RestartedInSilence, "restarted-in-silence"),
         (Hazard::FieldHeldByAnother, "field-held-by-another"),
         (Hazard::ApplyMetAnother, "apply-met-another"),

@@ -1,7 +1,7 @@
 //! One seed from beginning to end.
 
 use crate::judge::Violation;
-use crate::judge::rules::{CONVERGES, SILENT, STALLS};
+use crate::judge::rules::{CONVERGES, LOST, SILENT, STALLS};
 use crate::reached::{Hazard, Reached};
 use crate::sabotage::Sabotage;
 use crate::story::Story;
@@ -61,6 +61,7 @@ fn tell(world: &mut World) -> Result<(), Violation> {
         if world.judge.may_lose(&world.members[last].name) {
             world.come_to_rest(STALLS, casualty)?;
             world.judge.reached.count(Hazard::MemberDead);
+            world.is_voted_lost(last)?;
         }
         world.end_storm(None)?;
         world.unpause();
@@ -72,6 +73,26 @@ fn tell(world: &mut World) -> Result<(), Violation> {
 }
 
 impl World {
+    /// A voter that stays dead is voted lost; back, it is taken back, or the league does not come to rest.
+    fn is_voted_lost(&mut self, dead: usize) -> Result<(), Violation> {
+        let name = self.members[dead].name.clone();
+        if !self.judge.votes(&name) || self.settings.storm_ms.is_multiple_of(2) {
+            return Ok(());
+        }
+        // Until now its operator lived, and said that it does not reach its API server.
+        if let Some(id) = self.members[dead].leader {
+            self.kill(id, "dies with its cluster");
+        }
+        // Clocks drift, and a vote takes its time.
+        let silent_ms = hansa_ballot::silence::lost_after_ms(self.settings.heartbeat_ms) * 5 / 4 + 20_000;
+        self.run_until(self.now + silent_ms)?;
+        if !self.judge.is_lost(&name) {
+            return Err(Violation::new(LOST, format!("{name} was silent for {} s", silent_ms / 1000)));
+        }
+        self.judge.reached.count(Hazard::MemberVotedLost);
+        Ok(())
+    }
+
     fn begin(&mut self) -> Result<(), Violation> {
         for member in 0..self.members.len() {
             let now = self.now;

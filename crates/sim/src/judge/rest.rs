@@ -22,6 +22,9 @@ impl Judge {
             let listed = self.lists(&member.name);
             return Some(format!("{}: listed in the spec: {listed}, and a vote: {}", member.name, !listed));
         }
+        if let Some(member) = members.iter().find(|member| dead.is_none() && self.is_lost(&member.name)) {
+            return Some(format!("{} is voted lost", member.name));
+        }
         let dead_name = dead.map(|member| members[member].name.clone());
         let records: Vec<(RecordKey, Record)> = self
             .pages
@@ -72,6 +75,12 @@ impl Judge {
     pub fn votes(&self, member: &MemberName) -> bool {
         let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
         ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member))
+    }
+
+    /// Whether the others have voted that a member is lost.
+    pub fn is_lost(&self, member: &MemberName) -> bool {
+        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
+        ballots.is_some_and(|ballots| ballots.lost.contains_key(member))
     }
 
     /// The key that a member votes with.

@@ -30,5 +30,6 @@ pub(crate) const WAVES: &str = "a wave gets a revision when all before it have s
 pub(crate) const FORGED: &str = "nobody acts on a word that is nobody's";
 pub(crate) const FREEZES: &str = "on a store of another history nothing is changed until a person says what counts";
 pub(crate) const STALLS: &str = "a dead member stalls no other";
+pub(crate) const LOST: &str = "a member that stays silent is voted lost";
 pub(crate) const CONVERGES: &str = "in calm, everything comes to what was agreed";
 pub(crate) const SILENT: &str = "a no-op costs no write";

@@ -111,7 +111,8 @@ impl World {
             // Elsewhere, where it stands already or can be made.
             let mut has =
                 |path: &str| voting.iter().copied().find(|index| self.members[*index].look(now, path).is_some());
-            if let Some(index) = home.or_else(|| has(&object)).or_else(|| has(&namespace)) {
+            let some = home.or_else(|| has(&object)).or_else(|| has(&namespace)).or(voting.first().copied());
+            if let Some(index) = some {
                 self.users.rejected.remove(&key);
                 self.speak(index, &key, &record, now);
             }
