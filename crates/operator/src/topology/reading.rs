@@ -159,7 +159,7 @@ impl Operator {
     }
 
     /// Whether what was told of is the heartbeat of a member that is heard: so it lives, and what is in it is read in its
-    /// turn. In a league of three, and of a member that was silent, it is read at once.
+    /// turn. In a league of three, of a member that was silent, and of one that has another key by now, it is read at once.
     ///
     /// What a member says of itself (that its share is frozen or goes on, that its API server is away or back, its release,
     /// its keys) is known to N − 1 others so much later than it was told of: ⌈(N − 1) / (2 × [`Config::values_per_read`])⌉
@@ -173,7 +173,14 @@ impl Operator {
     /// [`Config::values_per_read`]: crate::Config::values_per_read
     pub(super) fn may_wait(&mut self, key: &str, version: &Version) -> bool {
         let Key::Cell(member) = keys::parse(key) else { return false };
-        if !self.topology.heartbeats || self.topology.cells.len() <= READS_PER_HEARTBEAT || !self.is_heard(&member) {
+        // Cells of members that have left stand for ever.
+        let listed = |name: &&MemberName| self.league.as_ref().is_some_and(|league| league.spec.member(name).is_some());
+        let others = self.topology.cells.keys().filter(listed).count();
+        if !self.topology.heartbeats
+            || others <= READS_PER_HEARTBEAT
+            || !self.is_heard(&member)
+            || !self.shows_its_key(&member)
+        {
             return false;
         }
         let now = self.hearing_ms();
@@ -184,6 +191,15 @@ impl Operator {
         }
         self.topology.beats.unread.insert(member);
         true
+    }
+
+    /// Whether what is known of a member is of the key that it votes with: else it has come anew since, and what is
+    /// sealed to it waits for its keys.
+    fn shows_its_key(&self, member: &MemberName) -> bool {
+        let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
+        let Some(voter) = ballots.and_then(|ballots| ballots.voters.set.get(member)) else { return true };
+        let (key, cell) = (voter.key.to_string(), self.topology.cells.get(member));
+        cell.is_none_or(|cell| cell.value.public_keys.contains(&key))
     }
 
     /// Reads the next few heartbeats of others that were told of.
