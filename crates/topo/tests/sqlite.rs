@@ -339,7 +339,7 @@ async fn what_cannot_be_a_file_is_refused() {
         &error,
         &directory,
         expect![[
-            r#"topo: URL "redis://h/1": the scheme "redis" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"#
+            r#"topo: URL "redis://h/1": the scheme "redis" is not known; use memory:NAME, sqlite:PATH, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or quorum:URL,URL,URL"#
         ]],
     );
     #[cfg(not(feature = "etcd"))]
