@@ -100,12 +100,7 @@ impl Operator {
         let is_member =
             |name: &MemberName| self.league.as_ref().is_some_and(|league| league.spec.member(name).is_some());
         let known = self.plans.answering.last.get(&slot).is_some_and(|(author, id)| plan.is(author, *id));
-        if plan.objects.is_empty()
-            || plan.is_over(self.now.wall_ms)
-            || known
-            || !is_member(&plan.author)
-            || !is_member(&self.config.member)
-        {
+        if plan.objects.is_empty() || known || !is_member(&plan.author) || !is_member(&self.config.member) {
             return;
         }
         let message =
