@@ -44,40 +44,64 @@ pub struct Scenario {
     pub run: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<()>>,
 }
 
+/// What the process's arguments ask for.
+pub(crate) struct Asked {
+    words: Vec<String>,
+    /// To name what there is, instead of running it.
+    pub lists: bool,
+}
+
+impl Asked {
+    /// `--list`, other options of test programs, and parts of names.
+    pub fn read() -> Self {
+        let (options, words): (Vec<String>, Vec<String>) =
+            std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+        Asked { words, lists: options.iter().any(|option| option == "--list") }
+    }
+
+    /// Whether something of this name is asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+    }
+}
+
+/// Does this on one thread: it starts every process, and they end with the thread that started them. `None` when there
+/// is no runtime, which is said.
+pub(crate) fn on_one_thread<T>(work: impl Future<Output = T>) -> Option<T> {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => Some(tokio::task::LocalSet::new().block_on(&runtime, work)),
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            None
+        }
+    }
+}
+
 /// Runs the scenarios with this `hansa` binary. The process's arguments select by parts of names
 /// (`real::`, `drift`); `--list` names them all.
 pub fn main(binary: &Path) -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let asked = Asked::read();
     let full_name = |kind: Kind, scenario: &Scenario| format!("{}::{}", kind.name(), scenario.name);
     let mut plan = Vec::new();
     for kind in scenarios::KINDS {
         let selected: Vec<Scenario> = scenarios::all()
             .into_iter()
             .filter(|scenario| scenario.kinds.contains(kind))
-            .filter(|scenario| words.is_empty() || words.iter().any(|word| full_name(*kind, scenario).contains(*word)))
+            .filter(|scenario| asked.wants(&full_name(*kind, scenario)))
             .collect();
         plan.push((*kind, selected));
     }
-    if arguments.iter().any(|argument| argument == "--list") {
+    if asked.lists {
         for (kind, selected) in &plan {
             selected.iter().for_each(|scenario| println!("{}: test", full_name(*kind, scenario)));
         }
         return ExitCode::SUCCESS;
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("no runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    // One thread: it starts every process, and they end with the thread that started them.
-    let tasks = tokio::task::LocalSet::new();
     // The kinds beside each other, in leagues of their own: a scenario mostly waits.
     let plan = plan.into_iter().filter(|(_, selected)| !selected.is_empty());
     let kinds = plan.map(|(kind, selected)| run_kind(kind, binary, selected));
-    let failed = tasks.block_on(&runtime, join_all(kinds)).concat();
+    let Some(failed) = on_one_thread(join_all(kinds)) else { return ExitCode::FAILURE };
+    let failed = failed.concat();
     if failed.is_empty() {
         println!("\ne2e: all scenarios hold");
         return ExitCode::SUCCESS;

@@ -6,7 +6,7 @@
 use crate::cluster::Kind;
 use crate::objects::{CONFIG_MAPS, condition, config, everywhere};
 use crate::operator::Environment;
-use crate::runner::Scene;
+use crate::runner::{Asked, Scene, on_one_thread};
 use crate::wait::{Seen, eventually};
 use crate::world::{MEMBERS, World};
 use anyhow::{Context, Result, ensure};
@@ -34,25 +34,14 @@ const TRIALS: [Trial; 3] = [
 
 /// Runs the trials with this `hansa` binary. The process's arguments select by parts of names; `--list` names them all.
 pub fn main(binary: &Path) -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let selected = TRIALS.into_iter().filter(|(name, _)| wanted(name));
-    if arguments.iter().any(|argument| argument == "--list") {
+    let asked = Asked::read();
+    let selected = TRIALS.into_iter().filter(|(name, _)| asked.wants(name));
+    if asked.lists {
         selected.for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("no runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    // One thread: it starts every process, and they end with the thread that started them.
-    let tasks = tokio::task::LocalSet::new();
-    let held = tasks.block_on(&runtime, join_all(selected.map(|(name, trial)| run(name, trial(binary)))));
-    if held.into_iter().all(|held| held) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let held = on_one_thread(join_all(selected.map(|(name, trial)| run(name, trial(binary)))));
+    if held.is_some_and(|held| held.into_iter().all(|held| held)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn run(name: &str, trial: impl Future<Output = Result<()>>) -> bool {

@@ -14,13 +14,13 @@
 //! | anything | whose API server does not tell | yes: nothing is known against it |
 
 use crate::io::{ApiAnswer, ApiRequest};
-use crate::machine::{Operator, Purpose};
+use crate::machine::{Object, Operator, Purpose, group_version};
 use crate::sealing::cipher::sealing_key;
 use hansa_ballot::Key;
 use hansa_ballot::control::SpecCandidate;
 use hansa_model::{FederatedType, FederationSpec, MemberName, RecordKey, TypeName};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a cluster knows against a candidate.
@@ -119,11 +119,15 @@ impl Operator {
             return Cluster::default();
         };
         let public_keys = self.config.shown_keys();
-        if changed_types(&agreed, &candidate).next().is_none() {
+        let changed: BTreeSet<&TypeName> =
+            changed_types(&agreed, &candidate).map(|(_, after)| &after.resource).collect();
+        if changed.is_empty() {
             return Cluster { public_keys, ..Cluster::default() };
         }
         let mut at_work: BTreeMap<TypeName, AtWork> = BTreeMap::new();
-        for (key, _) in self.objects.iter().filter(|(_, object)| object.live.is_some() || object.home.is_some()) {
+        let stands = |object: &Object| object.live.is_some() || object.home.is_some();
+        let of_changed = self.objects.iter().filter(|(key, _)| changed.contains(&key.type_name));
+        for (key, _) in of_changed.filter(|(_, object)| stands(object)) {
             let installed = self.types.get(&key.type_name).and_then(|state| state.installed.as_ref());
             let of_type = at_work.entry(key.type_name.clone()).or_default();
             of_type.namespaced = installed.is_none_or(|installed| installed.namespaced);
@@ -136,9 +140,7 @@ impl Operator {
                 && at_work.contains_key(&after.resource)
                 && !self.ballots.serves.contains_key(&asked)
             {
-                let (group, version) = (after.resource.group(), &after.version);
-                let path =
-                    if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+                let path = group_version(after.resource.group(), &after.version);
                 self.ballots.serves.insert(asked.clone(), None);
                 self.api(Purpose::Survey(asked.0, asked.1), ApiRequest::get(path));
             }

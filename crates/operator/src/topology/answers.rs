@@ -1,7 +1,6 @@
 //! What the topology server answered, and what is asked again when it does not.
 
 use super::TopoCall;
-use super::reading::READ_BATCH;
 use crate::io::{Level, TopoAnswer, TopoFailure, TopoRequest};
 use crate::machine::{Operator, Timer};
 use hansa_ballot::proposer::Event as Heard;
@@ -71,9 +70,7 @@ impl Operator {
                     .filter(|(key, version)| self.is_news(key, version) && !self.may_wait(key, version))
                     .map(|(key, _)| key)
                     .collect();
-                for batch in wanted.chunks(READ_BATCH) {
-                    self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
-                }
+                self.read_all(&wanted);
                 self.wait_for_changes();
                 if let Some(version) = control {
                     self.control_changed(&version);

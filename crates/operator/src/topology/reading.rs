@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// How long a linearizable read counts for what is done on it.
 const FENCE_MS: u64 = 2_000;
 /// How many values one read asks for.
-pub(super) const READ_BATCH: usize = 64;
+const READ_BATCH: usize = 64;
 
 /// How many requests an operator spends in the time of one heartbeat on what is in those of others. With a heartbeat in
 /// five seconds that is 0.4 a second; the own heartbeat is 0.2, and looking for changes on an object store 0.25: 0.85 in
@@ -70,7 +70,7 @@ impl Operator {
     /// A newer state was told of while a write was under way, and passed over: nobody tells of it
     /// again.
     pub(super) fn read_again(&mut self, key: String) {
-        self.topo(TopoCall::Read(vec![key.clone()]), TopoRequest::Read { keys: vec![key] });
+        self.read_all(&[key]);
     }
 
     pub(super) fn load(&mut self) {
@@ -206,7 +206,11 @@ impl Operator {
     pub(super) fn read_beats(&mut self) {
         let few = READS_PER_HEARTBEAT * self.config.values_per_read.clamp(1, READ_BATCH);
         let cells: Vec<String> = self.topology.beats.take(few).iter().map(keys::cell).collect();
-        for batch in cells.chunks(READ_BATCH) {
+        self.read_all(&cells);
+    }
+
+    pub(super) fn read_all(&mut self, keys: &[String]) {
+        for batch in keys.chunks(READ_BATCH) {
             self.topo(TopoCall::Read(batch.to_vec()), TopoRequest::Read { keys: batch.to_vec() });
         }
     }

@@ -187,13 +187,7 @@ fn a_home_without_an_output_goes_by_no_forged_end() {
 fn what_a_user_deletes_ends_by_that_word_and_not_by_a_forged_one() {
     let mut world = settled();
     forge_end(&mut world);
-    // It goes by intent: what it lies in stays.
-    world.put(0, "/api/v1/namespaces/shop", json!({}));
-    let definition = "federatedconfigmaps.core.types.hansa.dev";
-    world.put(0, &format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}"), json!({}));
-    let mut home = world.members[0].objects[HOME].clone();
-    home["metadata"]["deletionTimestamp"] = json!("2026-11-15T00:00:00Z");
-    world.put(0, HOME, home);
+    world.delete_by_intent(0, HOME);
     world.run_until("it is nowhere", |world| !(0..2).any(|member| world.members[member].objects.contains_key(OUTPUT)));
 }
 

@@ -240,12 +240,7 @@ fn a_user_who_deletes_meanwhile_is_heard_when_it_can_be_read() {
             world.restart();
         }
         everyone_names(&mut world, &key);
-        world.put(0, "/api/v1/namespaces/shop", json!({}));
-        let definition = "federatedconfigmaps.core.types.hansa.dev";
-        world.put(0, &format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}"), json!({}));
-        let mut home = world.members[0].objects[HOME].clone();
-        home["metadata"]["deletionTimestamp"] = json!("2026-11-15T00:00:00Z");
-        world.put(0, HOME, home);
+        world.delete_by_intent(0, HOME);
         world.run_for(60_000);
         let home = &world.members[0].objects[HOME];
         assert_eq!(home["metadata"]["finalizers"], json!(["hansa.dev/federated"]), "the word of the user waits");

@@ -435,6 +435,16 @@ impl World {
         panic!("it did not come to this: {what}; the last of it, backwards:\n{}", tail.join("\n"));
     }
 
+    /// A user deletes a federated ConfigMap, and means it: its namespace and its definition stay.
+    pub fn delete_by_intent(&mut self, member: usize, path: &str) {
+        self.put(member, "/api/v1/namespaces/shop", json!({}));
+        let definition = "federatedconfigmaps.core.types.hansa.dev";
+        self.put(member, &format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}"), json!({}));
+        let mut home = self.members[member].objects[path].clone();
+        home["metadata"]["deletionTimestamp"] = json!("2026-11-15T00:00:00Z");
+        self.put(member, path, home);
+    }
+
     /// What was held is answered.
     pub fn let_go(&mut self) {
         self.holding = None;

@@ -3,7 +3,7 @@
 use super::{Judge, key_of, life_of, marks_of};
 use crate::kinds::{KINDS, homes_path, output_path, outputs_path, type_name};
 use crate::member::Member;
-use hansa_ballot::PublicKey;
+use hansa_ballot::{Ballots, PublicKey};
 use hansa_ledger::Record;
 use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::record::{Placed, PlacedState};
@@ -71,28 +71,28 @@ impl Judge {
         self.specs.last().is_none_or(|spec| spec.member(member).is_some())
     }
 
+    fn ballots(&self) -> Option<&Ballots> {
+        self.control.as_ref()?.ballots.as_ref()
+    }
+
     /// Whether a member has a vote, and so takes part in the league.
     pub fn votes(&self, member: &MemberName) -> bool {
-        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
-        ballots.is_none_or(|ballots| ballots.voters.set.contains_key(member))
+        self.ballots().is_none_or(|ballots| ballots.voters.set.contains_key(member))
     }
 
     /// Whether the others have voted that a member is lost.
     pub fn is_lost(&self, member: &MemberName) -> bool {
-        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
-        ballots.is_some_and(|ballots| ballots.lost.contains_key(member))
+        self.ballots().is_some_and(|ballots| ballots.lost.contains_key(member))
     }
 
     /// The key that a member votes with.
     pub fn voter_key(&self, member: &MemberName) -> Option<PublicKey> {
-        let ballots = self.control.as_ref()?.ballots.as_ref()?;
-        ballots.voters.set.get(member).map(|voter| voter.key)
+        self.ballots()?.voters.set.get(member).map(|voter| voter.key)
     }
 
     /// Whether those who vote make a quorum without this member.
     pub fn may_lose(&self, member: &MemberName) -> bool {
-        let ballots = self.control.as_ref().and_then(|control| control.ballots.as_ref());
-        ballots.is_some_and(|ballots| {
+        self.ballots().is_some_and(|ballots| {
             let others = ballots.voters.set.keys().filter(|name| *name != member);
             others.count() >= ballots.voters.quorum as usize
         })

@@ -19,74 +19,55 @@ impl Sabotage {
     /// What the operator does instead.
     pub(crate) fn twist_act(self, act: &mut Act, sight: &Sight<'_>) {
         match act {
-            Act::Topo { request: TopoRequest::Write { key, expected, value }, .. } => {
-                let body = Versioned { version: Version::new("0"), value: value.clone() };
-                match (self, keys::parse(key)) {
-                    (Sabotage::LostUpdate, _) => *expected = sight.store.get(key).map(|found| found.version),
-                    (Sabotage::ForgetsDebts, Key::Page(_)) => {
-                        *value = with_body(&body, |body| without_ended(body, sight))
-                            .map_or(body.value, |twisted| twisted.value);
+            Act::Topo { request: TopoRequest::Write { key, expected, value }, .. } => match (self, keys::parse(key)) {
+                (Sabotage::LostUpdate, _) => *expected = sight.store.get(key).map(|found| found.version),
+                (Sabotage::SpeaksForOthers, Key::Status(_, page)) => {
+                    let others = sight.spec().map(|spec| spec.members).unwrap_or_default();
+                    if let Some(other) = others.iter().find(|other| other.name != *sight.member) {
+                        *key = keys::status(&other.name, page);
+                        *expected = sight.store.get(key).map(|found| found.version);
                     }
-                    (Sabotage::ConfirmsMore, Key::Confirmations(_)) => {
-                        *value = with_body(&body, |body| with_yes_to_all(body, sight))
-                            .map_or(body.value, |twisted| twisted.value);
-                    }
-                    (Sabotage::GivesToLeavers, Key::Page(_)) => {
-                        *value = with_body(&body, |body| with_leavers(body, sight))
-                            .map_or(body.value, |twisted| twisted.value);
-                    }
-                    (
-                        Sabotage::SaysGoneAtOnce
-                        | Sabotage::EndsByItself
-                        | Sabotage::OpensAllWaves
-                        | Sabotage::SeatsItself,
-                        Key::Page(_),
-                    ) => {
-                        *value = with_body(&body, |body| self.turned(body, sight))
-                            .map_or(body.value, |twisted| twisted.value);
-                    }
-                    (Sabotage::WritesTheSpec, Key::Control) => {
-                        *value = with_body(&body, |body| with_another_spec(body, sight))
-                            .map_or(body.value, |twisted| twisted.value);
-                    }
-                    // What it believes of the spec, it does not write.
-                    (Sabotage::EndlessBudget, Key::Control) => {
-                        *value = with_body(&body, |body| with_true_spec(body, sight))
-                            .map_or(body.value, |twisted| twisted.value);
-                    }
-                    (Sabotage::UncountedRemovals, Key::Cell(_)) => {
-                        *value = with_body(&body, without_removals).map_or(body.value, |twisted| twisted.value);
-                    }
-                    (Sabotage::SpeaksForOthers, Key::Status(_, page)) => {
-                        let others = sight.spec().map(|spec| spec.members).unwrap_or_default();
-                        if let Some(other) = others.iter().find(|other| other.name != *sight.member) {
-                            *key = keys::status(&other.name, page);
-                            *expected = sight.store.get(key).map(|found| found.version);
-                        }
-                    }
-                    _ => {}
                 }
-            }
-            Act::Api { request, .. } if self == Sabotage::StallsWithTheDead => {
-                let applies = request.content_type == ContentType::Apply;
-                if applies && matches!(About::read(&request.path), About::Output(_)) && sight.somebody_is_away() {
-                    *request = ApiRequest::get("/apis/nothing.hansa.dev/v1/waits");
+                (_, parsed) => {
+                    let written = Versioned { version: Version::new("0"), value: value.clone() };
+                    if let Some(twisted) = with_body(&written, |body| self.body_of(&parsed, body, sight)) {
+                        *value = twisted.value;
+                    }
                 }
-            }
-            Act::Api { request, .. } => self.twist_request(request),
+            },
+            Act::Api { request, .. } => self.twist_request(request, sight),
             _ => {}
         }
     }
 
-    fn twist_request(self, request: &mut ApiRequest) {
+    /// What it writes at a key instead; `None` when it writes what a sound one does.
+    fn body_of(self, key: &Key, body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
+        match (self, key) {
+            (Sabotage::ForgetsDebts, Key::Page(_)) => without_ended(body, sight),
+            (Sabotage::ConfirmsMore, Key::Confirmations(_)) => with_yes_to_all(body, sight),
+            (Sabotage::GivesToLeavers, Key::Page(_)) => with_leavers(body, sight),
+            (
+                Sabotage::SaysGoneAtOnce | Sabotage::EndsByItself | Sabotage::OpensAllWaves | Sabotage::SeatsItself,
+                Key::Page(_),
+            ) => self.turned(body, sight),
+            (Sabotage::WritesTheSpec, Key::Control) => with_another_spec(body, sight),
+            // What it believes of the spec, it does not write.
+            (Sabotage::EndlessBudget, Key::Control) => with_true_spec(body, sight),
+            (Sabotage::UncountedRemovals, Key::Cell(_)) => without_removals(body),
+            _ => None,
+        }
+    }
+
+    fn twist_request(self, request: &mut ApiRequest, sight: &Sight<'_>) {
         let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         match (self, request.method, About::read(&request.path)) {
             (Sabotage::CarriesOutPlans, Method::Patch, About::Output(_)) => {
                 request.path = request.path.replace("&dryRun=All", "");
                 return;
             }
-            (Sabotage::AppliesNothing, Method::Patch, About::Output(_))
-                if request.content_type == ContentType::Apply =>
+            (Sabotage::AppliesNothing | Sabotage::StallsWithTheDead, Method::Patch, About::Output(_))
+                if request.content_type == ContentType::Apply
+                    && (self == Sabotage::AppliesNothing || sight.somebody_is_away()) =>
             {
                 *request = ApiRequest::get("/apis/nothing.hansa.dev/v1/waits");
                 return;
