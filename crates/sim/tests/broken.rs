@@ -12,10 +12,10 @@ const SEEDS: u64 = 120;
 /// met; everything else is found within the first few seeds.
 fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
-        Sabotage::ActsThoughRemoved => 10,
-        Sabotage::BelievesRestoredHomes => 7,
-        Sabotage::CutOffUnnoticed => 5,
-        Sabotage::DeletesStrays => 41,
+        Sabotage::ActsThoughRemoved => 110,
+        Sabotage::BelievesRestoredHomes => 20,
+        Sabotage::CutOffUnnoticed => 70,
+        Sabotage::DeletesStrays => 150,
         Sabotage::OneYesForAll => 57,
         Sabotage::UnfencedRemoval => 27,
         _ => 1,
@@ -45,7 +45,9 @@ fn every_defect_is_found() {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some((name, sabotage, rules)) = Sabotage::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    missed.lock().expect("no seed panics").extend(hidden(name, *sabotage, rules));
+                    // Looked for before the lock is taken, or one would wait for the other.
+                    let why = hidden(name, *sabotage, rules);
+                    missed.lock().expect("no seed panics").extend(why);
                 }
             });
         }
