@@ -11,6 +11,7 @@ use futures::future::{LocalBoxFuture, join_all};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -21,6 +22,9 @@ const BESIDE: usize = 6;
 
 /// How long one scenario may take.
 const LIMIT: Duration = Duration::from_secs(180);
+
+/// How long all that one test program runs may take, some three times what it takes on two cores.
+const WHOLE: Duration = Duration::from_secs(20 * 60);
 
 /// What a scenario does to the league.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,12 +72,26 @@ impl Asked {
 /// Does this on one thread: it starts every process, and they end with the thread that started them. `None` when there
 /// is no runtime, which is said.
 pub(crate) fn on_one_thread<T>(work: impl Future<Output = T>) -> Option<T> {
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || ends_what_hangs(&is_done));
+    // Dropped at the end, which is what the watching thread waits for.
+    let _done = done;
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => Some(tokio::task::LocalSet::new().block_on(&runtime, work)),
         Err(error) => {
             eprintln!("no runtime: {error}");
             None
         }
+    }
+}
+
+/// Ends the program when the work is not done within [`WHOLE`]: a thread that is busy for ever never looks at a time
+/// limit of its own.
+#[expect(clippy::disallowed_methods, reason = "the thread that would return from main is the one that hangs")]
+fn ends_what_hangs(is_done: &Receiver<()>) {
+    if is_done.recv_timeout(WHOLE) == Err(RecvTimeoutError::Timeout) {
+        println!("\nFAILED: not done after {} s; what was under way comes after what was told last", WHOLE.as_secs());
+        std::process::exit(1);
     }
 }
 

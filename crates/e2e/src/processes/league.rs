@@ -201,19 +201,26 @@ impl League {
     /// A ConfigMap that nobody has used, in a page in which a member decides now.
     ///
     /// # Errors
-    /// When the topology server does not answer.
+    /// When the topology server does not answer, or appoints that member to nothing for [`GOES_ON`].
     pub async fn name_in_page_of(&mut self, member: usize) -> Result<String> {
-        let stored = self.topo.get(keys::CONTROL).await?.context("there is a control document")?;
-        let control = Control::from_slice(&Envelope::open(&stored.value)?.1)?;
+        let topo = self.topo.clone();
+        let what = format!("{} decides in a page", MEMBERS[member]);
         let member: MemberName = MEMBERS[member].parse()?;
-        let ballots = control.ballots.context("the league votes")?;
-        loop {
-            let name = self.probe();
-            let seat = ballots.appointments.page(record_key(&name)?.page(control.pages));
-            if seat.and_then(|seat| seat.member.as_ref()) == Some(&member) {
-                return Ok(name);
+        within(GOES_ON, &what, async || {
+            let stored = topo.get(keys::CONTROL).await?.context("there is a control document")?;
+            let control = Control::from_slice(&Envelope::open(&stored.value)?.1)?;
+            let ballots = control.ballots.context("the league votes")?;
+            let seat = |page| ballots.appointments.page(page).and_then(|seat| seat.member.as_ref());
+            // More names than it takes to meet a page of a fifth of them.
+            for _ in 0..10 * control.pages {
+                let name = self.probe();
+                if seat(record_key(&name)?.page(control.pages)) == Some(&member) {
+                    return Ok(Seen::Yes(name));
+                }
             }
-        }
+            Ok(Seen::No("it was suspected a moment ago, or is not back yet".to_owned()))
+        })
+        .await
     }
 
     fn probe(&mut self) -> String {

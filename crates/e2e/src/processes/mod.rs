@@ -22,7 +22,8 @@ pub mod store;
 pub mod trials;
 pub mod users;
 
-use anyhow::{Context, Result, ensure};
+use crate::runner::{Asked, on_one_thread};
+use anyhow::{Context, Result, anyhow, ensure};
 use league::{League, MEMBERS, PREFIX};
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,31 +40,24 @@ const DISK: &str = "sqlite-disk-full";
 
 /// Runs the trials with this `hansa` binary. The process's arguments select by parts of names; `--list` names them all.
 pub fn main(binary: &Path) -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let selected: Vec<Trial> = trials::ALL.iter().copied().filter(|trial| wanted(trial.name)).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        let names = selected.iter().map(|trial| trial.name).chain(wanted(DISK).then_some(DISK));
+    let asked = Asked::read();
+    let selected: Vec<Trial> = trials::ALL.iter().copied().filter(|trial| asked.wants(trial.name)).collect();
+    if asked.lists {
+        let names = selected.iter().map(|trial| trial.name).chain(asked.wants(DISK).then_some(DISK));
         names.for_each(|name| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    let inside = || -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // One thread: it starts every process, and they end with the thread that started them.
-        let tasks = tokio::task::LocalSet::new();
-        tasks.block_on(&runtime, async {
-            if wanted(DISK) {
-                let began = Instant::now();
-                let told = disk::full().await.context(DISK)?;
-                println!("{DISK} ... ok ({:.1} s): {told}", began.elapsed().as_secs_f64());
-            }
-            if selected.is_empty() { Ok(()) } else { run(binary, &selected).await }
-        })
+    let inside = async {
+        if asked.wants(DISK) {
+            let began = Instant::now();
+            let told = disk::full().await.context(DISK)?;
+            println!("{DISK} ... ok ({:.1} s): {told}", began.elapsed().as_secs_f64());
+        }
+        if selected.is_empty() { Ok(()) } else { run(binary, &selected).await }
     };
     let ended = match network::enter() {
         Ok(Some(ended)) => return ended,
-        Ok(None) => inside(),
+        Ok(None) => on_one_thread(inside).unwrap_or_else(|| Err(anyhow!("nothing was tried"))),
         Err(error) => Err(error),
     };
     match ended {
@@ -100,10 +94,11 @@ async fn on_league(league: &mut League, selected: &[Trial]) -> Result<()> {
         let told = tokio::time::timeout(LIMIT, (trial.run)(league)).await;
         let told = told.with_context(|| format!("it takes longer than {} s", LIMIT.as_secs()));
         let told = told.and_then(|told| told).with_context(|| trial.name)?;
-        let history = register.finish().await.context(trial.name)?;
+        let history = tokio::time::timeout(LIMIT, register.finish()).await;
+        let history = history.context("its clients do not end").and_then(|history| history).context(trial.name)?;
         println!("{} ... ok ({:.1} s): {told}; {history}", trial.name, began.elapsed().as_secs_f64());
     }
-    let done = users.finish().await?;
+    let done = tokio::time::timeout(LIMIT, users.finish()).await.context("an edit is never agreed on")??;
     for (user, word) in done.last.iter().enumerate() {
         for index in 0..MEMBERS.len() {
             league.output_is(index, &object_of(user), Some(word)).await?;
