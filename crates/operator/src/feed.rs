@@ -167,9 +167,11 @@ impl Feed {
         self.synced
     }
 
-    /// Whether the API server refuses or cannot be reached.
+    /// Whether the API server refuses or cannot be reached. A watch that is opened again says nothing of that: each ends
+    /// after its time, and the first that is told by the next may be a bookmark a minute later.
     pub fn is_failing(&self) -> bool {
-        self.failures > 0
+        let opens_again = matches!(self.state, FeedState::Watching { .. } | FeedState::Reopening { .. });
+        self.failures > u32::from(opens_again)
     }
 
     /// Lists anew: what was told may be long past.
@@ -437,7 +439,9 @@ mod tests {
         let bookmark = json!({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "12"}}}).to_string();
         assert_eq!(feed.line(bookmark.as_bytes(), NOW).unwrap(), None);
         assert_eq!(feed.closed(None, "end of stream", NOW), None);
+        assert!(!feed.is_failing(), "its time was up");
         let FeedRequest::Watch(request) = feed.next(NOW) else { panic!("watches again") };
+        assert!(!feed.is_failing(), "nothing may be told for a minute");
         assert!(request.path.contains("resourceVersion=12"), "{}", request.path);
     }
 
@@ -449,6 +453,7 @@ mod tests {
         feed.closed(None, "connection reset", NOW);
         assert!(matches!(feed.next(NOW), FeedRequest::Watch(_)), "it may have been the connection alone");
         feed.closed(None, "connection refused", NOW);
+        assert!(feed.is_failing());
         assert!(matches!(feed.next(NOW), FeedRequest::Wait(_)));
         let later = Now { monotonic_ms: 10_000, ..NOW };
         assert!(matches!(feed.next(later), FeedRequest::List(_)), "it may have been restored from a backup");

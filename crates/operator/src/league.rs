@@ -157,6 +157,9 @@ impl Operator {
                 ("False", "AnotherLeague", message)
             } else {
                 match (standing, control) {
+                    (Standing::Founds, _) if let Some(remains) = self.topology.remains() => {
+                        ("False", "ControlMissing", remains)
+                    }
                     (Standing::Founds, _) if write.is_none() => {
                         write = Some(self.founding(Arc::clone(&seen.raw), home()));
                         ("Unknown", "Founding", "the league is being founded".to_owned())

@@ -131,7 +131,12 @@ pub fn report(input: &Input<'_>) -> Report {
         let homes: Vec<_> = record.homes.keys().collect();
         let differs = matches!(
             input.standing,
-            Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Awaited | Standing::Frozen(_)
+            Standing::Reborn
+                | Standing::Differs
+                | Standing::Conflicts
+                | Standing::Former
+                | Standing::Awaited
+                | Standing::Frozen(_)
         ) || is_rejected(input).is_some();
         // The stamp is what this object itself was last agreed on as: a copy that differs keeps its
         // own, or a restored one could not be told from an edited one any more.

@@ -227,6 +227,19 @@ impl Topology {
         self.loaded && is_believed && !self.checking && !self.doubts.suspects_something()
     }
 
+    /// Why no league may begin here, where no control document stands: what others stand there says that one did. A
+    /// server that was restored or damaged in part is no reason to found a league over what is left of another.
+    pub fn remains(&self) -> Option<String> {
+        let pages = self.pages.values().filter(|state| state.writer.envelope().is_some()).count();
+        let own = self.cell.writer.envelope().is_some();
+        let members = self.cells.len() + usize::from(own);
+        (pages + members > 0).then(|| {
+            format!(
+                "the topology server holds {pages} pages and {members} members of a league, and no control document: restore a backup, or let `hansa topo rebuild` make it anew from the members; a new league begins in an empty prefix"
+            )
+        })
+    }
+
     /// Whether the answer to the write of a page is awaited.
     pub fn is_writing_pages(&self) -> bool {
         self.pages.values().any(|page| page.writer.is_busy())

@@ -6,12 +6,16 @@ use crate::reached::{Hazard, Reached};
 use crate::sabotage::Sabotage;
 use crate::story::Story;
 use crate::world::{Due, World};
+use hansa_operator::READS_PER_HEARTBEAT;
 
 /// How long a league may take to come to rest: the longest back-off is five minutes.
 const PATIENCE_MS: u64 = 1_500_000;
 
 /// How long nothing may be written for the league to count as at rest.
 const QUIET_MS: u64 = 45_000;
+
+/// The same in every fourth league: longer than any watch lasts before it is opened again.
+const LONG_QUIET_MS: u64 = 320_000;
 
 /// How a seed ended.
 #[derive(Debug)]
@@ -117,10 +121,20 @@ impl World {
         Ok(())
     }
 
+    /// How long it takes at most until everybody has read what each says of itself: the heartbeats of a league of more than
+    /// three are read in turn, and clocks drift.
+    fn told_in_turn_ms(&self) -> u64 {
+        let others = self.members.len().saturating_sub(1);
+        let in_turn = if others > READS_PER_HEARTBEAT { others.div_ceil(READS_PER_HEARTBEAT) } else { 0 };
+        (in_turn as u64 + 1) * self.settings.heartbeat_ms * 5 / 4
+    }
+
     /// Waits until everything is as agreed and nothing is written any more.
     fn come_to_rest(&mut self, rule: &'static str, dead: Option<usize>) -> Result<(), Violation> {
         let deadline = self.now + PATIENCE_MS;
         let mut since = self.now;
+        let quiet_ms = if self.settings.storm_ms.is_multiple_of(4) { LONG_QUIET_MS } else { QUIET_MS };
+        let quiet_ms = quiet_ms.max(self.told_in_turn_ms());
         let mut last = (0, String::new());
         loop {
             self.run_until(self.now + 5_000)?;
@@ -133,7 +147,7 @@ impl World {
             if (writes, &why) != (last.0, &last.1) || !why.is_empty() {
                 since = now;
             }
-            if why.is_empty() && now - since >= QUIET_MS {
+            if why.is_empty() && now - since >= quiet_ms {
                 self.tell("judge", "all is as agreed, and quiet");
                 return Ok(());
             }

@@ -94,6 +94,20 @@ fn an_emptied_store_is_not_filled_again() {
 }
 
 #[test]
+fn no_league_is_founded_over_what_is_left_of_another() {
+    let before = settled();
+    let mut world = World::new();
+    let left = before.topo.iter().filter(|(key, _)| key.as_str() != CONTROL);
+    left.for_each(|(key, (_, value))| world.put_topo(key, value.clone()));
+    let standing = world.topo.clone();
+    world.found(&["configmaps"]);
+    world.run_until("it says why not", |world| agreed(world, 0, FEDERATION).0 == "ControlMissing");
+    assert!(agreed(&world, 0, FEDERATION).1.contains("and 2 members of a league, and no control document"));
+    world.run_for(60_000);
+    assert_eq!(world.topo, standing, "nothing is written");
+}
+
+#[test]
 fn another_leagues_store_is_not_written_to() {
     let mut world = settled();
     let kept = world.topo.clone();

@@ -136,8 +136,12 @@ impl Judge {
         if !account.deleted.insert((key.clone(), life)) {
             return Ok(());
         }
-        // Whichever it was let go with.
-        let scopes = [Scope::end(life), Scope::withdrawal(life, BTreeSet::from([member.clone()]))];
+        // Whichever it was let go with. What is owed may be a later life's, beside which an earlier one's still stands.
+        let owed = self.record(key).and_then(|record| record.placed.get(member)).map(|placed| placed.incarnation);
+        let lives = std::iter::once(life).chain(owed.filter(|owed| *owed > life));
+        let scopes: Vec<Scope> = lives
+            .flat_map(|life| [Scope::end(life), Scope::withdrawal(life, BTreeSet::from([member.clone()]))])
+            .collect();
         self.decided(member, weight, key, &scopes)
     }
 
