@@ -131,7 +131,7 @@ impl World {
 
     /// Waits until everything is as agreed and nothing is written any more.
     fn come_to_rest(&mut self, rule: &'static str, dead: Option<usize>) -> Result<(), Violation> {
-        let deadline = self.now + PATIENCE_MS;
+        let deadline = self.now + PATIENCE_MS + self.told_in_turn_ms();
         let mut since = self.now;
         let quiet_ms = if self.settings.storm_ms.is_multiple_of(4) { LONG_QUIET_MS } else { QUIET_MS };
         let quiet_ms = quiet_ms.max(self.told_in_turn_ms());
