@@ -207,6 +207,9 @@ fn show(ballots: &Value, screen: &Screen) -> String {
     if let Some(frozen) = ballots["frozen"].as_str() {
         line("Frozen", Tone::Bad, frozen.to_owned());
     }
+    for (member, why) in ballots["held"].as_object().into_iter().flatten() {
+        line("Not voted out", Tone::Warning, format!("{member}: {}", text(why)));
+    }
     if list(ballots, "joins").next().is_some() {
         let message = format!("{}: list them under spec.members of the Federation", names(&ballots["joins"]));
         line("Ask to join", Tone::Warning, message);
@@ -400,7 +403,7 @@ mod tests {
     fn league() -> Value {
         json!({
             "member": "aws", "generation": 3, "home": "aws", "era": 1, "epoch": 7, "quorum": 2, "feature": 1,
-            "frozen": null, "joins": ["edge"],
+            "frozen": null, "joins": ["edge"], "held": {"onprem": "without onprem the league could decide nothing"},
             "silentMs": {"aws": 0, "azure": 95000, "gcp": 1200},
             "voters": {
                 "aws": {"state": "live", "witness": false, "suspectedBy": [], "speaks": 1, "pages": 128},
@@ -451,6 +454,7 @@ mod tests {
             Quorum          2 of 3 voters
             Era             1, ballot #7
             Feature level   1
+            Not voted out   onprem: without onprem the league could decide nothing
             Ask to join     edge: list them under spec.members of the Federation
 
             VOTER   STATE       SUSPECTED BY   PAGES   SPEAKS   HEARD

@@ -67,7 +67,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let listed = League::read(&cluster).await?.spec.member(member).is_some();
     if listed {
         League::edit(&cluster, edit).await?;
-    } else if !votes(&reads, member).await? {
+    } else if !is_voter(&reads.ballots().await?, member) {
         bail!("{member} is no member of the league: it has left, or never was one; `hansa status` lists them");
     }
     let rows = reads.objects(&Selection::default()).await?;
@@ -79,10 +79,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     }
     let progress = Progress::spinner(format!("{member} is voted out"));
     until(deadline, async || {
-        Ok(if votes(&reads, member).await? {
-            Err(format!("{member} is not voted out yet: `hansa ballot ls`"))
-        } else {
-            Ok(())
+        let ballots = reads.ballots().await?;
+        Ok(match ballots["held"][member.as_str()].as_str() {
+            _ if !is_voter(&ballots, member) => Ok(()),
+            Some(why) => Err(format!("{member} is not voted out yet: {why}")),
+            None => Err(format!("{member} is not voted out yet: `hansa ballot ls`")),
         })
     })
     .await?;
@@ -93,8 +94,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 }
 
 /// Whether a member votes, by the word of the operator at hand.
-async fn votes(reads: &Reads, member: &MemberName) -> anyhow::Result<bool> {
-    Ok(reads.ballots().await?["voters"][member.as_str()].is_object())
+fn is_voter(ballots: &Value, member: &MemberName) -> bool {
+    ballots["voters"][member.as_str()].is_object()
 }
 
 fn farewell(member: &MemberName, here: &MemberName, moved: usize, secrets: &[RecordKey]) -> String {

@@ -6,6 +6,7 @@ use hansa_ballot::signing::InvalidPublicKey;
 use hansa_ballot::voters::majority;
 use hansa_ballot::{Ballots, Candidate, Control, Key, PublicKey, Verdict};
 use hansa_model::{FederationSpec, Member, MemberName, Takeover};
+use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
 use crate::release::Release;
@@ -104,7 +105,7 @@ fn judge_spec(control: &Control, candidate: &Candidate, views: &Views<'_>) -> Re
     if let Some(error) = spec.validate().first() {
         return Err(error.to_string());
     }
-    if let Some(why) = loses_its_quorum(ballots, |name| spec.member(name).is_some(), views) {
+    if let Some(why) = loses_its_quorum(ballots, |name| spec.member(name).is_some(), &|name| views.suspects(name)) {
         return Err(format!("spec.members: {why}"));
     }
     let home = &value.home.member;
@@ -194,7 +195,9 @@ pub(crate) fn judge_change(
             let voter = ballots.voters.set.get(name).ok_or_else(|| format!("{name} does not vote"))?;
             match spec.member(name).filter(|member| !has_another_key(member, &voter.key)) {
                 Some(_) => Err(format!("spec.members lists {name}, with its key: take it out there first")),
-                None => loses_its_quorum(ballots, |other| other != name, views).map_or(Ok(()), Err),
+                None => {
+                    loses_its_quorum(ballots, |other| other != name, &|name| views.suspects(name)).map_or(Ok(()), Err)
+                }
             }
         }
         // The voter's own two keys have signed it, which the document checks; the users consent by the spec.
@@ -221,11 +224,27 @@ pub(crate) fn judge_change(
     }
 }
 
+/// Voters whom the spec does not list any more, each with why it is not voted out for now.
+pub(crate) fn held_leaves(
+    spec: &FederationSpec,
+    ballots: &Ballots,
+    suspects: &dyn Fn(&MemberName) -> bool,
+) -> BTreeMap<MemberName, String> {
+    let leaves = ballots.voters.set.keys().filter(|name| spec.member(name).is_none());
+    leaves
+        .filter_map(|name| Some((name.clone(), loses_its_quorum(ballots, |other| other != name, suspects)?)))
+        .collect()
+}
+
 /// Why too few would be heard to decide anything if only some of the voters stayed: what etcd calls a strict check
 /// of a reconfiguration.
-fn loses_its_quorum(ballots: &Ballots, stays: impl Fn(&MemberName) -> bool, views: &Views<'_>) -> Option<String> {
+fn loses_its_quorum(
+    ballots: &Ballots,
+    stays: impl Fn(&MemberName) -> bool,
+    suspects: &dyn Fn(&MemberName) -> bool,
+) -> Option<String> {
     let (stay, go): (Vec<&MemberName>, Vec<&MemberName>) = ballots.voters.set.keys().partition(|name| stays(name));
-    let silent: Vec<&str> = stay.iter().filter(|name| views.suspects(name)).map(|name| name.as_str()).collect();
+    let silent: Vec<&str> = stay.iter().filter(|name| suspects(name)).map(|name| name.as_str()).collect();
     let (heard, needed) = (stay.len() - silent.len(), majority(stay.len()) as usize);
     if go.is_empty() || heard >= needed || silent.is_empty() {
         return None;

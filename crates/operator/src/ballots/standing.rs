@@ -1,6 +1,7 @@
 //! Whether this cluster votes here, waits to be let in, was taken out, or is a clone; and what becomes
 //! of its share meanwhile.
 
+use super::judging;
 use crate::events::{Regarding, Tiding};
 use crate::machine::Operator;
 use hansa_ballot::decide::tally;
@@ -117,6 +118,8 @@ impl Operator {
         glance["generation"] = json!(league.control.generation);
         glance["home"] = json!(league.control.home.member);
         glance["frozen"] = json!(self.frozen_by_topology().or_else(|| self.frozen_share()));
+        let suspects = |name: &MemberName| *name != self.config.member && !self.is_heard(name);
+        glance["held"] = json!(judging::held_leaves(&league.spec, ballots, &suspects));
         let names = ballots.voters.set.keys();
         glance["silentMs"] = names.map(|name| (name.to_string(), json!(self.silence_ms(name)))).collect();
         glance

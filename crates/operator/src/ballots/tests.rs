@@ -4,7 +4,7 @@ mod clusters;
 mod releases;
 
 use super::cluster::Cluster;
-use super::judging::{Views, judge, judge_change};
+use super::judging::{Views, held_leaves, judge, judge_change};
 use super::wanted::{Sight, Topic, wanted};
 use crate::release::Release;
 use hansa_ballot::control::SpecCandidate;
@@ -343,6 +343,11 @@ fn nobody_is_taken_out_while_the_others_would_be_too_few_to_decide_anything() {
     league.silent.insert(name("b"), SUSPECT_MS);
     let members = |league: &League| league.topics("a").into_iter().any(|topic| topic.contains("members"));
     assert!(!members(&league), "{:?}", league.topics("a"));
+    let ballots = league.control.ballots.as_ref().unwrap();
+    let held = |suspects| held_leaves(&serde_json::from_value(without("c")).unwrap(), ballots, suspects);
+    let why = &held(&|member| *member == name("b"))[&name("c")];
+    assert!(why.starts_with("without c the league could decide nothing, for b of"), "{why}");
+    assert!(held(&|_| false).is_empty());
     league.silent.clear();
     assert!(members(&league), "{:?}", league.topics("a"));
     // Whoever is silent may go.
