@@ -14,7 +14,7 @@ const PATIENCE_MS: u64 = 1_500_000;
 /// How long nothing may be written for the league to count as at rest.
 const QUIET_MS: u64 = 45_000;
 
-/// The same in every fourth league: longer than any watch lasts before it is opened again.
+/// The same in every eighth league: longer than any watch lasts before it is opened again.
 const LONG_QUIET_MS: u64 = 320_000;
 
 /// How a seed ended.
@@ -125,7 +125,8 @@ impl World {
     /// three are read in turn, and clocks drift.
     fn told_in_turn_ms(&self) -> u64 {
         let others = self.members.len().saturating_sub(1);
-        let in_turn = if others > READS_PER_HEARTBEAT { others.div_ceil(READS_PER_HEARTBEAT) } else { 0 };
+        let at_once = READS_PER_HEARTBEAT * self.settings.values_per_read();
+        let in_turn = if others > READS_PER_HEARTBEAT { others.div_ceil(at_once) } else { 0 };
         (in_turn as u64 + 1) * self.settings.heartbeat_ms * 5 / 4
     }
 
@@ -133,7 +134,7 @@ impl World {
     fn come_to_rest(&mut self, rule: &'static str, dead: Option<usize>) -> Result<(), Violation> {
         let deadline = self.now + PATIENCE_MS + self.told_in_turn_ms();
         let mut since = self.now;
-        let quiet_ms = if self.settings.storm_ms.is_multiple_of(4) { LONG_QUIET_MS } else { QUIET_MS };
+        let quiet_ms = if self.settings.storm_ms.is_multiple_of(8) { LONG_QUIET_MS } else { QUIET_MS };
         let quiet_ms = quiet_ms.max(self.told_in_turn_ms());
         let mut last = (0, String::new());
         loop {

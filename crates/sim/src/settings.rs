@@ -170,6 +170,12 @@ impl Settings {
         self.founders >= LARGE
     }
 
+    /// How many values one read of the topology server takes. One, as on an object store, lets what is in the heartbeats of
+    /// others be heard as late as it may be; in a large league that would be many minutes of nothing else.
+    pub(crate) fn values_per_read(&self) -> usize {
+        if self.is_large() { 4 } else { 1 }
+    }
+
     /// Most leagues are small; some are not, and some of them grow.
     fn grow(&mut self, others: &mut Random) {
         match others.below(100) {

@@ -300,8 +300,7 @@ impl World {
             observe: false,
             max_in_flight,
             heartbeat_ms: self.settings.heartbeat_ms,
-            // As on an object store: what is in the heartbeats of others is heard as late as it may be.
-            values_per_read: 1,
+            values_per_read: self.settings.values_per_read(),
             pages: self.settings.pages,
         };
         if let Err(error) = install::own_kinds(here, now) {
