@@ -238,8 +238,7 @@ impl Operator {
         self.judge_federations();
     }
 
-    /// For how long a member has said nothing, on this operator's own clock.
-    /// For how long nothing was heard of a member.
+    /// For how long nothing was heard of a member, on this operator's own clock.
     pub(crate) fn silent_ms(&self, member: &MemberName) -> u64 {
         if member == &self.config.member {
             return 0;

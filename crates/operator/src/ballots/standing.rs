@@ -7,13 +7,29 @@ use crate::machine::Operator;
 use hansa_ballot::decide::tally;
 use hansa_ballot::explain::{self, State};
 use hansa_ballot::voters::Place;
-use hansa_ballot::{Ballots, Control, Key};
+use hansa_ballot::{Ballots, Control, Key, PublicKey};
 use hansa_ledger::Record;
-use hansa_model::{MemberName, Takeover};
+use hansa_model::{Member, MemberName, Takeover};
 use serde_json::{Value, json};
 
 /// How many words that do not count are shown.
 const MAX_SHOWN: usize = 100;
+
+/// What a member waits for that has asked to join: a user, who is to list it or its key, or the members.
+pub(super) fn has_asked(member: &MemberName, key: &PublicKey, listed: Option<&Member>, home: &MemberName) -> String {
+    let waits = match listed {
+        None => {
+            format!("and waits for the league's vote: list it under spec.members of the Federation in {home}")
+        }
+        Some(listed) if judging::has_another_key(listed, key) => {
+            format!(
+                "and spec.members[{member}].publicKeys lists another: write its keys there, in the Federation in {home}"
+            )
+        }
+        Some(_) => "and is listed: the members' vote is awaited".to_owned(),
+    };
+    format!("{member} has asked to join with the key {key} {waits}")
+}
 
 impl Operator {
     /// Why this member does nothing, if so: its share is frozen by name, and nobody else's.
@@ -24,12 +40,15 @@ impl Operator {
         if let Some(why) = release.falls_short(member.as_str(), agreed) {
             return Some(why);
         }
-        if let Err(error) = release.read_spec(&control.spec) {
-            return Some(format!(
-                "the agreed spec holds what release {} of {member}'s operator does not know ({error}): this member's share is frozen until it runs a newer operator",
-                release.name
-            ));
-        }
+        let spec = match release.read_spec(&control.spec) {
+            Ok(spec) => spec,
+            Err(error) => {
+                return Some(format!(
+                    "the agreed spec holds what release {} of {member}'s operator does not know ({error}): this member's share is frozen until it runs a newer operator",
+                    release.name
+                ));
+            }
+        };
         let ballots = control.ballots.as_ref()?;
         let key = self.config.signer.public();
         match ballots.voters.place(member, &self.config.cluster_uid, &key) {
@@ -37,9 +56,7 @@ impl Operator {
                 "the others have voted {member} lost: it acts again when they hear it and have taken it back"
             )),
             Place::Voter => None,
-            Place::Stranger => Some(format!(
-                "{member} has asked to join with the key {key} and waits for the league's vote: list it under spec.members of the Federation in {home}"
-            )),
+            Place::Stranger => Some(has_asked(member, &key, spec.member(member), home)),
             Place::Removed { .. } if ballots.forced.as_ref().is_some_and(|force| force.discarded.contains(member)) => {
                 let (by, era) = ballots.forced.as_ref().map(|force| (force.by.as_str(), force.era)).unwrap_or_default();
                 Some(format!(

@@ -2,6 +2,7 @@
 
 mod clusters;
 mod releases;
+mod standing;
 
 use super::cluster::Cluster;
 use super::judging::{Views, held_leaves, judge, judge_change};
