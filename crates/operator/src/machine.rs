@@ -1,5 +1,6 @@
 //! The operator, its queues and its dispatch.
 
+mod faults;
 mod feeds;
 mod parts;
 
@@ -35,6 +36,7 @@ pub struct Operator {
     pub(crate) ballots: crate::ballots::Council,
     pub(crate) types: BTreeMap<TypeName, TypeState>,
     feeds: BTreeMap<FeedId, Feed>,
+    faults: faults::Faults,
     watches: BTreeMap<FeedId, ActId>,
     pub(crate) federations: crate::league::Federations,
     pub(crate) upkeep: crate::upkeep::Upkeep,
@@ -81,6 +83,7 @@ impl Operator {
             ballots: crate::ballots::Council::default(),
             types: BTreeMap::new(),
             feeds: BTreeMap::new(),
+            faults: faults::Faults::default(),
             watches: BTreeMap::new(),
             federations: crate::league::Federations::default(),
             upkeep: crate::upkeep::Upkeep::default(),

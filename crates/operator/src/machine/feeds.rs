@@ -35,6 +35,7 @@ impl Operator {
 
     pub(crate) fn unfollow(&mut self, id: &FeedId) {
         self.feeds.remove(id);
+        self.faults.forget(id);
         if let Some(act) = self.watches.remove(id) {
             self.pending.remove(&act);
             self.acts.push(Act::CloseWatch { id: act });
@@ -98,9 +99,8 @@ impl Operator {
     }
 
     pub(super) fn feed_fault(&mut self, id: &FeedId, fault: &FeedFault) {
-        // The first time is often a restart or an expired history; it is news when it goes on.
-        if fault.failures == 3 || fault.failures.is_multiple_of(20) {
-            let message = format!("cannot follow {id:?}: {} ({} times in a row)", fault.reason, fault.failures);
+        let away = !self.api_server_ready();
+        if let Some(message) = self.faults.met(id, fault, away) {
             self.log(Level::Warning, None, message);
         }
         // The federated kind is not served any more: its CRD was deleted, which the league did not ask for.
@@ -139,6 +139,11 @@ impl Operator {
 
     pub(super) fn feed_changed(&mut self, id: &FeedId, change: FeedChange) {
         let listed = matches!(change, FeedChange::Listed(_));
+        if change == FeedChange::Synced {
+            for message in self.faults.over(id) {
+                self.log(Level::Info, None, message);
+            }
+        }
         match (id, change) {
             (FeedId::Federation, FeedChange::Object(object) | FeedChange::Listed(object)) => {
                 self.federation_seen(&object, listed)
