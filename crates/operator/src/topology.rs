@@ -147,13 +147,16 @@ pub(crate) struct Other<T> {
 }
 
 /// Heartbeats of others that were told of, with the version that was. Being told of is the sign of life; what is in them
-/// is read a few at a time, for hardly ever is something else in them, and an object store takes a request for each.
+/// is read a few at a time, for hardly ever is something else in them, and an object store takes a request for each. The
+/// version told need not be that of the value: a quorum tells of a heartbeat without having read it.
 #[derive(Debug, Default)]
 struct Beats {
     /// Told of last, for each member.
     told: BTreeMap<MemberName, Version>,
     /// Not read since.
     unread: BTreeSet<MemberName>,
+    /// Asked for in turn, and not answered yet: that they live was told, and what is read says it no second time.
+    asked: BTreeSet<MemberName>,
     /// The last one that was read: the next in order is the next to be.
     last: Option<MemberName>,
 }
@@ -167,6 +170,7 @@ impl Beats {
         for member in &next {
             self.unread.remove(member);
         }
+        self.asked.extend(next.iter().cloned());
         self.last = next.last().cloned().or(self.last.take());
         next
     }

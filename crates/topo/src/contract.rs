@@ -49,6 +49,11 @@ pub trait Topo: Send + Sync + fmt::Debug {
     /// the order of their writes; but who goes on from its cursor is told the rest. A change is never
     /// left out: what cannot be told any more is a [`Changes::Reset`].
     /// Cancelling loses nothing, for the caller still holds its cursor.
+    ///
+    /// A quorum does not read what it tells of a key that has been changing for a minute or longer. It tells each store's
+    /// copy of a write, and so the write more than once; a promise to a store, or that somebody else's half-done write is
+    /// finished, may look like one more write. Who wants to know looks through the handle that told it: another one need
+    /// not yet know of a write that is half done.
     async fn changes(&self, cursor: Option<&Cursor>) -> Result<Changes, TopoError>;
 
     /// Looks at the server itself: what is well, what endangers a league, and the mend.
@@ -98,7 +103,8 @@ pub enum Changes {
         /// Where to go on from.
         cursor: Cursor,
         /// The keys with the last version told, so that whoever holds that version already (its own
-        /// write, say) need not read. Empty only in the answer to "from now".
+        /// write, say) need not read. What was told without a read bears a version that no value has. Empty only in the
+        /// answer to "from now".
         keys: BTreeMap<String, Version>,
     },
     /// The history since the cursor is gone: list everything of interest *after* this answer, and go

@@ -15,6 +15,10 @@ use std::sync::Arc;
 pub(crate) trait Backend: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
     fn values_per_read(&self) -> usize;
+    /// What was asked so far; `own` is what was counted before and below this backend.
+    fn usage(&self, own: Usage) -> Usage {
+        own
+    }
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError>;
     /// A create (`expected` is `None`) or a compare-and-swap.
     async fn swap(&self, key: &str, expected: Option<&Version>, value: Bytes) -> Result<Swap, TopoError>;
@@ -145,7 +149,7 @@ impl<B: Backend> Topo for Front<B> {
     }
 
     fn usage(&self) -> Usage {
-        self.meter.usage()
+        self.backend.usage(self.meter.usage())
     }
 
     fn backend(&self) -> &'static str {

@@ -26,7 +26,9 @@
 //! **Changes** are those of the stores' own feeds, merged. A feed only says where to look: what is
 //! told is read from the register, in a way that counts the copy of the store whose feed it was, so
 //! that a write which that store was the first to accept is told or is no more. As long as a quorum
-//! of the feeds in a cursor goes on, nothing is left out; else the answer is a reset.
+//! of the feeds in a cursor goes on, nothing is left out; else the answer is a reset. A register that
+//! changes all the time, as a heartbeat does, is told without a read ([`told`]): in a league of fifty
+//! an operator would else ask each store ten times a second for what it seldom wants to know.
 //!
 //! **Stores that forget** (restored from a backup, rolled back) are noticed by what other stores
 //! know of them, do not count from then on, and are named by [`Topo::check`]. [`replace()`] puts
@@ -41,13 +43,14 @@ mod lists;
 mod replace;
 mod set;
 mod store;
+mod told;
 
 pub use replace::{Progress, replace};
 
 use crate::contract::{Changes, Cursor, Entry, Finding, Topo};
 use crate::error::{Category, TopoError};
 use crate::front::{Backend, Front};
-use crate::usage::{Meter, Operation as Call};
+use crate::usage::Usage;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hansa_ledger::register::{Ballots, Change, Content, Lease, Outcome, ProposerId, State};
@@ -93,8 +96,7 @@ fn closed(urls: Vec<crate::TopoUrl>, options: &crate::Options) -> Result<Arc<Quo
 }
 
 fn handle(quorum: Arc<Quorum>) -> Arc<dyn Topo> {
-    let meter = quorum.meter.clone();
-    Arc::new(Front::new(Handle(quorum), meter))
+    Arc::new(Front::new(Handle(quorum), Arc::default()))
 }
 
 /// What all operations of one handle share.
@@ -104,8 +106,7 @@ struct Quorum {
     view: set::Views,
     leases: Mutex<BTreeMap<Arc<str>, Lease>>,
     blobs: blobs::Cache,
-    told: Mutex<feed::Told>,
-    meter: Arc<Meter>,
+    told: Mutex<told::Told>,
     /// The number of the last write; with the incarnation it names a write.
     writes: AtomicU64,
     /// Operations under way: they go on when nobody waits for them, so that slow stores catch up.
@@ -145,7 +146,6 @@ impl Quorum {
             leases: Mutex::default(),
             blobs: blobs::Cache::default(),
             told: Mutex::default(),
-            meter: Arc::new(Meter::default()),
             writes: AtomicU64::new(0),
             tasks: Mutex::new(JoinSet::new()),
         }
@@ -158,14 +158,19 @@ impl Quorum {
     }
 
     /// The value of a register, for callers.
-    async fn versioned(&self, key: &str, state: Option<State>, call: Call) -> Result<Option<Versioned>, TopoError> {
+    async fn versioned(&self, key: &str, state: Option<State>) -> Result<Option<Versioned>, TopoError> {
         let Some(state) = state else { return Ok(None) };
-        let value = self.value(key, &state.content, call).await?;
+        let value = self.value(key, &state.content).await?;
         Ok(Some(Versioned { version: state.version, value }))
     }
 
-    async fn read(self: &Arc<Self>, key: &str, call: Call) -> Result<Option<State>, TopoError> {
-        match self.run(key, Change::Read, None, call).await? {
+    async fn read(self: &Arc<Self>, key: &str) -> Result<Option<State>, TopoError> {
+        let began = lock(&self.told).begin();
+        if lock(&self.told).owes(key, began) {
+            let (began, mut states) = self.states_of(&[key.to_owned()]).await?;
+            return self.accounting(key, states.pop().flatten(), began).await;
+        }
+        match self.run(key, Change::Read, None).await? {
             Outcome::Value(state) => Ok(state),
             _ => Err(self.unavailable(key)),
         }
@@ -220,18 +225,27 @@ impl Backend for Handle {
         1
     }
 
+    /// The requests are those that went to the stores, by what was asked of them.
+    fn usage(&self, mut own: Usage) -> Usage {
+        for (operation, of_store) in self.0.stores.iter().flat_map(|store| store.usage().operations) {
+            own.operations.entry(operation).or_default().requests += of_store.requests;
+        }
+        own
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Versioned>, TopoError> {
-        let state = self.0.read(key, Call::Get).await?;
-        self.0.versioned(key, state, Call::Get).await
+        let state = self.0.read(key).await?;
+        self.0.versioned(key, state).await
     }
 
     async fn swap(&self, key: &str, expected: Option<&Version>, value: Bytes) -> Result<Swap, TopoError> {
-        let call = Call::of_swap(expected);
         let change = self.0.new_write(expected.cloned(), &value);
-        match self.0.run(key, change, Some(value), call).await? {
+        let began = lock(&self.0.told).begin();
+        match self.0.run(key, change, Some(value)).await? {
             Outcome::Committed(state) => Ok(Swap::Committed(state.version)),
             Outcome::Mismatch(current) => {
-                let current = self.0.versioned(key, current, call).await?;
+                let current = self.0.accounting(key, current, began).await?;
+                let current = self.0.versioned(key, current).await?;
                 Ok(Swap::Mismatch { current })
             }
             Outcome::Indeterminate => {

@@ -1,8 +1,9 @@
 //! `idle`: leagues that have nothing to do, on a real etcd and on a real S3 server (versitygw).
 //!
 //! The operators are the production state machines, each with an API server of its own (kubesim's core) in this process.
-//! On etcd a hundred of them spend ten minutes of simulated time, on S3 ten and fifty of them a minute of the machine's.
-//! What they ask of the topology server is counted at the trait that they ask it through.
+//! On etcd a hundred of them spend ten minutes of simulated time, on S3 ten and fifty of them a minute of the machine's,
+//! and so do ten and fifty on a quorum of three prefixes of that server. What they ask of the topology server is counted
+//! at the trait that they ask it through, of a quorum at each of its stores.
 
 mod counted;
 mod league;
@@ -48,7 +49,7 @@ async fn on_etcd(scale: f64, folder: &Path) -> Result<Vec<Row>> {
     let url = format!("etcd://{}/idle", etcd.address);
     let server = Server { url, options: Options::default(), clock: Clock::Jumps };
     let spent = spend(operators, &server, "etcd", &SIMULATED).await?;
-    told("idle", operators, "simulated seconds on etcd", &SIMULATED, &spent)
+    told("idle", operators, 1, "simulated seconds on etcd", &SIMULATED, &spent)
 }
 
 async fn on_s3(scale: f64, folder: &Path) -> Result<Vec<Row>> {
@@ -61,25 +62,38 @@ async fn on_s3(scale: f64, folder: &Path) -> Result<Vec<Row>> {
         }
     };
     server.ready().await?;
-    let on = |prefix: &str| Server {
-        url: format!("s3://{}/{prefix}?endpoint={}", S3::BUCKET, server.endpoint),
+    let on = |url: String| Server {
+        url,
         options: Options { user: Some(S3::USER.into()), password: Some(Secret::new(S3::SECRET)), ..Options::default() },
         clock: Clock::Passes,
     };
-    let (small, large) = (10, (50.0 * scale) as usize);
-    let measured = |operators: usize| {
-        let server = on(&format!("idle-{operators}"));
+    let store = |prefix: &str| format!("s3://{}/{prefix}?endpoint={}", S3::BUCKET, server.endpoint);
+    let measured = |operators: usize, stores: usize| {
+        let (name, url) = match stores {
+            1 => ("S3", store(&format!("idle-{operators}"))),
+            _ => {
+                let stores: Vec<_> =
+                    (0..stores).map(|number| store(&format!("idle-{operators}-of-{number}"))).collect();
+                ("quorum of S3", format!("quorum:{}", stores.join(",")))
+            }
+        };
+        let server = on(url);
         // A thread each: while one league is made, the other's time passes, too.
         let measured = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let spent = runtime.block_on(spend(operators, &server, "S3", &REAL))?;
-            told(&format!("idle (S3, {operators})"), operators, "seconds on S3 (versitygw)", &REAL, &spent)
+            let spent = runtime.block_on(spend(operators, &server, name, &REAL))?;
+            let (name, on) = (format!("idle ({name}, {operators})"), format!("seconds on a {name} (versitygw)"));
+            told(&name, operators, stores, &on, &REAL, &spent)
         });
         async { measured.await? }
     };
-    let others = async { if large > small { measured(large).await } else { Ok(Vec::new()) } };
-    let (mut rows, more) = futures::try_join!(measured(small), others)?;
-    rows.extend(more);
+    let (small, large) = (10, (50.0 * scale) as usize);
+    let mut rows = Vec::new();
+    for stores in [1, 3] {
+        let others = async { if large > small { measured(large, stores).await } else { Ok(Vec::new()) } };
+        let (of_small, of_large) = futures::try_join!(measured(small, stores), others)?;
+        rows.extend(of_small.into_iter().chain(of_large));
+    }
     Ok(rows)
 }
 
@@ -96,8 +110,16 @@ async fn spend(operators: usize, server: &Server, name: &str, times: &Times) -> 
     Ok(spent)
 }
 
-fn told(name: &str, operators: usize, seconds_on: &str, times: &Times, spent: &Spent) -> Result<Vec<Row>> {
+fn told(
+    name: &str,
+    operators: usize,
+    stores: usize,
+    seconds_on: &str,
+    times: &Times,
+    spent: &Spent,
+) -> Result<Vec<Row>> {
     let each = |count: u64| count as f64 / operators as f64;
+    let at_each_store = |requests: u64| each(requests) / stores as f64;
     let seconds = times.measured_ms as f64 / 1e3;
     let beats = times.measured_ms as f64 / HEARTBEAT_MS as f64;
     let requests = spent.requests();
@@ -108,9 +130,10 @@ fn told(name: &str, operators: usize, seconds_on: &str, times: &Times, spent: &S
         told.join(", ")
     };
     let kib = |count: u64| each(count) / 1024.0;
-    let of = |operation| each(spent.operation(operation));
+    let of = |operation| at_each_store(spent.operation(operation));
+    let at = if stores == 1 { String::new() } else { format!(", at each of {stores} stores") };
     let how = format!(
-        "each of {operators} operators in {seconds} {seconds_on}, a heartbeat every {} s: {:.0} writes, {:.0} reads, \
+        "each of {operators} operators in {seconds} {seconds_on}{at}, a heartbeat every {} s: {:.0} writes, {:.0} reads, \
          {:.1} watches opened or lists of names; floor: a write for each heartbeat",
         HEARTBEAT_MS / 1_000,
         of(Operation::CompareAndSwap) + of(Operation::Create),
@@ -121,10 +144,10 @@ fn told(name: &str, operators: usize, seconds_on: &str, times: &Times, spent: &S
     let row =
         |what: &str, value, unit, floor, how: String| Row { name: format!("{name}: {what}"), value, unit, floor, how };
     Ok(vec![
-        row("requests", each(requests), "requests", Some(beats), how),
+        row("requests", at_each_store(requests), "requests", Some(beats), how),
         row(
             "request rate",
-            each(requests) / seconds,
+            at_each_store(requests) / seconds,
             "1/s",
             Some(beats / seconds),
             "the same for each second; at most 1 is allowed; floor: the heartbeats alone".to_owned(),

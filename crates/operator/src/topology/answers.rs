@@ -67,7 +67,7 @@ impl Operator {
                 let control = keys.get(keys::CONTROL).filter(|_| self.is_seated()).cloned();
                 let wanted: Vec<String> = keys
                     .into_iter()
-                    .filter(|(key, version)| self.is_news(key, version) && !self.may_wait(key, version))
+                    .filter(|(key, version)| !self.may_wait(key, version) && self.is_news(key, version))
                     .map(|(key, _)| key)
                     .collect();
                 self.read_all(&wanted);

@@ -170,9 +170,16 @@ impl Operator {
     /// the breaker remembers (`removals`) its own member reads alone. Keys that the spec lists before they were read here
     /// are refused until they are.
     ///
+    /// A quorum tells each store's copy of a heartbeat, within the same four seconds; a promise to a store, or that somebody
+    /// finishes a half-done write, looks like one heartbeat more, once. A member that counts as silent is heard again by a
+    /// value that is newer than the one known, and by nothing less.
+    ///
     /// [`Config::values_per_read`]: crate::Config::values_per_read
     pub(super) fn may_wait(&mut self, key: &str, version: &Version) -> bool {
         let Key::Cell(member) = keys::parse(key) else { return false };
+        if member == self.config.member {
+            return false;
+        }
         // Cells of members that have left stand for ever.
         let listed = |name: &&MemberName| self.league.as_ref().is_some_and(|league| league.spec.member(name).is_some());
         let others = self.topology.cells.keys().filter(listed).count();
@@ -181,6 +188,7 @@ impl Operator {
             || !self.is_heard(&member)
             || !self.shows_its_key(&member)
         {
+            self.topology.beats.asked.remove(&member);
             return false;
         }
         let now = self.hearing_ms();
@@ -189,7 +197,10 @@ impl Operator {
         if let Some(cell) = self.topology.cells.get_mut(&member).filter(|_| before.as_ref() != Some(version)) {
             cell.changed_ms = now;
         }
-        self.topology.beats.unread.insert(member);
+        // It may have been read already, in its turn.
+        if self.is_news(key, version) {
+            self.topology.beats.unread.insert(member);
+        }
         true
     }
 
@@ -353,7 +364,8 @@ impl Operator {
         body: &[u8],
     ) -> Result<(), String> {
         let now = self.hearing_ms();
-        let was_told = self.topology.beats.told.get(&member) == Some(&value.version);
+        let beats = &mut self.topology.beats;
+        let was_told = beats.asked.remove(&member) || beats.told.get(&member) == Some(&value.version);
         let cell: MemberCell = match serde_json::from_slice(body) {
             Ok(cell) => cell,
             Err(error) => {

@@ -3,7 +3,6 @@
 
 use super::{NAME, Quorum, keys, lock};
 use crate::error::{Category, TopoError};
-use crate::usage::Operation as Call;
 use bytes::Bytes;
 use hansa_ledger::register::Content;
 use hansa_model::Hash;
@@ -46,15 +45,15 @@ impl Cache {
 
 impl Quorum {
     /// The bytes of a value.
-    pub(super) async fn value(&self, key: &str, content: &Content, call: Call) -> Result<Bytes, TopoError> {
+    pub(super) async fn value(&self, key: &str, content: &Content) -> Result<Bytes, TopoError> {
         match content {
             Content::Inline(value) => Ok(value.clone()),
-            Content::Blob { hash, .. } => self.blob(key, hash, call).await,
+            Content::Blob { hash, .. } => self.blob(key, hash).await,
         }
     }
 
     /// The bytes of a blob, from the store that answers soonest and has them.
-    pub(super) async fn blob(&self, key: &str, hash: &Hash, call: Call) -> Result<Bytes, TopoError> {
+    pub(super) async fn blob(&self, key: &str, hash: &Hash) -> Result<Bytes, TopoError> {
         if let Some(value) = self.blobs.get(hash) {
             return Ok(value);
         }
@@ -62,7 +61,6 @@ impl Quorum {
         stores.sort_by_key(|store| store.latency());
         let mut all_answered = true;
         for store in stores {
-            self.meter.request(call);
             match store.asked(|topo| async move { topo.get(&keys::blob(hash)).await }).await {
                 Ok(Some(found)) if Hash::of_bytes(&found.value) == *hash => {
                     self.blobs.keep(*hash, &found.value);

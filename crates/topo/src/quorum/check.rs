@@ -5,7 +5,6 @@ use super::store::Store;
 use super::{Quorum, keys};
 use crate::contract::{Finding, Severity};
 use crate::error::TopoError;
-use crate::usage::Operation as Call;
 use hansa_ledger::register::{Ballot, Copy, Reply, StoreId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,14 +14,13 @@ const REPLACE: &str = "replace it by an empty one with `hansa topo quorum replac
 
 impl Quorum {
     pub(super) async fn check(self: &Arc<Self>) -> Result<Vec<Finding>, TopoError> {
-        self.meter.request(Call::Check);
         let view = match self.change_set(|_| None).await {
             Ok(view) => view,
             Err(error) => return Ok(self.without_set(&error)),
         };
         // Reading everything also shows what a store has forgotten.
-        let surveys = self.surveyed(&view, "/", Call::Check).await?;
-        self.states("/", Call::Check).await?;
+        let surveys = self.surveyed(&view, "/").await?;
+        self.states("/").await?;
         self.write_down_barred().await?;
         let view = self.view().await?;
         let mut latest: BTreeMap<&str, &Ballot> = BTreeMap::new();

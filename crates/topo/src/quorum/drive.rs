@@ -2,9 +2,9 @@
 
 use super::set::View;
 use super::store::Store;
+use super::told::Moment;
 use super::{LEASES_KEPT, NAME, Quorum, keys, lock, random};
 use crate::error::{Category, TopoError};
-use crate::usage::Operation as Call;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -32,8 +32,9 @@ pub(super) struct Driver {
     pub(super) view: Arc<View>,
     pub(super) key: Arc<str>,
     pub(super) value: Option<Bytes>,
-    pub(super) call: Call,
     pub(super) answers: Answers,
+    /// When it, and the first of its answers, was asked for.
+    pub(super) began: Moment,
     /// Whether a newer set of stores is loaded when there is one; not while the set itself is
     /// loaded.
     pub(super) refreshes: bool,
@@ -53,10 +54,10 @@ impl Quorum {
         key: &str,
         change: Change,
         value: Option<Bytes>,
-        call: Call,
     ) -> Result<Outcome, TopoError> {
-        let (quorum, view) = (self.clone(), self.view().await?);
-        let driver = Driver { quorum, view, key: key.into(), value, call, answers: Answers::new(), refreshes: true };
+        let (quorum, view, began) = (self.clone(), self.view().await?, lock(&self.told).begin());
+        let answers = Answers::new();
+        let driver = Driver { quorum, view, key: key.into(), value, answers, began, refreshes: true };
         self.carry_out(driver, change).await
     }
 
@@ -76,16 +77,16 @@ impl Quorum {
         tasks.spawn(work);
     }
 
-    /// Reads a register of which some answers are there already.
+    /// Reads a register of which some answers are there already; the first of them was asked for when it `began`.
     pub(super) async fn settle(
         self: &Arc<Self>,
         view: &Arc<View>,
         key: &str,
         answers: Answers,
-        call: Call,
+        began: Moment,
     ) -> Result<Option<State>, TopoError> {
         let (quorum, view) = (self.clone(), view.clone());
-        let driver = Driver { quorum, view, key: key.into(), value: None, call, answers, refreshes: true };
+        let driver = Driver { quorum, view, key: key.into(), value: None, answers, began, refreshes: true };
         match driver.drive(Change::Read, random()?, None).await {
             Outcome::Value(state) => Ok(state),
             _ => Err(self.unavailable(key)),
@@ -206,20 +207,19 @@ impl Driver {
 
     fn request(&self, id: StoreId, request: Request) -> Option<BoxFuture<'static, (StoreId, Reply)>> {
         let store: Arc<Store> = self.view.stores.get(&id)?.clone();
-        let (quorum, key, value, call) = (self.quorum.clone(), self.key.clone(), self.value.clone(), self.call);
+        let (quorum, key, value) = (self.quorum.clone(), self.key.clone(), self.value.clone());
         let asked = async move {
-            let meter = &quorum.meter;
             let reply = match request {
-                Request::Read => store.read_copy(&key, meter, call).await,
-                Request::Write { expected, copy } => store.write_copy(expected, copy, meter, call).await,
-                Request::ReadSet => store.read_set(meter, call).await,
+                Request::Read => store.read_copy(&key).await,
+                Request::Write { expected, copy } => store.write_copy(expected, copy).await,
+                Request::ReadSet => store.read_set().await,
                 Request::PutBlob(hash) => {
                     let value = match value {
                         Some(value) => Ok(value),
-                        None => quorum.blob(&key, &hash, call).await,
+                        None => quorum.blob(&key, &hash).await,
                     };
                     match value {
-                        Ok(value) => store.put_blob(&keys::blob(&hash), &value, meter, call).await,
+                        Ok(value) => store.put_blob(&keys::blob(&hash), &value).await,
                         Err(_) => Reply::BlobFailed,
                     }
                 }
@@ -256,7 +256,7 @@ impl Driver {
             leases.insert(self.key.clone(), lease);
         }
         if let Outcome::Committed(state) | Outcome::Value(Some(state)) | Outcome::Mismatch(Some(state)) = outcome {
-            lock(&self.quorum.told).remember(&self.key, state, operation);
+            lock(&self.quorum.told).remember(&self.key, state, operation, self.began);
         }
     }
 }

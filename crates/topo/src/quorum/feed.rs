@@ -1,28 +1,27 @@
 //! Changes, merged from the feeds of the stores.
 
-use super::drive::Answers;
+use super::drive::{Answers, GRACE};
 use super::set::{View, gather};
 use super::store::Store;
-use super::{NAME, Quorum, keys};
+use super::told::Telling;
+use super::{NAME, Quorum, keys, lock};
 use crate::contract::{Changes, Cursor};
 use crate::error::TopoError;
-use crate::usage::Operation as Call;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use hansa_ledger::Version;
-use hansa_ledger::register::{Change, Operation, Outcome, Reply, State, StoreId};
+use hansa_ledger::register::{Change, Outcome, Reply, State, StoreId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The pause before a feed that has failed is followed again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many registers are read at once.
 const AT_ONCE: usize = 8;
-/// For how many registers it is remembered what was read last.
-const REGISTERS_KEPT: usize = 16_384;
 
 /// A place in the feeds of the stores, as a cursor says it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,36 +37,6 @@ impl Place {
 
     fn write(&self) -> Cursor {
         Cursor::new(serde_json::to_string(self).unwrap_or_default())
-    }
-}
-
-/// What was read of registers last, so that the feeds of several stores about one write need one
-/// read together.
-#[derive(Default)]
-pub(super) struct Told(BTreeMap<Arc<str>, Register>);
-
-struct Register {
-    version: Version,
-    /// The stores' versions of the copies that this version of the register accounts for.
-    accounted: BTreeMap<StoreId, Version>,
-}
-
-impl Told {
-    pub(super) fn remember(&mut self, key: &Arc<str>, state: &State, operation: &Operation) {
-        let accounts = |copy: Option<&State>| {
-            copy.is_none_or(|copy| copy.version == state.version || copy.revision < state.revision)
-        };
-        let accounted = operation.copies().filter(|(_, _, copy)| accounts(*copy));
-        let accounted = accounted.map(|(store, version, _)| (store.clone(), version.clone())).collect();
-        if self.0.len() >= REGISTERS_KEPT {
-            self.0.pop_first();
-        }
-        self.0.insert(key.clone(), Register { version: state.version.clone(), accounted });
-    }
-
-    fn version(&self, key: &str, store: &StoreId, at: &Version) -> Option<Version> {
-        let register = self.0.get(key)?;
-        (register.accounted.get(store) == Some(at)).then(|| register.version.clone())
     }
 }
 
@@ -95,11 +64,10 @@ impl Quorum {
     /// The end of the feeds of all stores that answer, a quorum at least.
     async fn now(&self, view: &View) -> Result<Place, TopoError> {
         let asked = view.stores.iter().enumerate().map(|(number, (id, store))| async move {
-            self.meter.request(Call::Changes);
             let now = store.asked(|topo| topo.changes(None)).await;
             (number, now.ok().map(|now| (id.clone(), now.cursor().as_str().to_owned())))
         });
-        let feeds: BTreeMap<_, _> = gather(asked.collect(), view.stores.len()).await.into_values().collect();
+        let feeds: BTreeMap<_, _> = gather(asked.collect(), view.stores.len(), GRACE).await.into_values().collect();
         if view.set.is_quorum(|id| feeds.contains_key(id)) {
             Ok(Place { epoch: view.set.epoch, feeds })
         } else {
@@ -109,13 +77,13 @@ impl Quorum {
 
     async fn follow(self: &Arc<Self>, view: &Arc<View>, mut place: Place) -> Result<Changes, TopoError> {
         let feed = |id: &StoreId, cursor: &str, pause: Duration| -> Option<Feed> {
-            let (id, cursor, quorum) = (id.clone(), Cursor::new(cursor), self.clone());
+            let (id, cursor) = (id.clone(), Cursor::new(cursor));
             let store: Arc<Store> = view.stores.get(&id)?.clone();
             let followed = async move {
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await;
                 }
-                let changes = store.follow(&cursor, &quorum.meter).await;
+                let changes = store.follow(&cursor).await;
                 (id, changes)
             };
             Some(followed.boxed())
@@ -168,7 +136,7 @@ impl Quorum {
         told.buffer_unordered(AT_ONCE).try_filter_map(|told| async move { Ok(told) }).try_collect().await
     }
 
-    /// The version of a register whose copy at `store` has changed. It accounts for that copy: a
+    /// The version of a register whose copy at `store` has changed. What is read accounts for that copy: a
     /// value that this store has accepted is told, or can never be chosen any more.
     async fn tell_one(
         self: &Arc<Self>,
@@ -177,15 +145,13 @@ impl Quorum {
         place: &str,
         at: &Version,
     ) -> Result<Option<(String, Version)>, TopoError> {
-        let known = keys::register(place).and_then(|key| {
-            let version = super::lock(&self.told).version(key, store, at)?;
-            Some((key.to_owned(), version))
-        });
-        if known.is_some() {
-            return Ok(known);
+        if let Some(key) = keys::register(place)
+            && let Telling::Version(version) = lock(&self.told).tell(key, store, at, Instant::now())
+        {
+            return Ok(Some((key.to_owned(), version)));
         }
         let Some(handle) = view.stores.get(store) else { return Ok(None) };
-        self.meter.request(Call::Changes);
+        let began = lock(&self.told).begin();
         let Some(found) = handle.asked(|topo| topo.get(place)).await? else { return Ok(None) };
         let copy = hansa_ledger::register::Copy::decode(&found.value).map_err(|error| {
             let message = format!("{}, {place}: {error}", handle.location);
@@ -195,12 +161,12 @@ impl Quorum {
         // A promise alone changes nothing, and may be all there is.
         let Some(accepted) = copy.accepted.clone() else { return Ok(None) };
         let answers = Answers::from([(store.clone(), (Reply::Copy(Some((found.version, copy))), Reply::Unknown))]);
-        let state = self.settle(view, &key, answers, Call::Changes).await?;
+        let state = self.settle(view, &key, answers, began).await?;
         let accounts =
             |state: &State| state.version == accepted.state.version || state.revision > accepted.state.revision;
         let state = match state.filter(accounts) {
             Some(state) => state,
-            None => match self.run(&key, Change::Rewrite, None, Call::Changes).await? {
+            None => match self.run(&key, Change::Rewrite, None).await? {
                 Outcome::Value(Some(state)) => state,
                 Outcome::Value(None) => return Ok(None),
                 _ => return Err(self.unavailable(&key)),

@@ -8,7 +8,6 @@
 use super::{NAME, Quorum, Store, closed};
 use crate::error::{Category, TopoError};
 use crate::url::TopoUrl;
-use crate::usage::Operation as Call;
 use crate::{Options, UrlError};
 use futures::{StreamExt, stream};
 use hansa_ledger::register::{Change, Outcome, StoreId, StoreSet};
@@ -141,13 +140,13 @@ impl Quorum {
 
     async fn rewrite_all(self: &Arc<Self>, progress: &mut impl FnMut(Progress)) -> Result<(), TopoError> {
         let view = self.view().await?;
-        let surveys = self.surveyed(&view, "/", Call::List).await?;
+        let surveys = self.surveyed(&view, "/").await?;
         let keys: BTreeSet<String> = surveys.into_values().flat_map(|survey| survey.copies.into_keys()).collect();
         let of = keys.len();
         progress(Progress::Rewriting { done: 0, of });
         let mut rewrites = stream::iter(keys)
             .map(|key| async move {
-                match self.run(&key, Change::Rewrite, None, Call::CompareAndSwap).await? {
+                match self.run(&key, Change::Rewrite, None).await? {
                     Outcome::Value(_) => Ok(()),
                     _ => Err(self.unavailable(&key)),
                 }

@@ -4,7 +4,6 @@ use super::drive::{Answers, Driver, GRACE};
 use super::store::{Store, accepted_set};
 use super::{NAME, Quorum, keys, lock};
 use crate::error::{Category, TopoError};
-use crate::usage::Operation as Call;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hansa_ledger::Version;
@@ -44,6 +43,7 @@ const ATTEMPTS: usize = 8;
 pub(super) async fn gather<T>(
     mut asked: FuturesUnordered<impl Future<Output = (usize, Option<T>)>>,
     enough: usize,
+    longer: Duration,
 ) -> BTreeMap<usize, T> {
     let mut answers = BTreeMap::new();
     while let Some((number, answer)) = asked.next().await {
@@ -57,7 +57,7 @@ pub(super) async fn gather<T>(
             answers.extend(answer.map(|answer| (number, answer)));
         }
     };
-    let _ = tokio::time::timeout(GRACE, rest).await;
+    let _ = tokio::time::timeout(longer, rest).await;
     answers
 }
 
@@ -169,14 +169,14 @@ impl Quorum {
         let asked = self.stores.iter().enumerate().map(|(number, store)| async move {
             let look = async {
                 store.marker().await.ok()?;
-                match store.read_copy(keys::SET, &self.meter, Call::Get).await {
+                match store.read_copy(keys::SET).await {
                     Reply::Copy(found) => Some(found.and_then(|(_, copy)| accepted_set(&copy))),
                     _ => None,
                 }
             };
             (number, look.await)
         });
-        gather(asked.collect(), enough).await
+        gather(asked.collect(), enough, GRACE).await
     }
 
     fn knows(&self, id: &StoreId) -> bool {
@@ -232,8 +232,8 @@ impl Quorum {
             view: Arc::new(view),
             key: keys::SET.into(),
             value: None,
-            call: Call::Get,
             answers: Answers::new(),
+            began: lock(&self.told).begin(),
             refreshes: false,
         };
         match self.carry_out(driver, change).await? {
@@ -269,7 +269,7 @@ impl Quorum {
             high_water: BTreeMap::new(),
         };
         for store in &self.stores {
-            store.write_copy(None, copy.clone(), &self.meter, Call::Create).await;
+            store.write_copy(None, copy.clone()).await;
         }
         Ok(())
     }
@@ -329,7 +329,7 @@ impl Quorum {
             }
             let Some(next) = change(&set) else { return Ok(view) };
             let write = self.new_write(Some(state.version), &next.encode().into());
-            match self.run(keys::SET, write, None, Call::CompareAndSwap).await? {
+            match self.run(keys::SET, write, None).await? {
                 Outcome::Committed(_) => return self.refreshed(next.epoch).await,
                 Outcome::Unavailable => return Err(self.unavailable(keys::SET)),
                 // What stands there by now is looked at anew.

@@ -5,7 +5,7 @@ use super::{NAME, keys, lock};
 use crate::contract::{Changes, Cursor, Topo};
 use crate::error::{Category, TopoError};
 use crate::url::TopoUrl;
-use crate::usage::{Meter, Operation as Call};
+use crate::usage::Usage;
 use crate::{Options, place};
 use bytes::Bytes;
 use hansa_ledger::register::{Accepted, Content, Copy, Reply, State, StoreId, StoreSet};
@@ -83,6 +83,11 @@ impl Store {
         self.latency.load(Ordering::Relaxed)
     }
 
+    /// What was asked of it so far.
+    pub(super) fn usage(&self) -> Usage {
+        self.topo.get().map(|topo| topo.usage()).unwrap_or_default()
+    }
+
     async fn topo(&self) -> Result<&Arc<dyn Topo>, TopoError> {
         self.topo
             .get_or_try_init(|| async {
@@ -139,8 +144,7 @@ impl Store {
     }
 
     /// Waits for changes, as long as it takes.
-    pub(super) async fn follow(&self, cursor: &Cursor, meter: &Meter) -> Result<Changes, TopoError> {
-        meter.request(Call::Changes);
+    pub(super) async fn follow(&self, cursor: &Cursor) -> Result<Changes, TopoError> {
         let outcome = async { self.topo().await?.changes(Some(cursor)).await }.await;
         if let Err(error) = &outcome {
             lock(&self.trouble).replace(error.chain());
@@ -148,8 +152,7 @@ impl Store {
         outcome
     }
 
-    pub(super) async fn read_copy(&self, key: &str, meter: &Meter, call: Call) -> Reply {
-        meter.request(call);
+    pub(super) async fn read_copy(&self, key: &str) -> Reply {
         let place = keys::copy(key);
         match self.asked(|topo| topo.get(&place)).await {
             Ok(found) => self.copy(key, found),
@@ -170,8 +173,7 @@ impl Store {
         }
     }
 
-    pub(super) async fn write_copy(&self, expected: Option<Version>, copy: Copy, meter: &Meter, call: Call) -> Reply {
-        meter.request(call);
+    pub(super) async fn write_copy(&self, expected: Option<Version>, copy: Copy) -> Reply {
         let (place, value) = (keys::copy(&copy.key), copy.encode());
         let answer = self.asked(|topo| swap(topo, &place, expected.as_ref(), value.clone())).await;
         match answer {
@@ -184,16 +186,15 @@ impl Store {
         }
     }
 
-    pub(super) async fn read_set(&self, meter: &Meter, call: Call) -> Reply {
-        match self.read_copy(keys::SET, meter, call).await {
+    pub(super) async fn read_set(&self) -> Reply {
+        match self.read_copy(keys::SET).await {
             Reply::Copy(found) => Reply::Set(found.and_then(|(_, copy)| accepted_set(&copy)).map(|set| set.epoch)),
             _ => Reply::SetFailed,
         }
     }
 
-    pub(super) async fn put_blob(&self, place: &str, value: &Bytes, meter: &Meter, call: Call) -> Reply {
+    pub(super) async fn put_blob(&self, place: &str, value: &Bytes) -> Reply {
         for _ in 0..BLOB_ATTEMPTS {
-            meter.request(call);
             match self.asked(|topo| topo.create(place, value.clone())).await {
                 Ok(Swap::Committed(_)) => return Reply::BlobPut,
                 Ok(Swap::Mismatch { current: Some(current) }) if current.value == *value => return Reply::BlobPut,

@@ -11,8 +11,9 @@
 //!   nothing happens, and some [`LISTS_FOR_NEWS`] times more for each edit and change of status, as if
 //!   each came alone, but never more than four times a second;
 //! - each member starts so many times a day, once by default, and reads everything;
-//! - a quorum asks each of its stores for the same, and keeps everything in each. What several members write
-//!   (edits) is promised in each store before it is written, and so is two writes.
+//! - a quorum asks each of its stores for the same, and keeps everything in each; it tells of heartbeats without a read,
+//!   and brings one value a request. What several members write (edits) is promised in each store before it is written,
+//!   and so is two writes.
 
 use super::Outcome;
 use crate::print::{self, Output, Screen, Table};
@@ -91,19 +92,32 @@ const PAGES: f64 = 256.0;
 const OBJECT_BYTES: f64 = 1_000.0;
 const STATUS_BYTES: f64 = 100.0;
 const CELL_BYTES: f64 = 2_000.0;
+/// As its handle says it, whatever its stores are.
+const VALUES_PER_READ_OF_QUORUM: f64 = 1.0;
 /// So many lists more than in quiet times follow on news: eight each after 1/4, 1/2, 1 and 2 seconds,
 /// in the time of seven or eight quiet ones.
 const LISTS_FOR_NEWS: f64 = 24.0;
 
 /// Counts a month of a league on a server.
 pub fn requests(league: &League, server: &Tariff) -> Requests {
+    counted(league, server, server.values_per_read)
+}
+
+/// Counts a month of a league on one of the stores of a quorum.
+fn requests_of_store(league: &League, store: &Tariff) -> Requests {
+    let requests = counted(league, store, VALUES_PER_READ_OF_QUORUM);
+    Requests { writes: requests.writes + requests.shared_writes, ..requests }
+}
+
+/// Counts a month of a league on a server that says it gives so many values in one request.
+fn counted(league: &League, server: &Tariff, values_per_read: f64) -> Requests {
     let month = DAYS * DAY;
     let (members, others) = (f64::from(league.members), f64::from(league.members - 1));
     let remote_share = f64::from(league.remote.min(league.members)) / members;
     let keys = PAGES + members * (PAGES + 1.0) + 10.0;
     let heartbeats = members * month / league.heartbeat.as_secs_f64();
     let most_reads = READS_PER_HEARTBEAT as f64;
-    let heard = others.min(most_reads * server.values_per_read);
+    let heard = others.min(most_reads * values_per_read);
     // In a small league each is read by itself.
     let hearing = if others <= most_reads { others } else { (heard / server.values_per_read).ceil() };
     let (edits, changes) = (f64::from(league.edits_a_day) * DAYS, f64::from(league.status_changes_a_day) * DAYS);
@@ -272,12 +286,9 @@ fn rows(league: &League, url: Option<&TopoUrl>) -> Vec<Row> {
     match url {
         None => TARIFFS.iter().map(|tariff| row(tariff, requests(league, tariff))).collect(),
         Some(TopoUrl::Quorum { stores }) => {
-            let of_store = |tariff: &Tariff| {
-                let requests = requests(league, tariff);
-                Requests { writes: requests.writes + requests.shared_writes, ..requests }
-            };
             let tariffs: Vec<Tariff> = stores.iter().map(tariff_of).collect();
-            let mut rows: Vec<Row> = tariffs.iter().map(|tariff| row(tariff, of_store(tariff))).collect();
+            let mut rows: Vec<Row> =
+                tariffs.iter().map(|tariff| row(tariff, requests_of_store(league, tariff))).collect();
             let bill = rows.iter().fold(Bill::default(), |sum, row| sum.plus(&row.bill));
             let requests = rows.iter().fold(Requests::default(), |sum, row| sum.plus(&row.requests));
             let schemes: Vec<&str> = tariffs.iter().map(|tariff| tariff.scheme).collect();
@@ -487,17 +498,17 @@ mod tests {
 
     #[test]
     fn an_idle_member_asks_less_than_once_a_second_on_every_kind_of_server() {
-        let per_second = |tariff: &Tariff, members: u32| {
+        let per_second = |of: fn(&League, &Tariff) -> Requests, tariff: &Tariff, members: u32| {
             let idle =
                 League { members, remote: 0, edits_a_day: 0, status_changes_a_day: 0, starts_a_day: 0, ..LEAGUE };
-            let counted = requests(&idle, tariff);
+            let counted = of(&idle, tariff);
             let each = |count: f64| count / f64::from(members) / (DAYS * DAY);
             let sum = each(counted.writes + counted.reads + counted.lists);
             assert!(sum <= 1.0, "{members} members on {}: {sum} requests a second", tariff.server);
             format!("{:.2} reads, {sum:.2} in all", each(counted.reads))
         };
         for tariff in &TARIFFS {
-            let told = [3, 10, 50, 1_000].map(|members| per_second(tariff, members));
+            let told = [3, 10, 50, 1_000].map(|members| per_second(requests, tariff, members));
             let expected = match tariff.scheme {
                 "etcd" => [
                     "0.40 reads, 0.60 in all",
@@ -508,6 +519,13 @@ mod tests {
                 _ => ["0.40 reads, 0.85 in all"; 4],
             };
             assert_eq!(told, expected, "{}", tariff.server);
+            // So it is at each store of a quorum (crates/topo/tests/quorum_idle.rs counts it there).
+            let told = [3, 10, 50].map(|members| per_second(requests_of_store, tariff, members));
+            let expected = match tariff.scheme {
+                "etcd" => ["0.40 reads, 0.60 in all", "0.20 reads, 0.40 in all", "0.20 reads, 0.40 in all"],
+                _ => ["0.40 reads, 0.85 in all"; 3],
+            };
+            assert_eq!(told, expected, "{} in a quorum", tariff.server);
         }
     }
 
