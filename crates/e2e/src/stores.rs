@@ -1,5 +1,5 @@
 //! Leagues of three kubesims with real operators on the topology servers that the scenarios do not use: a bucket, a quorum of
-//! three kinds of store, and a bucket that loses everything and is filled from a backup.
+//! three kinds of store, a bucket that loses everything and is filled from a backup, and an etcd cluster with another in its place.
 //!
 //! Each trial has a league of its own, and all run beside each other.
 
@@ -26,10 +26,11 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// A trial: what it is called, and what it does with this binary.
 type Trial = (&'static str, for<'a> fn(&'a Path) -> LocalBoxFuture<'a, Result<()>>);
 
-const TRIALS: [Trial; 3] = [
+const TRIALS: [Trial; 4] = [
     ("bucket", |binary| Box::pin(bucket(binary))),
     ("quorum-store-replaced", |binary| Box::pin(quorum_store_replaced(binary))),
     ("restored-from-backup", |binary| Box::pin(restored_from_backup(binary))),
+    ("restored-into-another-etcd", |binary| Box::pin(restored_into_another_etcd(binary))),
 ];
 
 /// Runs the trials with this `hansa` binary. The process's arguments select by parts of names; `--list` names them all.
@@ -220,9 +221,7 @@ async fn every_health(league: &League, what: &str, wanted: impl Fn(&Value) -> bo
     Ok(())
 }
 
-/// The bucket loses everything, and gets the backup. The operators run all the time, and go on by themselves in the new
-/// era; what was agreed after the backup is told, and undone nowhere. (Those on an etcd are to be started anew, for another
-/// cluster may give a version that they know to another value.)
+/// A bucket loses everything, and gets the backup.
 async fn restored_from_backup(binary: &Path) -> Result<()> {
     let servers = folder()?;
     let mut server = S3::start(servers.path(), "bucket")?;
@@ -230,7 +229,27 @@ async fn restored_from_backup(binary: &Path) -> Result<()> {
     let (url, environment) = in_bucket(&server);
     let league = League::on(binary, folder()?, &url, environment).await?;
     let objects = servers.path().join("bucket").join(S3::BUCKET).join("league");
-    let file = servers.path().join("league.backup");
+    let lost = async { std::fs::remove_dir_all(&objects).context("what stood in the bucket") };
+    restored(league, &servers.path().join("league.backup"), lost).await
+}
+
+/// Another etcd cluster stands where the league's stood, and gets the backup.
+async fn restored_into_another_etcd(binary: &Path) -> Result<()> {
+    let servers = folder()?;
+    let mut server = Etcd::start(servers.path(), "etcd", false)?;
+    server.ready().await?;
+    let url = format!("etcd://{}/league", server.address);
+    let league = League::on(binary, folder()?, &url, Environment::default()).await?;
+    let lost = async {
+        server.replace(servers.path(), "another")?;
+        server.ready().await
+    };
+    restored(league, &servers.path().join("league.backup"), lost).await
+}
+
+/// The topology server is lost, and another one gets the backup. The operators run all the time, and go on by themselves
+/// in the new era; what was agreed after the backup is told, and undone nowhere.
+async fn restored(league: League, file: &Path, lost: impl Future<Output = Result<()>>) -> Result<()> {
     league
         .tried(async |league| {
             league.edit("kept", "hello").await?;
@@ -241,7 +260,7 @@ async fn restored_from_backup(binary: &Path) -> Result<()> {
             league.edit("ahead", "good day").await?;
             league.scene.quiet().await?;
             let marks = league.scene.world.mark().await?;
-            std::fs::remove_dir_all(&objects).context("what stood in the bucket")?;
+            lost.await?;
             every_health(league, "sees that it was emptied", |health| health["frozen"].is_string()).await?;
             league.scene.world.topo_command(&["restore", "-f", &file], "").await?;
             every_health(league, "goes on", |health| health["frozen"].is_null() && health["ready"] == true).await?;

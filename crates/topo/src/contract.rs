@@ -20,7 +20,7 @@ use std::fmt;
 ///   [`Swap::Indeterminate`].
 /// - Every method may be cancelled by dropping its future; a write cancelled so has an unknown fate.
 /// - A handle speaks with one store for its life. When another one takes its place, calls end with
-///   [`crate::Category::Replaced`].
+///   [`crate::Category::Replaced`]; one of [`mod@crate::succession`] goes on once a person has said so.
 #[async_trait]
 pub trait Topo: Send + Sync + fmt::Debug {
     /// The value of `key`; `None` when it does not exist.

@@ -3,12 +3,15 @@
 //! A key's version is its modification revision; a compare-and-swap is one transaction, which gives
 //! the current value when it does not match. Reads are linearizable (never `serializable`). A write
 //! goes to another member only while it certainly has not reached one; reads go on to the next
-//! member. etcd knows no delete here, but administrators do: a deleted key is missing, and its
+//! member. Nothing is sent on a connection before the member has said that it is of the cluster that this
+//! handle speaks with ([`line`]). etcd knows no delete here, but administrators do: a deleted key is missing, and its
 //! revisions never come back.
 
 mod check;
 mod cluster;
+mod line;
 mod login;
+mod meaning;
 mod members;
 mod watch;
 mod wire;

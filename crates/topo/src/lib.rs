@@ -8,6 +8,8 @@
 //!
 //! [`backup`] keeps what a league has agreed on in a file, and brings it back under a higher era.
 //!
+//! [`succession`] is how an operator opens one: its handle goes on with the store that takes another's place.
+//!
 //! [`agree`] is for programs that embed it: decide, appoint and barrier on any of these servers.
 //!
 //! A compare-and-swap ends in one of three ways ([`hansa_ledger::Swap`]), and this crate never hides
@@ -30,6 +32,7 @@ mod open;
 mod place;
 pub mod quorum;
 mod sqlite;
+pub mod succession;
 pub mod url;
 mod usage;
 

@@ -10,10 +10,12 @@ mod support;
 use async_trait::async_trait;
 use certificates::Certificates;
 use expect_test::expect;
+use hansa_ledger::{Envelope, keys};
+use hansa_model::{Era, Hash, LeagueId};
 use hansa_topo::conformance::Subject;
 use hansa_topo::fault::Chances;
 use hansa_topo::{
-    Category, Changes, MAX_VALUE_BYTES, Operation, Options, Severity, Swap, Topo, TopoError, Version, open,
+    Category, Changes, MAX_VALUE_BYTES, Operation, Options, Severity, Swap, Topo, TopoError, Version, open, succession,
 };
 use servers::{DeleteRangeRequest, Etcd, Nothing};
 use std::path::PathBuf;
@@ -289,6 +291,63 @@ async fn another_cluster_in_its_place_is_noticed() {
     assert_eq!(new.get("/a").await.unwrap(), None);
     let told = new.changes(Some(&cursor)).await.unwrap();
     assert!(matches!(told, Changes::Reset { .. }), "{told:?}");
+}
+
+const PAGE: &str = "/v1/pages/1";
+
+/// A control document of one and the same league, and a page.
+async fn league(topo: &dyn Topo) -> Version {
+    assert!(matches!(topo.create(keys::CONTROL, control(1)).await, Ok(Swap::Committed(_))));
+    let Swap::Committed(version) = topo.create(PAGE, "one".into()).await.unwrap() else { panic!("it exists") };
+    version
+}
+
+fn control(era: u64) -> bytes::Bytes {
+    Envelope::first(LeagueId(Hash::of_bytes(b"league")), Era(era), 1).seal(b"{}")
+}
+
+/// The other cluster has the same keys at the same numbers: a write that reached it would be taken.
+#[tokio::test]
+async fn another_cluster_is_used_once_the_era_was_raised_in_it_and_written_to_no_sooner() {
+    let (mut etcd, url) = single().await;
+    let topo = succession::open(&url, &Options::default()).await.unwrap();
+    let version = league(&*topo).await;
+    let cursor = topo.changes(None).await.unwrap().cursor().clone();
+    etcd.forget(0).await;
+    let other = opened(&url).await.unwrap();
+    assert_eq!(league(&*other).await, version);
+    let standing = other.list("").await.unwrap();
+    // The first thing after the cluster is another one is a write.
+    for _ in 0..3 {
+        let error = topo.compare_and_swap(PAGE, &version, "two".into()).await.unwrap_err();
+        assert_eq!(error.category(), Category::Replaced, "{error}");
+        assert!(error.to_string().contains("in era 1") && error.to_string().contains("raise-era"), "{error}");
+        let error = topo.create("/v1/pages/2", "two".into()).await.unwrap_err();
+        assert_eq!(error.category(), Category::Replaced, "{error}");
+    }
+    assert_eq!(other.list("").await.unwrap(), standing, "something was written to the other cluster");
+
+    let before = other.get(keys::CONTROL).await.unwrap().unwrap();
+    let raised = other.compare_and_swap(keys::CONTROL, &before.version, control(2)).await;
+    assert!(matches!(raised, Ok(Swap::Committed(_))), "{raised:?}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let page = loop {
+        match topo.get(PAGE).await {
+            Ok(found) => break found.unwrap(),
+            Err(error) => assert_eq!(error.category(), Category::Replaced, "{error}"),
+        }
+        assert!(Instant::now() < deadline, "it does not go on");
+    };
+    let error = topo.compare_and_swap(PAGE, &page.version, "two".into()).await.unwrap_err();
+    assert!(error.to_string().contains("before its control document was read"), "{error}");
+    assert_eq!(topo.get(keys::CONTROL).await.unwrap().unwrap().value, control(2));
+    // Numbers of the old cluster mean nothing.
+    let outcome = topo.compare_and_swap(PAGE, &version, "two".into()).await.unwrap();
+    assert_eq!(outcome, Swap::Mismatch { current: Some(page.clone()) });
+    assert!(matches!(topo.changes(Some(&cursor)).await.unwrap(), Changes::Reset { .. }));
+    let outcome = topo.compare_and_swap(PAGE, &page.version, "two".into()).await.unwrap();
+    assert!(matches!(outcome, Swap::Committed(_)), "{outcome:?}");
+    assert_eq!(other.get(PAGE).await.unwrap().unwrap().value, "two");
 }
 
 #[tokio::test]

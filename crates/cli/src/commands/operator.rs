@@ -69,7 +69,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     log(arguments.log);
     let config = cluster::config(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
     let client = Client::try_from(config).context("the member's API server")?;
-    let mut topo = hansa_topo::open(&arguments.topo, &hansa_topo::Options::from_env())
+    let mut topo = hansa_topo::succession::open(&arguments.topo, &hansa_topo::Options::from_env())
         .await
         .map_err(|error| anyhow::anyhow!("--topo (or $HANSA_TOPO): {}", error.chain()))?;
     if let Some(file) = arguments.topo_fault {

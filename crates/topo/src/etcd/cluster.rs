@@ -1,23 +1,25 @@
 //! Asking the cluster: which member, how long, with which token, and what a failure means.
 
 use super::NAME;
+use super::line::{self, Line};
 use super::login::{Login, Session};
+use super::meaning::{Meaning, meaning, told};
 use super::members::{Member, members};
-use super::wire::{self, Answer, AuthenticateRequest, AuthenticateResponse};
+use super::wire::{self, Answer, AuthenticateRequest, AuthenticateResponse, StatusRequest, StatusResponse};
 use crate::error::{Category, TopoError};
 use crate::open::Options;
 use crate::url::EtcdUrl;
 use crate::usage::{Meter, Operation};
 use http::uri::PathAndQuery;
 use prost::Message;
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
-use tonic::{Code, ConnectError, Request, Status, Streaming};
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 /// The cluster, as one handle sees it.
@@ -68,19 +70,6 @@ impl Failure {
     }
 }
 
-/// What a member's refusal means for the call.
-enum Meaning {
-    /// Not done; another member may do it.
-    Elsewhere,
-    /// Not done; logging in may help.
-    LogIn,
-    /// Not done, wherever it is asked.
-    Refused(Category, &'static str),
-    Compacted,
-    /// May have been done.
-    Unknown,
-}
-
 impl Cluster {
     pub(super) fn new(url: &EtcdUrl, options: &Options, meter: Arc<Meter>) -> Result<Self, TopoError> {
         let login = Login::new(url, options)?;
@@ -122,9 +111,7 @@ impl Cluster {
                 Err(Trouble::Unknown(error)) if effect == Effect::Writes => {
                     return Err(Failure::Unknown(error));
                 }
-                Err(Trouble::Elsewhere(error) | Trouble::Unknown(error)) => {
-                    failure.get_or_insert(error);
-                }
+                Err(Trouble::Elsewhere(error) | Trouble::Unknown(error)) => note(&mut failure, error),
             }
         }
         Err(failure.unwrap_or_else(no_members).into())
@@ -142,8 +129,7 @@ impl Cluster {
         let mut again = true;
         loop {
             self.meter.request(operation);
-            let request = prepared(question.clone(), &session);
-            let answered = self.unary(member, path, request).await;
+            let answered = self.unary(member, path, || prepared(question.clone(), &session)).await;
             match self.settled(member, answered, &session) {
                 Err(Settled::LogIn(number)) if again => {
                     again = false;
@@ -170,23 +156,31 @@ impl Cluster {
     ) -> Result<(Streaming<A>, A), Trouble> {
         let session = self.session(operation, member).await?;
         self.meter.request(operation);
-        let question = question.clone();
-        // The stream of questions stays open after its only one, for its end would end the answers.
-        let questions = futures::StreamExt::chain(
-            futures::stream::once(futures::future::ready(question)),
-            futures::stream::pending(),
-        );
-        let opened = async {
-            let mut grpc = self.ready(member).await?;
+        let on_line = async |line: &Line| {
+            // The stream of questions stays open after its only one, for its end would end the answers.
+            let questions = futures::StreamExt::chain(
+                futures::stream::once(futures::future::ready(question.clone())),
+                futures::stream::pending(),
+            );
             let request = prepared(questions, &session);
             let codec = ProstCodec::<Q, A>::default();
+            let mut grpc = grpc(&line.channel).await?;
             let mut answers = grpc.streaming(request, PathAndQuery::from_static(path), codec).await?.into_inner();
             match answers.message().await? {
                 Some(first) => Ok((answers, first)),
                 None => Err(Status::unavailable("the stream ended at once")),
             }
         };
-        let opened = self.timed(opened).await;
+        let opened = self.timed(async {
+            loop {
+                let line = self.line(member).await?;
+                match on_line(&line).await {
+                    Err(status) if line::has_ended(&status) => self.forget(member, &line).await,
+                    outcome => return Ok(outcome?),
+                }
+            }
+        });
+        let opened = opened.await;
         let opened = match self.settled(member, opened, &session) {
             Ok(opened) => opened,
             Err(Settled::LogIn(number)) => {
@@ -213,48 +207,72 @@ impl Cluster {
         self.log_in(operation, member, number).await.map(|_| ())
     }
 
-    async fn ready(&self, member: usize) -> Result<Grpc<tonic::transport::Channel>, Status> {
-        let channel = self.members[member].channel.clone();
-        // A list of large values is larger than gRPC's usual four megabytes.
-        let mut grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
-        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        Ok(grpc)
+    /// The line to a member, made if there is none: on it the member has said of which cluster it is.
+    async fn line(&self, member: usize) -> Result<Line, Broken> {
+        let member = &self.members[member];
+        let mut line = member.line.lock().await;
+        if let Some(line) = &*line {
+            return Ok(line.clone());
+        }
+        let channel = line::connect(&member.endpoint, member.patience).await?;
+        let codec = ProstCodec::<StatusRequest, StatusResponse>::default();
+        let mut grpc = grpc(&channel).await?;
+        let asked = grpc.unary(Request::new(StatusRequest {}), PathAndQuery::from_static(wire::STATUS), codec);
+        self.same_cluster(&asked.await?.into_inner()).map_err(Broken::Replaced)?;
+        let number = member.lines.fetch_add(1, Ordering::Relaxed);
+        Ok(line.insert(Line { number, channel }).clone())
+    }
+
+    /// This line has ended.
+    async fn forget(&self, member: usize, ended: &Line) {
+        self.members[member].line.lock().await.take_if(|line| line.number == ended.number);
     }
 
     async fn unary<Q: Message + 'static, A: Answer>(
         &self,
         member: usize,
         path: &'static str,
-        request: Request<Q>,
-    ) -> Result<A, Option<Status>> {
-        self.timed(async {
-            let mut grpc = self.ready(member).await?;
+        request: impl Fn() -> Request<Q>,
+    ) -> Result<A, Broken> {
+        let on_line = async |line: &Line| {
             let codec = ProstCodec::<Q, A>::default();
-            Ok(grpc.unary(request, PathAndQuery::from_static(path), codec).await?.into_inner())
+            let mut grpc = grpc(&line.channel).await?;
+            Ok(grpc.unary(request(), PathAndQuery::from_static(path), codec).await?.into_inner())
+        };
+        self.timed(async {
+            loop {
+                let line = self.line(member).await?;
+                match on_line(&line).await {
+                    // Nothing was sent on it.
+                    Err(status) if line::has_ended(&status) => self.forget(member, &line).await,
+                    outcome => return Ok(outcome?),
+                }
+            }
         })
         .await
     }
 
-    /// The outcome within the time; no status when the time is over.
-    async fn timed<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Option<Status>> {
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(outcome) => outcome.map_err(Some),
-            Err(_) => Err(None),
-        }
+    /// The outcome within the time.
+    async fn timed<T>(&self, call: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
+        tokio::time::timeout(self.timeout, call).await.unwrap_or(Err(Broken::Late))
     }
 
     /// What an attempt's outcome means.
-    fn settled<T>(&self, member: usize, outcome: Result<T, Option<Status>>, session: &Session) -> Result<T, Settled> {
+    fn settled<T>(&self, member: usize, outcome: Result<T, Broken>, session: &Session) -> Result<T, Settled> {
+        let address = &self.members[member].address;
         let status = match outcome {
             Ok(answer) => return Ok(answer),
-            Err(status) => status,
-        };
-        let address = &self.members[member].address;
-        let Some(status) = status else {
-            self.distrust(member);
-            let message = format!("{address} did not answer within {:?}", self.timeout);
-            let error = TopoError::new(Category::Timeout, NAME, message);
-            return Err(Settled::Trouble(Trouble::Unknown(error)));
+            Err(Broken::Status(status)) => status,
+            Err(Broken::Late) => {
+                self.distrust(member);
+                let message = format!("{address} did not answer within {:?}", self.timeout);
+                let error = TopoError::new(Category::Timeout, NAME, message);
+                return Err(Settled::Trouble(Trouble::Unknown(error)));
+            }
+            Err(Broken::Replaced(error)) => {
+                self.distrust(member);
+                return Err(Settled::Trouble(Trouble::Elsewhere(error)));
+            }
         };
         let error = |category, mend: &str| {
             let message = match mend {
@@ -316,7 +334,7 @@ impl Cluster {
         self.meter.request(operation);
         let path = wire::AUTHENTICATE;
         let answered: Result<AuthenticateResponse, _> =
-            self.unary(member, path, prepared(question, &Session::default())).await;
+            self.unary(member, path, || prepared(question.clone(), &Session::default())).await;
         let token = match answered {
             Ok(answer) => {
                 let token = MetadataValue::try_from(answer.token).map_err(|_| {
@@ -326,7 +344,7 @@ impl Cluster {
                 Some(token)
             }
             // Whoever has credentials for a cluster that asks for none is let in.
-            Err(Some(status)) if status.message().ends_with("authentication is not enabled") => None,
+            Err(Broken::Status(status)) if status.message().ends_with("authentication is not enabled") => None,
             Err(status) => {
                 return Err(match self.settled::<()>(member, Err(status), &session) {
                     Err(Settled::Trouble(trouble)) => trouble,
@@ -359,10 +377,8 @@ impl Cluster {
         let known = self.id.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed);
         match known {
             Err(known) if known != id => {
-                let message = format!(
-                    "another cluster answers now ({id:x}, not {known:x}): it was restored or made anew; \
-                     restart to use it"
-                );
+                let message =
+                    format!("another cluster answers now ({id:x}, not {known:x}): it was restored or made anew");
                 Err(TopoError::new(Category::Replaced, NAME, message))
             }
             _ => Ok(()),
@@ -386,10 +402,39 @@ impl From<TopoError> for Trouble {
     }
 }
 
+/// Why a call on a line has no answer.
+enum Broken {
+    Status(Status),
+    /// The time is over.
+    Late,
+    /// The member is of another cluster. It was asked nothing else.
+    Replaced(TopoError),
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        Broken::Status(status)
+    }
+}
+
 enum Settled {
     /// The session with this number is not accepted.
     LogIn(u64),
     Trouble(Trouble),
+}
+
+/// Keeps what tells most of why no member answered: that one is of another cluster, or what the first one said.
+pub(super) fn note(failure: &mut Option<TopoError>, error: TopoError) {
+    if failure.is_none() || error.category() == Category::Replaced {
+        *failure = Some(error);
+    }
+}
+
+async fn grpc(channel: &Channel) -> Result<Grpc<Channel>, Status> {
+    // A list of large values is larger than gRPC's usual four megabytes.
+    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX);
+    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    Ok(grpc)
 }
 
 pub(super) fn no_members() -> TopoError {
@@ -404,61 +449,4 @@ fn prepared<T>(message: T, session: &Session) -> Request<T> {
         request.metadata_mut().insert("token", token.clone());
     }
     request
-}
-
-/// Sorts the statuses of etcd's `rpctypes`, and those that arise on the way to it.
-fn meaning(status: &Status) -> Meaning {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if error.is::<ConnectError>() {
-            return Meaning::Elsewhere;
-        }
-        cause = error.source();
-    }
-    let says = |words: &str| status.message().contains(words);
-    match status.code() {
-        // Said before the request goes any further, because it carries `hasleader`.
-        Code::Unavailable if says("etcdserver: no leader") => Meaning::Elsewhere,
-        Code::Unauthenticated => Meaning::LogIn,
-        Code::InvalidArgument if says("user name is empty") || says("auth store is old") => Meaning::LogIn,
-        Code::InvalidArgument if says("authentication failed") => {
-            Meaning::Refused(Category::Unauthorized, "look at the user and the password")
-        }
-        Code::InvalidArgument if says("too large") => {
-            let mend = "raise the cluster's --max-request-bytes to its default of 1.5 MiB";
-            Meaning::Refused(Category::TooLarge, mend)
-        }
-        Code::PermissionDenied => {
-            let mend = "grant the user's role readwrite on the range of the prefix, from PREFIX/ to PREFIX0";
-            Meaning::Refused(Category::Unauthorized, mend)
-        }
-        Code::ResourceExhausted if says("database space exceeded") => {
-            let mend = "compact and defragment it, raise its quota, and disarm its alarm";
-            Meaning::Refused(Category::Full, mend)
-        }
-        Code::ResourceExhausted if says("etcdserver:") => Meaning::Refused(Category::Throttled, ""),
-        Code::OutOfRange if says("has been compacted") => Meaning::Compacted,
-        Code::FailedPrecondition if says("cluster ID mismatch") || says("learner") => Meaning::Elsewhere,
-        Code::InvalidArgument
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::Unimplemented => Meaning::Refused(Category::Internal, "it refused the call"),
-        _ => Meaning::Unknown,
-    }
-}
-
-/// All that a status tells, in one line.
-fn told(status: &Status) -> String {
-    let mut line = status.message().to_owned();
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line
 }

@@ -1,19 +1,27 @@
-//! The members of the cluster as the URL names them: channels to them, and TLS.
+//! The members of the cluster as the URL names them: how to connect to them, and TLS.
 
 use super::NAME;
+use super::line::Line;
 use crate::error::{Category, TopoError};
 use crate::open::Options;
 use crate::url::EtcdUrl;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::sync::watch;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tokio::sync::{Mutex, watch};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 /// One member.
 pub(super) struct Member {
     /// `host:port`
     pub(super) address: String,
-    pub(super) channel: Channel,
+    pub(super) endpoint: Endpoint,
+    /// How long it may take to accept a connection.
+    pub(super) patience: Duration,
+    /// None before the first call, and after one that failed with it.
+    pub(super) line: Mutex<Option<Line>>,
+    /// How many lines there were.
+    pub(super) lines: AtomicU64,
     /// Counts the calls that failed here.
     pub(super) troubles: watch::Sender<u64>,
 }
@@ -21,14 +29,14 @@ pub(super) struct Member {
 /// A member that takes longer to accept a connection is given up for the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// etcd closes connections that ask more often than every five seconds whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Values are pages of up to a megabyte: with HTTP/2's 64 KiB windows each would take many round
 /// trips. A watch that nobody reads for a while can hold its stream's window, so the connection's is
 /// much larger.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
 
-/// Channels to all members. None is connected yet.
+/// All members. None is connected yet.
 pub(super) fn members(url: &EtcdUrl, options: &Options) -> Result<Vec<Member>, TopoError> {
     let tls = if url.tls { Some(tls(url, options)?) } else { None };
     url.endpoints
@@ -41,8 +49,6 @@ pub(super) fn members(url: &EtcdUrl, options: &Options) -> Result<Vec<Member>, T
             let scheme = if url.tls { "https" } else { "http" };
             let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
                 .map_err(wrong)?
-                .connect_timeout(CONNECT_TIMEOUT.min(url.timeout))
-                .tcp_keepalive(Some(KEEP_ALIVE))
                 .http2_keep_alive_interval(KEEP_ALIVE)
                 .keep_alive_timeout(url.timeout)
                 .initial_stream_window_size(STREAM_WINDOW)
@@ -50,7 +56,14 @@ pub(super) fn members(url: &EtcdUrl, options: &Options) -> Result<Vec<Member>, T
             if let Some(tls) = &tls {
                 endpoint = endpoint.tls_config(tls.clone()).map_err(wrong)?;
             }
-            Ok(Member { address: address.clone(), channel: endpoint.connect_lazy(), troubles: watch::Sender::new(0) })
+            Ok(Member {
+                address: address.clone(),
+                endpoint,
+                patience: CONNECT_TIMEOUT.min(url.timeout),
+                line: Mutex::default(),
+                lines: AtomicU64::new(0),
+                troubles: watch::Sender::new(0),
+            })
         })
         .collect()
 }

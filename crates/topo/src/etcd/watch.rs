@@ -182,9 +182,7 @@ async fn open(etcd: &Etcd, name: &str, place: i64) -> Result<Option<Watch>, Topo
             Ok(opened) => return Ok(opened),
             Err(Trouble::Final(Failure::Compacted)) => return Ok(None),
             Err(Trouble::Final(failure)) => return Err(failure.of_read()),
-            Err(Trouble::Elsewhere(error) | Trouble::Unknown(error)) => {
-                failure.get_or_insert(error);
-            }
+            Err(Trouble::Elsewhere(error) | Trouble::Unknown(error)) => super::cluster::note(&mut failure, error),
         }
     }
     Err(failure.unwrap_or_else(super::cluster::no_members))
