@@ -2,6 +2,7 @@
 
 mod deposed;
 mod forged;
+mod heard;
 mod notes;
 mod pairs;
 mod plans;

@@ -22,7 +22,7 @@ fn standing(world: &World) -> Vec<(String, String, String)> {
 }
 
 /// Why the second member says that a member is ready, or not.
-fn ready(world: &World, member: &str) -> Value {
+pub fn ready(world: &World, member: &str) -> Value {
     let member = &world.members[1].objects[&format!("/apis/hansa.dev/v1alpha1/members/{member}")];
     member["status"]["conditions"][0]["reason"].clone()
 }

@@ -74,6 +74,8 @@ pub struct World {
     pub releases: BTreeMap<&'static str, Release>,
     /// What the API server of each member serves, by the path of the group's version.
     pub served: BTreeMap<(usize, &'static str), Value>,
+    /// Changes are told with versions that no value has, as by a quorum that has not read what it tells.
+    pub tells_unread: bool,
     /// No Secret of keys can be written.
     pub keys_are_stuck: bool,
     /// What the operators log.
@@ -352,9 +354,13 @@ impl World {
     }
 
     fn tell_changes(&mut self) {
+        let told = |version: &Version| match self.tells_unread {
+            true => Version::new(format!("store@{version}")),
+            false => version.clone(),
+        };
         for member in &mut self.members {
             if let Some((id, since)) = member.waiting.take_if(|(_, since)| *since < self.history.len()) {
-                let keys = self.history[since..].iter().cloned().collect();
+                let keys = self.history[since..].iter().map(|(key, version)| (key.clone(), told(version))).collect();
                 let answer = TopoAnswer::Changed { cursor: self.history.len().to_string().into(), keys };
                 member.events.push_back(Event::Topo { id, answer });
             }
