@@ -116,7 +116,7 @@ async fn lead(options: Options, mut questions: mpsc::Receiver<Asked>) -> anyhow:
             candidate.release().await;
             ended
         }
-        () = candidate.hold() => bail!("leadership is lost: another replica holds the Lease"),
+        why = candidate.hold() => bail!("the Lease {}/{} is lost: {why}", options.namespace, crate::lease::NAME),
     }
 }
 
@@ -136,14 +136,15 @@ struct Identity {
 
 /// Asks the API server who it is, until it answers.
 async fn identify(client: &Client) -> anyhow::Result<Identity> {
-    let mut told = false;
+    let mut told = String::new();
     loop {
         match try_identify(client).await {
             Ok(identity) => return Ok(identity),
             Err(error) => {
-                if !told {
+                // What is wrong once it answers is other than that it did not.
+                if told != error {
                     tracing::warn!("the member's API server cannot be used yet: {error}");
-                    told = true;
+                    told = error;
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
