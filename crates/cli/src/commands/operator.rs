@@ -5,6 +5,7 @@ use crate::cluster;
 use crate::print::Screen;
 use anyhow::Context;
 use hansa_model::MemberName;
+use hansa_runner::api_server::one_line;
 use hansa_runner::lease::Candidate;
 use hansa_runner::{Options, start};
 use kube::Client;
@@ -13,6 +14,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// What is logged unless $HANSA_LOG says otherwise. The client of the API server logs every connection that fails, without
+/// saying to whom or why; the operator says that itself, once.
+const LOG: &str = "info,kube_client::client::builder=off";
 
 /// How long giving the Lease back may take before the process ends without.
 const RELEASE: Duration = Duration::from_secs(5);
@@ -66,7 +71,19 @@ enum LogFormat {
 
 /// Runs until it is told to end, or has to.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
-    log(arguments.log);
+    let format = arguments.log;
+    log(format);
+    match (format, operate(arguments).await) {
+        // Programs read such a log to its last line, which is why it ended.
+        (LogFormat::Json, Err(error)) => {
+            tracing::error!("{}", one_line(error.as_ref()));
+            Ok(Outcome::Wrong)
+        }
+        (_, ended) => ended,
+    }
+}
+
+async fn operate(arguments: Arguments) -> anyhow::Result<Outcome> {
     let config = cluster::config(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
     let client = Client::try_from(config).context("the member's API server")?;
     let mut topo = hansa_topo::succession::open(&arguments.topo, &hansa_topo::Options::from_env())
@@ -112,7 +129,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 }
 
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("HANSA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("HANSA_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
