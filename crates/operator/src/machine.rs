@@ -313,7 +313,7 @@ impl Operator {
                                 Err(error) => self.log(
                                     Level::Error,
                                     None,
-                                    format!("an object of {feed_id:?} does not read: {error}; it is left as it is"),
+                                    format!("an object of {feed_id} does not read: {error}; it is left as it is"),
                                 ),
                             }
                         }

@@ -18,6 +18,10 @@ use std::sync::Arc;
 
 const API_VERSION: &str = "hansa.dev/v1alpha1";
 
+/// How long nothing is written that was just written and is undone already: another replica does that, which does not
+/// know yet that it leads no more, and sees it otherwise.
+const RIVAL_MS: u64 = 1_000;
+
 /// One of these objects: its plural and name. All of them are cluster-scoped.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct OwnName {
@@ -50,6 +54,8 @@ struct Own {
     uid: String,
     /// `metadata.resourceVersion`, of what was seen or of our own write, whichever is later.
     version: String,
+    /// The status that was written last, and when.
+    written: Option<(Hash, u64)>,
     busy: bool,
     retry_ms: u64,
     failures: u32,
@@ -92,7 +98,7 @@ impl Operator {
     pub(crate) fn own_gone(&mut self, plural: &'static str, name: &str) {
         let name = OwnName::new(plural, name);
         if let Some(own) = self.upkeep.objects.get_mut(&name) {
-            (own.spec, own.status) = (None, None);
+            (own.spec, own.status, own.written) = (None, None, None);
             own.version.clear();
         }
         self.continue_upkeep(&name);
@@ -149,11 +155,13 @@ impl Operator {
         if let Some(status) = &own.wanted_status
             && own.spec.is_some()
             && own.status != Some(status_hash(status))
+            && !own.written.is_some_and(|(hash, at)| hash == status_hash(status) && now < at + RIVAL_MS)
         {
             let body = json!([{"op": "add", "path": "/status", "value": status}]);
             let federation = name.plural == "federations";
             own.tidings = if federation { tidings(&own.conditions, &status["conditions"]) } else { Vec::new() };
             own.busy = true;
+            own.written = Some((status_hash(status), now));
             let call = UpkeepCall::Status(status_hash(status));
             let request = ApiRequest::write(
                 Method::Patch,
@@ -168,6 +176,7 @@ impl Operator {
     pub(crate) fn upkeep_answered(&mut self, name: &OwnName, call: UpkeepCall, answer: Result<ApiAnswer, String>) {
         let Some(own) = self.upkeep.objects.get_mut(name) else { return };
         own.busy = false;
+        let answered = answer.is_ok();
         let failure = match answer {
             Ok(answer) if answer.status < 300 => {
                 own.failures = 0;
@@ -210,7 +219,8 @@ impl Operator {
         if let Some(own) = self.upkeep.objects.get_mut(name) {
             own.retry_ms = until;
         }
-        if failures == 3 {
+        // That the API server is away is said of it as a whole.
+        if failures == 3 && answered {
             self.log(
                 Level::Warning,
                 None,
@@ -283,11 +293,18 @@ impl Operator {
                 "Lost",
                 format!("voted lost by ballot #{}: its homes may be taken over", lost.copied().unwrap_or_default()),
             ),
+            // The topology server was away until a moment ago, or this process was stopped.
+            Some(_) if !heard && self.silence_ms(member) < self.suspect_after_ms() => (
+                "Unknown",
+                "Awaited",
+                "nobody could be heard here for a while: its next heartbeat is awaited".to_owned(),
+            ),
             Some(_) if !heard => ("False", "Silent", "its heartbeat has stopped".to_owned()),
             Some(_) if !votes && share.is_none() => {
                 ("False", "NotJoined", "its operator lives, and has not been voted into the league".to_owned())
             }
-            Some(cell) if !cell.api_server_ready => {
+            // Its own API server takes no such word, or it is not true any more.
+            Some(cell) if !own && !cell.api_server_ready => {
                 ("False", "ApiServerAway", "its operator does not reach its API server".to_owned())
             }
             Some(_) if own && frozen.is_some() => ("False", self.frozen_reason(), frozen.unwrap_or_default()),

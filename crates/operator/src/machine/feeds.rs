@@ -46,7 +46,7 @@ impl Operator {
         self.feeds.get(id).is_some_and(Feed::is_synced)
     }
 
-    /// Whether the member's own API server refuses or cannot be reached.
+    /// Whether the member's own API server answers, and does not refuse everything.
     pub(crate) fn api_server_ready(&self) -> bool {
         self.feeds.values().any(|feed| !feed.is_failing())
     }

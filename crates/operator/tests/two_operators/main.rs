@@ -1,5 +1,6 @@
 //! A league of two operators, each behaviour in a module.
 
+mod away;
 mod deposed;
 mod forged;
 mod heard;

@@ -64,6 +64,10 @@ pub struct World {
     pub unanswered: Option<String>,
     /// The API server of this member refuses what is applied at this path.
     pub refusing: Option<(usize, &'static str)>,
+    /// The API server of this member cannot be reached.
+    pub away: Option<usize>,
+    /// The topology server cannot be reached by this member.
+    pub cut_off: Option<usize>,
     /// The operator of this member only observes, from its next start on.
     pub observing: Option<&'static str>,
     /// The topology server asks this member to be called less often: at its next call whose `Debug` begins so.
@@ -298,6 +302,11 @@ impl World {
             version: Version::new(version.to_string()),
             value: value.clone(),
         };
+        if self.cut_off == Some(index) {
+            let (failure, reason) = (TopoFailure::Away, "connection refused".to_owned());
+            let answer = TopoAnswer::Failed { reason, failure, retry_after_ms: None };
+            return self.members[index].events.push_back(Event::Topo { id, answer });
+        }
         if let Some((made, _, again @ None)) = &mut self.throttled
             && *made == request
         {
@@ -371,6 +380,13 @@ impl World {
         self.trace += &format!("{act:?}\n");
         let member = &mut self.members[index];
         match act {
+            Act::Api { id, .. } if self.away == Some(index) => {
+                member.events.push_back(Event::Api { id, answer: Err("connection refused".to_owned()) });
+            }
+            Act::Watch { id, .. } if self.away == Some(index) => {
+                let reason = "connection refused".to_owned();
+                member.events.push_back(Event::WatchClosed { id, status: None, reason });
+            }
             Act::Api { id, request } => {
                 let answer = Event::Api { id, answer: Ok(self.api(index, &request)) };
                 let path = request.path.split('?').next();
@@ -449,6 +465,24 @@ impl World {
         let mut home = self.members[member].objects[path].clone();
         home["metadata"]["deletionTimestamp"] = json!("2026-11-15T00:00:00Z");
         self.put(member, path, home);
+    }
+
+    /// The API server of a member goes away.
+    pub fn go_away(&mut self, index: usize) {
+        self.away = Some(index);
+        let member = &mut self.members[index];
+        for id in std::mem::take(&mut member.watches).into_keys() {
+            let reason = "the watch ended".to_owned();
+            member.events.push_back(Event::WatchClosed { id: ActId(id), status: None, reason });
+        }
+    }
+
+    /// A member does not reach the topology server any more.
+    pub fn cut_off(&mut self, index: usize) {
+        self.cut_off = Some(index);
+        if let Some((id, since)) = self.members[index].waiting.take() {
+            self.topo(index, id, TopoRequest::Changes { cursor: Some(since.to_string().into()) });
+        }
     }
 
     /// What was held is answered.

@@ -1,0 +1,61 @@
+//! An API server that is away for a while, and another replica that leads meanwhile.
+
+use super::replaced::settled;
+use super::world::World;
+use serde_json::{Value, json};
+
+const OWN: &str = "/apis/hansa.dev/v1alpha1/members/b";
+
+/// What a member shows of the second one.
+fn shown(world: &World, member: usize) -> &Value {
+    &world.members[member].objects[OWN]["status"]
+}
+
+#[test]
+fn an_api_server_that_is_back_is_not_told_that_it_is_away() {
+    let mut world = settled();
+    world.go_away(1);
+    world.run_until("the other member shows it", |world| shown(world, 0)["state"] == "ApiServerAway");
+    world.run_for(20_000);
+    world.members[1].writes.clear();
+    world.away = None;
+    world.run_until("the other member shows that it is back", |world| shown(world, 0)["state"] == "Heartbeat");
+    world.run_to_rest();
+    assert_eq!(world.members[1].writes, [""; 0]);
+    let about = |note: &&str| note.contains("API server") || note.contains("followed");
+    let told: Vec<&str> = world.notes.iter().map(|note| &*note.message).filter(about).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("cannot be used (connection refused)") && told[1].contains("answers again"), "{told:?}");
+}
+
+#[test]
+fn nobody_is_called_silent_who_could_not_be_heard() {
+    let mut world = settled();
+    world.cut_off(1);
+    let of = "/apis/hansa.dev/v1alpha1/members/a";
+    let state = |world: &World| world.members[1].objects[of]["status"]["state"].clone();
+    world.run_until("the topology server is away", |world| state(world) == "TopologyServerAway");
+    world.run_for(60_000);
+    world.cut_off = None;
+    world.run_until("the other one is heard again", |world| {
+        assert_ne!(state(world), "Silent");
+        state(world) == "Heartbeat"
+    });
+    world.members[0].stopped = true;
+    world.run_until("it is silent indeed", |world| state(world) == "Silent");
+}
+
+/// For some seconds two replicas may hold themselves for the one that leads, and see a member otherwise.
+#[test]
+fn what_another_replica_undoes_is_not_written_again_and_again() {
+    let mut world = settled();
+    let ours = shown(&world, 1).clone();
+    let mut theirs = world.members[1].objects[OWN].clone();
+    theirs["status"]["reason"] = json!("the other one says so");
+    let begin = world.now_ms();
+    for _ in 0..4 {
+        world.put(1, OWN, theirs.clone());
+        world.run_until("it says again what it sees", |world| *shown(world, 1) == ours);
+    }
+    assert!(world.now_ms() - begin >= 3_000, "four times in {} ms", world.now_ms() - begin);
+}
