@@ -287,3 +287,45 @@ impl Topo for Succession {
         self.store().topo.backend()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hansa_model::Hash;
+
+    fn control(league: &[u8], era: u64) -> Versioned {
+        let value = Envelope::first(LeagueId(Hash::of_bytes(league)), Era(era), 1).seal(b"{}");
+        Versioned { version: Version::new("1"), value }
+    }
+
+    #[test]
+    fn a_later_era_of_the_league_alone_is_a_persons_word() {
+        let known = Some((LeagueId(Hash::of_bytes(b"ours")), Era(2)));
+        let why = |control: Option<Versioned>| judge(known, control.as_ref()).expect_err("it is no word");
+        assert!(why(None).contains("holds no league"));
+        assert!(why(Some(control(b"other", 9))).contains("holds league"));
+        for era in [1, 2] {
+            assert!(why(Some(control(b"ours", era))).contains("raise-era"), "{era}");
+        }
+        let torn = Versioned { version: Version::new("1"), value: "torn".into() };
+        assert!(why(Some(torn)).contains(keys::CONTROL));
+        assert_eq!(judge(known, Some(&control(b"ours", 3))), Ok(()));
+        // Who knows no league yet has nothing to lose.
+        assert_eq!(judge(None, None), Ok(()));
+    }
+
+    #[test]
+    fn versions_bear_their_store() {
+        let store = |number| {
+            let topo = crate::memory::unshared().expect("memory");
+            Store { topo, number, is_known: AtomicBool::new(true) }
+        };
+        let version = Version::new("7");
+        for (of, at) in [(0, 0), (1, 1)] {
+            assert_eq!(store(at).own(&store(of).told(version.clone())), Some(version.clone()));
+        }
+        for (of, at) in [(0, 1), (1, 0), (1, 2)] {
+            assert_eq!(store(at).own(&store(of).told(version.clone())), None, "{of} at {at}");
+        }
+    }
+}

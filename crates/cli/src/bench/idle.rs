@@ -82,7 +82,7 @@ async fn on_s3(scale: f64, folder: &Path) -> Result<Vec<Row>> {
         let measured = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let spent = runtime.block_on(spend(operators, &server, name, &REAL))?;
-            let (name, on) = (format!("idle ({name}, {operators})"), format!("seconds on a {name} (versitygw)"));
+            let (name, on) = (format!("idle ({name}, {operators})"), format!("seconds on {name} (versitygw)"));
             told(&name, operators, stores, &on, &REAL, &spent)
         });
         async { measured.await? }
