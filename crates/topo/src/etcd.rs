@@ -4,7 +4,7 @@
 //! the current value when it does not match. Reads are linearizable (never `serializable`). A write
 //! goes to another member only while it certainly has not reached one; reads go on to the next
 //! member. Nothing is sent on a connection before the member has said that it is of the cluster that this
-//! handle speaks with ([`line`]). etcd knows no delete here, but administrators do: a deleted key is missing, and its
+//! handle speaks with ([`mod@line`]). etcd knows no delete here, but administrators do: a deleted key is missing, and its
 //! revisions never come back.
 
 mod check;
