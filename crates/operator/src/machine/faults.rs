@@ -16,9 +16,10 @@ pub(super) struct Faults {
 impl Faults {
     /// What is to be said of a fault; `away` where nothing can be followed any more.
     pub fn met(&mut self, id: &FeedId, fault: &FeedFault, away: bool) -> Option<String> {
-        // It answers: it does not serve the kind, or has no such history.
-        let answers = matches!(fault.status, Some(404 | 410));
-        if away && !answers && !std::mem::replace(&mut self.away, true) {
+        // Once is no outage: one that has just started asks to be called again. Nor is a kind that is not served, or a
+        // history that is gone.
+        let no_outage = fault.failures < 2 || matches!(fault.status, Some(404 | 410));
+        if away && !no_outage && !std::mem::replace(&mut self.away, true) {
             return Some(format!(
                 "the member's API server cannot be used ({}): nothing is seen or changed here, and the members are told so",
                 fault.reason
@@ -72,6 +73,7 @@ mod tests {
         let mut faults = Faults::default();
         let outputs = FeedId::Outputs("deployments.apps".parse().unwrap());
         assert_eq!(faults.met(&FeedId::Members, &fault(None, 2), false), None, "the other feed goes on still");
+        assert_eq!(faults.met(&FeedId::Members, &fault(Some(429), 1), true), None, "once is not yet away");
         let told = faults.met(&outputs, &fault(None, 2), true).unwrap();
         assert!(told.starts_with("the member's API server cannot be used (refused)"), "{told}");
         for failures in 3..50 {
