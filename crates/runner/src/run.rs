@@ -87,17 +87,22 @@ pub async fn start(options: Options) -> anyhow::Result<Started> {
 }
 
 async fn lead(options: Options, mut questions: mpsc::Receiver<Asked>) -> anyhow::Result<()> {
-    let identity = identify(&options.client).await?;
-    make_namespace(&options.client, &options.namespace).await?;
     let candidate = Candidate::new(options.client.clone(), &options.namespace, options.identity.clone());
-    if options.lease {
-        tracing::info!(member = %options.member, "waiting for the Lease");
-        let acquired = tokio::select! {
-            acquired = candidate.acquire() => acquired,
-            never = stand_by(&mut questions) => match never {},
-        };
-        acquired.map_err(|error| anyhow!("the Lease {}/{}: {error}", options.namespace, crate::lease::NAME))?;
-    }
+    let begun = async {
+        let identity = identify(&options.client).await?;
+        make_namespace(&options.client, &options.namespace).await?;
+        if options.lease {
+            tracing::info!(member = %options.member, "waiting for the Lease");
+            let acquired = candidate.acquire().await;
+            acquired.map_err(|error| anyhow!("the Lease {}/{}: {error}", options.namespace, crate::lease::NAME))?;
+        }
+        anyhow::Ok(identity)
+    };
+    // Whoever asks meanwhile is told that this process does not lead: also when its API server is away for long.
+    let identity = tokio::select! {
+        begun = begun => begun?,
+        never = stand_by(&mut questions) => match never {},
+    };
     tracing::info!(member = %options.member, cluster = %identity.cluster_uid, kubernetes = %identity.kubernetes, "the operator starts");
     let lease = options.lease;
     let running = async {
