@@ -158,8 +158,9 @@ pub struct Judge {
     pub(crate) watches_members: bool,
     /// Whether the topology server ever was put back: what was agreed and is lost may stand in members.
     went_back: bool,
-    /// What a hostile hand wrote in somebody's name: intents, and ends.
-    forged_intents: BTreeSet<(RecordKey, Incarnation, Revision)>,
+    /// What a hostile hand wrote in somebody's name: intents, and ends. In a topology server that went back, another
+    /// intent may come to bear the number of a forged one.
+    forged_intents: BTreeSet<(RecordKey, Incarnation, Revision, Hash)>,
     forged_ends: BTreeSet<(RecordKey, Incarnation)>,
     /// Nothing but heartbeats may be written any more.
     silent: bool,
@@ -237,7 +238,7 @@ impl Judge {
     pub fn forged(&mut self, key: &RecordKey, record: &Record) {
         match record.tombstone {
             Some(_) => self.forged_ends.insert((key.clone(), record.incarnation)),
-            None => self.forged_intents.insert((key.clone(), record.incarnation, record.revision)),
+            None => self.forged_intents.insert(intent_of(key, record)),
         };
     }
 
@@ -245,7 +246,7 @@ impl Judge {
     pub fn is_forged(&self, key: &RecordKey, record: &Record) -> bool {
         match record.tombstone {
             Some(_) => self.forged_ends.contains(&(key.clone(), record.incarnation)),
-            None => self.forged_intents.contains(&(key.clone(), record.incarnation, record.revision)),
+            None => self.forged_intents.contains(&intent_of(key, record)),
         }
     }
 
@@ -484,6 +485,11 @@ fn is_removed(control: &Control, key: &PublicKey) -> bool {
     voters.is_some_and(|voters| {
         voters.removed.values().any(|removed| removed.key == *key) && voters.set.values().all(|voter| voter.key != *key)
     })
+}
+
+/// What tells an intent from every other of the object, whichever history it is of.
+fn intent_of(key: &RecordKey, record: &Record) -> (RecordKey, Incarnation, Revision, Hash) {
+    (key.clone(), record.incarnation, record.revision, record.intent.hash)
 }
 
 fn key_of(type_name: &hansa_model::TypeName, object: &Value) -> RecordKey {

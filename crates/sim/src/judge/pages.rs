@@ -265,7 +265,7 @@ impl Judge {
 
     fn keep_agreed(&mut self, key: &RecordKey, record: &Record) {
         let entry = (key.clone(), record.incarnation, record.revision);
-        if self.forged_intents.contains(&entry) {
+        if self.forged_intents.contains(&super::intent_of(key, record)) {
             return;
         }
         // What was lost with what the topology server was may have borne the same number.
