@@ -199,8 +199,11 @@ impl Operator {
         let moved = seats(&control) != seats(known);
         let standing = self.share_is_frozen(&control);
         let thawed = standing != league.frozen;
-        let lost = |control: &Control| control.ballots.as_ref().map(|ballots| ballots.lost.clone());
-        let regarded = lost(&control) != lost(known);
+        // Whose words count, and who is to say them anew, follows from the level and the voters.
+        let regards = |control: &Control| {
+            control.ballots.as_ref().map(|ballots| (ballots.lost.clone(), ballots.feature, ballots.voters.epoch))
+        };
+        let regarded = regards(&control) != regards(known);
         if let Some(league) = &mut self.league {
             (league.control, league.frozen) = (control, standing.clone());
         }
