@@ -156,18 +156,3 @@ fn who_does_not_know_a_field_of_the_agreed_spec_freezes_its_own_share_by_name() 
     world.restart_one(1);
     world.run_until("it goes on", |world| says(world, 1, "good day"));
 }
-
-#[test]
-fn what_was_agreed_before_the_level_rose_is_signed_without_a_restart() {
-    let before = || Release { level: FEATURE_LEVEL - 1, ..Release::this("0-beta") };
-    let mut world = settled_in(World::of([("a", before()), ("b", before())].into()));
-    assert_eq!(level(&world), FEATURE_LEVEL - 1);
-    world.releases.clear();
-    world.restart();
-    world.run_until("the level rises", |world| level(world) == FEATURE_LEVEL);
-    world.run_to_rest();
-    world.restart();
-    world.run_to_rest();
-    let pages = world.topo_writes.iter().filter(|key| key.starts_with("/v1/pages/"));
-    assert_eq!(pages.count(), 0, "{:?}", world.topo_writes);
-}
