@@ -39,6 +39,8 @@ pub(crate) enum HomeCall {
     Delete,
     /// It is not shown any more: is it really gone?
     Verify,
+    /// It is to be agreed on once more, and its content was let go: what does it hold?
+    Recall,
     /// The home moves here: make the object from the agreed intent.
     Create,
 }
@@ -216,7 +218,10 @@ impl Operator {
             }
             Standing::Deleted => self.want_home_work(key, &object.home_work, Priority::Finalizers),
             Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged => {
-                if home.invalid.is_none() && !self.config.observe {
+                if home.invalid.is_some() || self.config.observe {
+                } else if home.is_let_go(record) {
+                    self.want_home_work(key, &object.home_work, Priority::Finalizers);
+                } else {
                     self.ingest(key, context, home, &standing, record);
                 }
             }

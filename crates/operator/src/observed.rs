@@ -2,6 +2,7 @@
 
 use crate::feed::{is_before, is_overtaken};
 use crate::sealing::{is_sealed_type, misplaced_content};
+use hansa_ledger::Record;
 use hansa_ledger::cell::Health;
 use hansa_ledger::lives::HomeObject;
 use hansa_ledger::record::{Body, Intent};
@@ -63,6 +64,12 @@ pub struct SourceReference {
 }
 
 impl HomeState {
+    /// Whether its content was let go when it was agreed on, and is none that is agreed now: in a topology server that
+    /// went back, it has to be read once more.
+    pub fn is_let_go(&self, record: Option<&Record>) -> bool {
+        self.intent.is_none() && record.is_none_or(|record| record.intent.hash != self.object.hash)
+    }
+
     /// Reduces an object; `remembered_stamp` is what this member's status cell remembers for its uid.
     pub fn reduce(type_name: &TypeName, object: &Value, author: &MemberName) -> Self {
         let metadata = &object["metadata"];

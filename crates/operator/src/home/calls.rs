@@ -31,7 +31,8 @@ impl Operator {
         if !object.home_work.busy
             && let Some((call, request)) = self.next_home_call(key, &mut object, record.as_deref(), priority)
         {
-            let writes = !matches!(call, HomeCall::Namespace | HomeCall::Definition | HomeCall::Verify);
+            let writes =
+                !matches!(call, HomeCall::Namespace | HomeCall::Definition | HomeCall::Verify | HomeCall::Recall);
             // An observer writes its own status and nothing else.
             if !writes || !self.config.observe || matches!(call, HomeCall::Report(_)) {
                 object.home_work.busy = true;
@@ -108,6 +109,7 @@ impl Operator {
                 }
                 _ if self.lets_go(home, record) => self.release(key, home, &mut object.home_work),
                 _ if !home.has_finalizer => Some((HomeCall::Finalize { on: true }, finalize(&path, home, true))),
+                _ if home.is_let_go(record) => Some((HomeCall::Recall, ApiRequest::get(path))),
                 _ => None,
             },
             _ => None,
@@ -143,7 +145,7 @@ impl Operator {
         };
         let terminating = |body: &Value| body["metadata"]["deletionTimestamp"].is_string();
         let mut stamped = None;
-        let mut told = None;
+        let (mut told, mut recalled) = (None, None);
         let mut namespace_missing = false;
         let failure = match (call, outcome) {
             (HomeCall::Namespace, Ok(body)) => {
@@ -168,6 +170,10 @@ impl Operator {
             (HomeCall::Verify, Ok(body)) => {
                 work.vanished = home_uid.is_some_and(|uid| body["metadata"]["uid"] != *uid);
                 work.retry_ms = if work.vanished { now } else { now + 1_000 };
+                None
+            }
+            (HomeCall::Recall, Ok(body)) => {
+                recalled = Some(body);
                 None
             }
             (HomeCall::Report(report), Ok(body)) => {
@@ -218,6 +224,9 @@ impl Operator {
                 }
                 self.at(until, Timer::Object(key.clone()));
             }
+        }
+        if let Some(object) = recalled {
+            self.home_seen(&key.type_name, &object, false);
         }
         if namespace_missing {
             self.want_namespace(key);

@@ -8,8 +8,10 @@ use super::world::World;
 use bytes::Bytes;
 use hansa_ballot::{Ballots, Control, Document, Force, Signer};
 use hansa_ledger::cell::StatusCell;
+use hansa_ledger::page::Slot;
+use hansa_ledger::record::Body;
 use hansa_ledger::{Envelope, Page};
-use hansa_model::{Era, LeagueId, Revision};
+use hansa_model::{Era, Hash, LeagueId, Revision};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -213,6 +215,33 @@ fn a_restore_begins_an_era_and_homes_that_are_ahead_ask() {
     let (mut world, kept) = gone_on(&["hi", "welcome"]);
     restore(&mut world, &kept);
     asks_and_goes_on(&mut world, 2);
+}
+
+/// Neither the object nor its member knows of the revision that is lost: it is an edit of what stands there.
+#[test]
+fn an_edit_that_is_lost_before_its_object_was_told_of_it_is_agreed_on_anew_as_it_stands() {
+    let elsewhere = |word: &str| {
+        let mut home = greets(word);
+        home["spec"]["placement"]["members"] = json!(["b"]);
+        home
+    };
+    let mut world = settled();
+    world.put(0, HOME, elsewhere("hello"));
+    world.run_until("it is in the other member alone", |world| !world.members[0].objects.contains_key(OUTPUT));
+    world.run_to_rest();
+    let (kept, before) = (world.topo.clone(), revision(&world));
+    world.put(0, HOME, elsewhere("good day"));
+    world.run_until("it is agreed on", |world| says(world, 1, "good day"));
+    assert_eq!(world.members[0].objects[HOME]["status"]["agreed"]["revision"], json!(before), "it is not told yet");
+    restore(&mut world, &kept);
+    world.run_until("it is agreed on anew", |world| revision(world) > before);
+    world.run_to_rest();
+    assert_eq!(agreed(&world, 0, HOME).0, "Agreed");
+    assert!(says(&world, 1, "good day"));
+    let (_, _, page) = page(&world);
+    let record = page.records.values().find_map(Slot::record).unwrap();
+    let Body::Inline(body) = &record.intent.body else { panic!("it is small") };
+    assert_eq!(Hash::of(&serde_json::from_str::<Value>(body.get()).unwrap()), record.intent.hash);
 }
 
 #[test]
