@@ -1,6 +1,6 @@
 //! Writes to the topology server.
 
-use super::rules::{BALLOTS, RISES, SEATS, SILENT, SPEAKS, TAKES_NOTHING, WITHDRAWS};
+use super::rules::{BALLOTS, EDITS, RISES, SEATS, SILENT, SPEAKS, TAKES_NOTHING, WITHDRAWS};
 use super::{Agreed, Judge, Violation};
 use crate::member::Member;
 use crate::reached::Hazard;
@@ -12,7 +12,8 @@ use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::keys::{self, Key};
 use hansa_ledger::record::{Body, PlacedState};
 use hansa_ledger::{Envelope, Page, Record, Slot, Versioned};
-use hansa_model::{Era, FederatedSpec, MemberName, RecordKey};
+use hansa_model::{Era, FederatedSpec, Hash, MemberName, RecordKey};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 pub(crate) fn open_page(value: &[u8]) -> Result<Page, String> {
@@ -243,7 +244,7 @@ impl Judge {
                     }
                     let name = &writer.name;
                     decided |= self.opens(name, key, (old.map(|old| &**old), &before), (new, &page))?;
-                    self.keep_agreed(key, new);
+                    self.keep_agreed(key, new)?;
                 }
                 (Some(old), None) => {
                     told.push_str(&format!(" | {key}: life {} is over", old.incarnation));
@@ -263,10 +264,15 @@ impl Judge {
         Ok(told)
     }
 
-    fn keep_agreed(&mut self, key: &RecordKey, record: &Record) {
+    fn keep_agreed(&mut self, key: &RecordKey, record: &Record) -> Result<(), Violation> {
         let entry = (key.clone(), record.incarnation, record.revision);
         if self.forged_intents.contains(&super::intent_of(key, record)) {
-            return;
+            return Ok(());
+        }
+        if let Body::Inline(raw) = &record.intent.body
+            && serde_json::from_str::<Value>(raw.get()).ok().map(|body| Hash::of(&body)) != Some(record.intent.hash)
+        {
+            return Err(Violation::at(EDITS, key, "its hash is not that of what it holds".to_owned()));
         }
         // What was lost with what the topology server was may have borne the same number.
         if self.went_back && self.agreed.get(&entry).is_some_and(|known| known.hash != record.intent.hash) {
@@ -282,6 +288,7 @@ impl Judge {
         agreed.placed.extend(record.placed_members().cloned());
         let life = self.lives.entry(key.clone()).or_default();
         *life = (*life).max(record.incarnation);
+        Ok(())
     }
 }
 
