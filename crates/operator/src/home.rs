@@ -122,6 +122,12 @@ impl Operator {
         self.touch(&key);
     }
 
+    /// The API server serves the kind: what it did not take or tell a while ago is tried at once.
+    pub(crate) fn retry_homes(&mut self, type_name: &TypeName) {
+        let of_type = self.objects.iter_mut().filter(|(key, _)| key.type_name == *type_name);
+        of_type.for_each(|(_, object)| object.home_work.retry_ms = 0);
+    }
+
     /// What the league agreed that users want, readable.
     pub(crate) fn intent_spec(&self, record: &Record) -> Result<FederatedSpec, String> {
         serde_json::from_str(self.intent_text(record)?.get()).map_err(|error| format!("spec: {error}"))
@@ -210,7 +216,9 @@ impl Operator {
                 home.intent = None;
                 if let Some(record) = record {
                     self.remember_source(key, record);
-                    if !self.config.observe && self.wants_a_voucher(key, record) {
+                    // The word is nobody's, and a user here says the same.
+                    let says_so = home.object.take_home == Some(record.revision) && self.is_surely_rejected(key);
+                    if !self.config.observe && (says_so || self.wants_a_voucher(key, record)) {
                         let instead_of = record.intent.signature.clone();
                         self.mutate(key, Change::Vouch { revision: record.revision, instead_of });
                     }

@@ -11,7 +11,7 @@
 //! Each act is an ordinary request to one member's API server. What was asked for is kept beside
 //! the world, so that the judge can tell a user's word from a conclusion that nobody drew.
 
-mod acts;
+pub(crate) mod acts;
 mod closing;
 mod leaving;
 mod membership;

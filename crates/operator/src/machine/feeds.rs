@@ -178,6 +178,10 @@ impl Operator {
                 self.outputs_listed(name);
                 self.touch_all();
             }
+            (FeedId::Homes(name), FeedChange::Synced) => {
+                self.retry_homes(name);
+                self.touch_all();
+            }
             (_, FeedChange::Synced) => self.touch_all(),
         }
     }

@@ -94,6 +94,20 @@ fn a_forged_intent_is_applied_nowhere_and_the_home_has_the_last_word() {
     world.run_until("the home is heard", |world| says(world, "good day"));
 }
 
+/// A user of the other member keeps an object that is equal to what was forged.
+#[test]
+fn what_was_forged_is_applied_once_a_user_says_so() {
+    let mut world = settled();
+    forge_intent(&mut world);
+    rejected(&mut world, "intents/a/configmaps/shop/conf");
+    let mut home = world.put(1, HOME, federated("ConfigMap", "conf", spec("evil")));
+    world.run_to_rest();
+    assert!(says(&world, "hello"), "it is equal by chance, for all that is known");
+    home["metadata"]["annotations"]["hansa.dev/take-home"] = json!("2");
+    world.put(1, HOME, home);
+    world.run_until("the user is heard", |world| says(world, "evil"));
+}
+
 /// Somebody writes a revision that a home never said.
 fn forge_intent(world: &mut World) {
     meddle(world, |record| {

@@ -2,9 +2,11 @@
 
 use super::rules::{BALLOTS, EDITS, RISES, SEATS, SILENT, SPEAKS, TAKES_NOTHING, WITHDRAWS};
 use super::{Agreed, Judge, Violation};
+use crate::kinds::home_path;
 use crate::member::Member;
 use crate::reached::Hazard;
 use crate::users::Users;
+use crate::users::acts::TAKE_HOME;
 use hansa_ballot::audit::audit;
 use hansa_ballot::{Ballots, Control, Key as BallotKey, Outcome};
 use hansa_ledger::cell::{Health, MemberCell, State, StatusCell};
@@ -244,6 +246,7 @@ impl Judge {
                     }
                     let name = &writer.name;
                     decided |= self.opens(name, key, (old.map(|old| &**old), &before), (new, &page))?;
+                    self.is_said_after_all(now, writer, key, new);
                     self.keep_agreed(key, new)?;
                 }
                 (Some(old), None) => {
@@ -262,6 +265,18 @@ impl Judge {
         }
         self.pages.insert(number, page);
         Ok(told)
+    }
+
+    /// What was forged is a user's word once a user says the same.
+    fn is_said_after_all(&mut self, now: u64, writer: &mut Member, key: &RecordKey, record: &Record) {
+        if record.intent.author != writer.name || !self.forged_intents.contains(&super::intent_of(key, record)) {
+            return;
+        }
+        let Some(home) = writer.look(now, &home_path(key)) else { return };
+        let takes_home = home["metadata"]["annotations"][TAKE_HOME] == record.revision.to_string();
+        if takes_home && Hash::of(&home["spec"]) == record.intent.hash {
+            self.forged_intents.remove(&super::intent_of(key, record));
+        }
     }
 
     fn keep_agreed(&mut self, key: &RecordKey, record: &Record) -> Result<(), Violation> {

@@ -10,7 +10,7 @@ use hansa_model::{MemberName, RecordKey, Revision};
 use serde_json::{Value, json};
 
 /// The annotation by which a user makes an object the home.
-const TAKE_HOME: &str = "hansa.dev/take-home";
+pub(crate) const TAKE_HOME: &str = "hansa.dev/take-home";
 
 /// The Federation's name.
 const LEAGUE: &str = "league";
