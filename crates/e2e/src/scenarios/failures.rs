@@ -3,6 +3,7 @@
 use super::scene::{Scene, uid};
 use crate::audit::{Write, told};
 use crate::client::Resource;
+use crate::cluster::Kind;
 use crate::objects::{self, CONFIG_MAPS, condition, config, everywhere, federated};
 use crate::operator::{Operator, ask};
 use crate::wait::{PATIENCE, Seen, eventually, when, within};
@@ -308,7 +309,12 @@ pub async fn topology_server_replaced(scene: &Scene) -> Result<()> {
         })
         .await?;
         let about = ("Federation", "league");
-        scene.warned(index, "default", about, "TopologyServerReplaced", &["frozen since ", "restart"]).await?;
+        // What stands there now: a file that somebody put in its place, or another cluster of etcd.
+        let what = match scene.world.kind {
+            Kind::Sim => "restart",
+            Kind::Real => "another cluster answers now",
+        };
+        scene.warned(index, "default", about, "TopologyServerReplaced", &["frozen since ", what]).await?;
     }
 
     // What was agreed is kept up, and an edit waits.

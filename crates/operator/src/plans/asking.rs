@@ -112,9 +112,12 @@ enum Placing {
 /// A plan on its way, and whose it is.
 #[derive(Debug)]
 struct Batch {
+    slot: u32,
     writer: Writer,
     plan: Plan,
     requests: Vec<(ObjectName, Arc<Wanted>)>,
+    /// Who answered before the answer to the write came.
+    early: Vec<(MemberName, Words)>,
 }
 
 /// A plan in its slot.
@@ -297,7 +300,8 @@ impl Operator {
         };
         let body = serde_json::to_vec(&plan).expect("a plan always encodes into memory");
         let request = writer.begin(Pen { league, era, member: &member, operation: id, nonce }, &body);
-        self.plans.asking.placing = Placing::Writing(Box::new(Batch { writer, plan, requests }));
+        self.plans.asking.placing =
+            Placing::Writing(Box::new(Batch { slot, writer, plan, requests, early: Vec::new() }));
         self.call_for_plan(PlanCall::Place(slot), request);
     }
 
@@ -320,6 +324,9 @@ impl Operator {
                     words: BTreeMap::new(),
                 };
                 self.plans.asking.open.insert(slot, open);
+                for (member, words) in batch.early {
+                    self.words_heard(slot, member, words);
+                }
                 self.judge_plans();
             }
             // Another one was faster.
@@ -332,7 +339,9 @@ impl Operator {
 
     /// Whether what a member says in a slot is waited for here.
     pub(crate) fn awaits_words(&self, slot: u32, member: &MemberName) -> bool {
-        *member != self.config.member && self.plans.asking.open.contains_key(&slot)
+        let asking = &self.plans.asking;
+        let is_written = matches!(&asking.placing, Placing::Writing(batch) if batch.slot == slot);
+        *member != self.config.member && (is_written || asking.open.contains_key(&slot))
     }
 
     /// # Errors
@@ -346,6 +355,12 @@ impl Operator {
 
     pub(super) fn words_heard(&mut self, slot: u32, member: MemberName, words: Words) {
         let own = &self.config.member;
+        if let Placing::Writing(batch) = &mut self.plans.asking.placing
+            && words.author == *own
+            && words.id == batch.plan.id
+        {
+            return batch.early.push((member, words));
+        }
         let Some(open) = self.plans.asking.open.get_mut(&slot) else { return };
         // What stands there may be about the plan before.
         if words.author == *own && words.id == open.id && words.words.len() == open.requests.len() {

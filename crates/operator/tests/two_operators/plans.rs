@@ -62,6 +62,17 @@ fn outputs(world: &World) -> Vec<Value> {
     world.members.iter().map(|member| member.objects[OUTPUT].clone()).collect()
 }
 
+/// Members answer a plan before the one who wrote it hears that it stands.
+#[test]
+fn who_answers_before_the_plan_is_known_to_stand_is_heard() {
+    let mut world = league(&["configmaps"]);
+    world.answered_last = Some(keys::plan(0));
+    let plan = json!({"spec": spec("moin", &["a", "b"])});
+    ask(&mut world, 0, "edit", ("configmaps", "conf"), plan);
+    let findings = findings(&mut world, 0, "edit");
+    assert_eq!(["a", "b"].map(|member| word(&findings, member).verdict), [Verdict::Accepted; 2]);
+}
+
 #[test]
 fn each_member_says_what_it_would_do_and_nothing_is_done() {
     let mut world = league(&["configmaps"]);

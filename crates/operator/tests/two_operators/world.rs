@@ -62,6 +62,9 @@ pub struct World {
     held: Vec<(usize, Event)>,
     /// Writes of this key arrive nowhere, and are never answered.
     pub unanswered: Option<String>,
+    /// A key whose writes are answered when nothing else is to be heard any more, and that answer.
+    pub answered_last: Option<String>,
+    held_back: Option<(usize, Event)>,
     /// The API server of this member refuses what is applied at this path.
     pub refusing: Option<(usize, &'static str)>,
     /// The API server of this member cannot be reached.
@@ -322,6 +325,7 @@ impl World {
             let answer = TopoAnswer::Failed { reason: "SlowDown".to_owned(), failure, retry_after_ms };
             return self.members[index].events.push_back(Event::Topo { id, answer });
         }
+        let mut comes_last = false;
         let answer = match request {
             TopoRequest::Read { keys } if self.late.as_ref().is_some_and(|(key, _)| keys.contains(key)) => {
                 let (late, entry) = self.late.take().expect("it was there a moment ago");
@@ -345,6 +349,7 @@ impl World {
             }
             TopoRequest::Write { key, .. } if self.unanswered.as_ref() == Some(&key) => return,
             TopoRequest::Write { key, expected, value } => {
+                comes_last = self.answered_last.as_ref() == Some(&key);
                 self.topo_writes.push(key.clone());
                 let standing = self.topo.get(&key).map(versioned);
                 if standing.as_ref().map(|standing| &standing.version) == expected.as_ref() {
@@ -359,7 +364,11 @@ impl World {
                 }
             }
         };
-        self.members[index].events.push_back(Event::Topo { id, answer });
+        let event = Event::Topo { id, answer };
+        match comes_last {
+            true => self.held_back = Some((index, event)),
+            false => self.members[index].events.push_back(event),
+        }
     }
 
     fn tell_changes(&mut self) {
@@ -434,6 +443,7 @@ impl World {
             let next = self.members.iter().position(|member| !member.stopped && !member.events.is_empty());
             let (index, event) = match next {
                 Some(index) => (index, self.members[index].events.pop_front().unwrap()),
+                None if self.held_back.is_some() => self.held_back.take().unwrap(),
                 None => {
                     let running = self.members.iter().enumerate().filter(|(_, member)| !member.stopped);
                     let due = running.filter_map(|(index, member)| Some((member.wake?, index)));
