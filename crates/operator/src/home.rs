@@ -227,7 +227,9 @@ impl Operator {
             Standing::Deleted => self.want_home_work(key, &object.home_work, Priority::Finalizers),
             Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged => {
                 if home.invalid.is_some() || self.config.observe {
-                } else if home.is_let_go(record) {
+                    return;
+                }
+                if home.is_let_go(record) {
                     self.want_home_work(key, &object.home_work, Priority::Finalizers);
                 } else {
                     self.ingest(key, context, home, &standing, record);

@@ -138,14 +138,16 @@ impl Candidate {
     }
 
     async fn make(&self) -> Result<(), Refused> {
-        let request = ApiRequest::write(Method::Post, self.path(), ContentType::Json, &self.body(0, None));
-        accepted(call(&self.client, &request).await.map_err(|why| (None, why))?).map(drop)
+        self.send(ApiRequest::write(Method::Post, self.path(), ContentType::Json, &self.body(0, None))).await
     }
 
     async fn write(&self, transitions: u64, version: &str) -> Result<(), Refused> {
         let body = self.body(transitions, Some(version));
         let path = format!("{}/{NAME}", self.path());
-        let request = ApiRequest::write(Method::Patch, path, ContentType::MergePatch, &body);
+        self.send(ApiRequest::write(Method::Patch, path, ContentType::MergePatch, &body)).await
+    }
+
+    async fn send(&self, request: ApiRequest) -> Result<(), Refused> {
         accepted(call(&self.client, &request).await.map_err(|why| (None, why))?).map(drop)
     }
 }

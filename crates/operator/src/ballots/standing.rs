@@ -135,8 +135,7 @@ impl Operator {
         glance["generation"] = json!(league.control.generation);
         glance["home"] = json!(league.control.home.member);
         glance["frozen"] = json!(self.frozen_by_topology().or_else(|| self.frozen_share()));
-        let suspects = |name: &MemberName| *name != self.config.member && !self.is_heard(name);
-        glance["held"] = json!(judging::held_leaves(&league.spec, ballots, &suspects));
+        glance["held"] = json!(judging::held_leaves(&league.spec, ballots, &|name| !self.is_heard(name)));
         let names = ballots.voters.set.keys();
         glance["silentMs"] = names.map(|name| (name.to_string(), json!(self.silence_ms(name)))).collect();
         glance
