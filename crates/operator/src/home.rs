@@ -224,7 +224,9 @@ impl Operator {
                     }
                 }
             }
-            Standing::Deleted => self.want_home_work(key, &object.home_work, Priority::Finalizers),
+            Standing::Deleted if self.words.rejected(key).is_none() => {
+                self.want_fenced_home_work(key, &object.home_work)
+            }
             Standing::Born | Standing::Reborn | Standing::Edited | Standing::Taken | Standing::Converged => {
                 if home.invalid.is_some() || self.config.observe {
                     return;
@@ -235,7 +237,12 @@ impl Operator {
                     self.ingest(key, context, home, &standing, record);
                 }
             }
-            Standing::Differs | Standing::Conflicts | Standing::Former | Standing::Awaited | Standing::Frozen(_) => {}
+            Standing::Deleted
+            | Standing::Differs
+            | Standing::Conflicts
+            | Standing::Former
+            | Standing::Awaited
+            | Standing::Frozen(_) => {}
         }
     }
 
@@ -375,11 +382,7 @@ impl Operator {
                 self.end_is_not_wanted(key);
                 // The record may name this object by now, and have a later life: an operator that is cut
                 // off, or was stopped, would take the word of the user away with the finalizer.
-                let waits = object.home_work.busy || object.home_work.retry_ms > self.now.monotonic_ms;
-                if !waits && !self.config.observe && !self.is_fresh(key, object.home_work.fenced_ms) {
-                    return self.fence(key);
-                }
-                self.want_home_work(key, &object.home_work, Priority::Finalizers);
+                self.want_fenced_home_work(key, &object.home_work);
             }
             Departure::Leave => {
                 self.end_is_not_wanted(key);

@@ -357,7 +357,7 @@ impl Judge {
         self.is_thawed(now, id, request, &about)?;
         match about {
             About::Output(key) => self.sends_output(now, id, member, &key, request),
-            About::Home(key, subresource) => self.sends_home(now, member, &key, &subresource, request),
+            About::Home(key, subresource) => self.sends_home(now, id, member, &key, &subresource, request),
             About::Ground(what) => {
                 Err(Violation::new("Hansa changes no namespace and no CRD", format!("{}: {what}", member.name)))
             }

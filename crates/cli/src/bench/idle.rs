@@ -8,7 +8,7 @@
 mod counted;
 mod league;
 
-use super::{Row, tell};
+use super::{Report, Row, tell};
 use anyhow::{Result, ensure};
 use counted::{Bytes, Kind, Spent};
 use hansa_controlplane::{Etcd, S3};
@@ -33,12 +33,11 @@ const SIMULATED: Times = Times { rest_ms: 120_000, measured_ms: 600_000 };
 /// changes as seldom as it does in quiet times.
 const REAL: Times = Times { rest_ms: 75_000, measured_ms: 60_000 };
 
-pub async fn run(scale: f64) -> Result<Vec<Row>> {
+pub async fn run(scale: f64, report: &mut Report) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("hansa-bench-").tempdir()?;
-    let on_s3 = on_s3(scale, folder.path()).await?;
-    let mut rows = on_etcd(scale, folder.path()).await?;
-    rows.extend(on_s3);
-    Ok(rows)
+    on_s3(scale, folder.path(), report).await?;
+    report.add(on_etcd(scale, folder.path()).await?);
+    Ok(())
 }
 
 async fn on_etcd(scale: f64, folder: &Path) -> Result<Vec<Row>> {
@@ -52,13 +51,13 @@ async fn on_etcd(scale: f64, folder: &Path) -> Result<Vec<Row>> {
     told("idle", operators, 1, "simulated seconds on etcd", &SIMULATED, &spent)
 }
 
-async fn on_s3(scale: f64, folder: &Path) -> Result<Vec<Row>> {
+async fn on_s3(scale: f64, folder: &Path, report: &mut Report) -> Result<()> {
     let mut server = match S3::start(folder, "s3") {
         Ok(server) => server,
         // Which is no reason to measure nothing else.
         Err(error) => {
             tell(&format!("idle on S3 is left out: {error:#}"));
-            return Ok(Vec::new());
+            return Ok(());
         }
     };
     server.ready().await?;
@@ -88,13 +87,13 @@ async fn on_s3(scale: f64, folder: &Path) -> Result<Vec<Row>> {
         async { measured.await? }
     };
     let (small, large) = (10, (50.0 * scale) as usize);
-    let mut rows = Vec::new();
     for stores in [1, 3] {
         let others = async { if large > small { measured(large, stores).await } else { Ok(Vec::new()) } };
         let (of_small, of_large) = futures::try_join!(measured(small, stores), others)?;
-        rows.extend(of_small.into_iter().chain(of_large));
+        report.add(of_small);
+        report.add(of_large);
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// What a league's operators spend together while they are at rest.
@@ -104,7 +103,12 @@ async fn spend(operators: usize, server: &Server, name: &str, times: &Times) -> 
     league.run_until(times.rest_ms).await?;
     let before = league.spent();
     tell(&format!("{operators} operators on {name} are measured for {} s", times.measured_ms / 1_000));
-    league.run_until(times.rest_ms + times.measured_ms).await?;
+    let mut measured_ms = 0;
+    while measured_ms < times.measured_ms {
+        measured_ms = times.measured_ms.min(measured_ms + 60_000);
+        league.run_until(times.rest_ms + measured_ms).await?;
+        tell(&format!("{operators} operators on {name}: {} of {} s", measured_ms / 1_000, times.measured_ms / 1_000));
+    }
     let spent = league.spent() - before;
     league.all_are_at_rest()?;
     Ok(spent)

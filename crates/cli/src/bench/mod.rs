@@ -90,10 +90,30 @@ pub struct Row {
     pub how: String,
 }
 
+/// The figures measured so far.
+#[derive(Default)]
+pub struct Report(Vec<Row>);
+
+impl Report {
+    /// Takes figures in, and says them at once: whoever ends a long run has seen what was measured until then.
+    pub fn add(&mut self, rows: Vec<Row>) {
+        for row in &rows {
+            let ratio = row.ratio().map(|ratio| format!(", {ratio:.2} × floor")).unwrap_or_default();
+            tell(&format!("{}: {} {}{ratio}", row.name, number(row.value), row.unit));
+        }
+        self.0.extend(rows);
+    }
+}
+
 impl Row {
     fn ratio(&self) -> Option<f64> {
         self.floor.filter(|floor| *floor > 0.0).map(|floor| self.value / floor)
     }
+}
+
+/// A figure with as many digits as mean something.
+fn number(value: f64) -> String {
+    if value >= 100.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
 /// Says what is going on: a bench takes minutes.
@@ -112,20 +132,20 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments.scale
     );
     let wants = |name| arguments.names.is_empty() || arguments.names.contains(&name);
-    let mut rows = Vec::new();
+    let mut report = Report::default();
     for (name, voters, most) in
         [(Name::BallotCalls3, 3, 5), (Name::BallotCalls10, 10, 23), (Name::BallotCalls50, 50, 130)]
     {
         if wants(name) {
-            rows.extend(ballots::calls(voters, most, arguments.scale));
+            report.add(ballots::calls(voters, most, arguments.scale));
         }
     }
     if wants(Name::Decide) {
-        rows.extend(ballots::pure(arguments.scale)?);
+        report.add(ballots::pure(arguments.scale)?);
     }
-    rows.extend(on_stores(arguments.scale, &wants).await?);
+    on_stores(arguments.scale, &wants, &mut report).await?;
     if wants(Name::Edit) {
-        rows.extend(edit::run(arguments.scale).await?);
+        report.add(edit::run(arguments.scale).await?);
     }
     let large = propagate::Wanted {
         propagate: wants(Name::PropagateOutputs) || wants(Name::PropagateClosed),
@@ -133,8 +153,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         footprint: wants(Name::Footprint),
     };
     if large.any() {
-        rows.extend(propagate::run(arguments.scale, large).await?);
+        report.add(propagate::run(arguments.scale, large).await?);
     }
+    let Report(rows) = report;
     match arguments.output {
         Output::Json => {
             let with_ratio = |row: &Row| {
@@ -149,9 +170,6 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             table.load_style(presets::NOTHING);
             table.set_header(["NAME", "VALUE", "UNIT", "FLOOR", "RATIO", "HOW"]);
             for row in &rows {
-                let number = |value: f64| {
-                    if value >= 100.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
-                };
                 table.add_row([
                     row.name.clone(),
                     number(row.value),
@@ -169,30 +187,29 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// The benches that need etcd, some of them next to plain clients of topology servers.
 #[cfg(all(feature = "etcd", feature = "object-stores"))]
-async fn on_stores(scale: f64, wants: impl Fn(Name) -> bool) -> anyhow::Result<Vec<Row>> {
-    let mut rows = Vec::new();
+async fn on_stores(scale: f64, wants: impl Fn(Name) -> bool, report: &mut Report) -> anyhow::Result<()> {
     if wants(Name::Decide) {
-        rows.extend(decide::run(scale).await?);
+        report.add(decide::run(scale).await?);
     }
     if wants(Name::Load) {
-        rows.extend(load::run(scale).await?);
+        report.add(load::run(scale).await?);
     }
     if wants(Name::Takeover) {
-        rows.extend(takeover::run(scale).await?);
+        report.add(takeover::run(scale).await?);
     }
     if wants(Name::Idle) {
-        rows.extend(idle::run(scale).await?);
+        idle::run(scale, report).await?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 #[cfg(not(all(feature = "etcd", feature = "object-stores")))]
-async fn on_stores(_scale: f64, wants: impl Fn(Name) -> bool) -> anyhow::Result<Vec<Row>> {
+async fn on_stores(_scale: f64, wants: impl Fn(Name) -> bool, _report: &mut Report) -> anyhow::Result<()> {
     anyhow::ensure!(
         ![Name::Decide, Name::Load, Name::Takeover, Name::Idle].into_iter().any(wants),
         "this program was built without etcd or object stores: build it with these features, or name other benches"
     );
-    Ok(Vec::new())
+    Ok(())
 }
 
 /// The value below which this part of all are.

@@ -19,6 +19,16 @@ impl Operator {
         }
     }
 
+    /// The same of what takes away a finalizer, or the object: its page is read before.
+    pub(super) fn want_fenced_home_work(&mut self, key: &RecordKey, work: &HomeWork) {
+        let waits = work.busy || work.retry_ms > self.now.monotonic_ms;
+        if waits || self.config.observe || self.is_fresh(key, work.fenced_ms) {
+            self.want_home_work(key, work, Priority::Finalizers);
+        } else {
+            self.fence(key);
+        }
+    }
+
     /// Sends what an object's home side needs next, if it still needs anything.
     pub(crate) fn start_home_work(&mut self, key: &RecordKey, priority: Priority) {
         // What is not known for sure gives and takes no finalizer, and neither makes nor deletes an object.
@@ -102,6 +112,11 @@ impl Operator {
             }
             (Some(home), Priority::Finalizers) => match lives::standing(record, &member, &home.object) {
                 Standing::Deleted if self.words.rejected(key).is_some() => None,
+                // An end that was agreed may be lost since, with the history that it was agreed in.
+                Standing::Deleted if !self.is_fresh(key, object.home_work.fenced_ms.take()) => {
+                    self.fence(key);
+                    None
+                }
                 Standing::Deleted => {
                     let preconditions = json!({"uid": home.object.uid, "resourceVersion": home.resource_version});
                     let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});

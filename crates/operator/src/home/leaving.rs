@@ -6,7 +6,7 @@
 //! anything at home.
 
 use super::refusal;
-use crate::machine::{Context, Object, Operator, Priority};
+use crate::machine::{Context, Object, Operator};
 use crate::observed::HomeState;
 use hansa_ledger::Record;
 use hansa_ledger::lives::Standing;
@@ -60,12 +60,7 @@ impl Operator {
             return another;
         }
         if self.lets_go(home, record) {
-            let waits = object.home_work.busy || object.home_work.retry_ms > self.now.monotonic_ms;
-            if !waits && !self.is_fresh(key, object.home_work.fenced_ms) {
-                self.fence(key);
-            } else {
-                self.want_home_work(key, &object.home_work, Priority::Finalizers);
-            }
+            self.want_fenced_home_work(key, &object.home_work);
         }
         false
     }

@@ -36,6 +36,7 @@ impl Operator {
         // Whatever another store says is no word of this league's; a write that has landed has landed.
         let committed = matches!(answer, TopoAnswer::Swapped(Swap::Committed(_)));
         if self.topology.replaced.is_some() && !committed && !self.tells_of_later_era(&call, &answer) {
+            self.topology.failures += 1;
             return self.call_again(call);
         }
         let trusted = self.topology.replaced.is_none() && self.topology.distrusted.is_none();

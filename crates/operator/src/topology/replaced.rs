@@ -68,6 +68,8 @@ impl Operator {
     }
 
     pub(super) fn check_later(&mut self) {
+        // It may take a person hours to bring the store back.
+        self.topology.failures += 1;
         let at = self.pause(self.topology.failures.max(4), 50, 5_000);
         self.at(at, Timer::Topo(TopoCall::Check));
     }

@@ -1,5 +1,6 @@
 //! Another store where the league's stood.
 
+use super::requests::ask;
 use super::world::{World, federated};
 use bytes::Bytes;
 use hansa_ledger::Envelope;
@@ -91,6 +92,31 @@ fn an_emptied_store_is_not_filled_again() {
     assert!(world.topo.is_empty(), "{:?}", world.topo.keys());
     world.topo = kept;
     everyone_goes_on(&mut world);
+}
+
+/// The user's other copy of what was deleted goes when the word is read once more: it may be lost since, with the
+/// history that it stood in.
+#[test]
+fn no_copy_is_deleted_while_nobody_knows_whether_the_end_still_stands() {
+    let mut world = settled();
+    world.put(1, HOME, greets("hello"));
+    world.run_until("both are its homes", |world| agreed(world, 1, HOME).0 == "Agreed");
+    world.run_to_rest();
+    world.go_away(1);
+    ask(&mut world, 0, "Delete", json!({"deletionPolicy": "Delete"}));
+    world.run_until("it is deleted for all", |world| !world.members[0].objects.contains_key(OUTPUT));
+    world.run_to_rest();
+    let kept = std::mem::take(&mut world.topo);
+    world.run_until("it is noticed", |world| agreed(world, 0, FEDERATION).0 == REPLACED);
+    world.run_for(10_000);
+    world.away = None;
+    let called = world.topo_calls;
+    world.run_for(60_000);
+    let stands = &world.members[1].objects[HOME]["metadata"]["deletionTimestamp"];
+    assert!(stands.is_null(), "the copy is deleted while the league stands nowhere");
+    assert!(world.topo_calls - called <= 120, "two operators call {} times in a minute", world.topo_calls - called);
+    world.topo = kept;
+    world.run_until("the copy goes, too", |world| !world.members[1].objects.contains_key(HOME));
 }
 
 #[test]

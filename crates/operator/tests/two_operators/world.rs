@@ -51,6 +51,8 @@ pub struct World {
     pub topo: BTreeMap<String, (u64, Bytes)>,
     history: Vec<(String, Version)>,
     pub topo_writes: Vec<String>,
+    /// How often it was called.
+    pub topo_calls: u32,
     /// The API servers fail to write or delete the objects at this path.
     pub failing: Option<&'static str>,
     /// What the next read of this key alone is answered with, as by a read that overtook others.
@@ -301,6 +303,7 @@ impl World {
     }
 
     fn topo(&mut self, index: usize, id: ActId, request: TopoRequest) {
+        self.topo_calls += 1;
         let versioned = |(version, value): &(u64, Bytes)| Versioned {
             version: Version::new(version.to_string()),
             value: value.clone(),

@@ -4,6 +4,7 @@ use super::rules::{COPIES, RELEASE, TRUTH, USERS};
 use super::{Judge, Violation};
 use crate::kinds::home_path;
 use crate::member::Member;
+use crate::process::ProcessId;
 use crate::reached::Hazard;
 use hansa_model::{FINALIZER, Hash, Incarnation, MemberName, RecordKey, Revision};
 use hansa_operator::{ApiRequest, ContentType, Method};
@@ -13,6 +14,7 @@ impl Judge {
     pub(super) fn sends_home(
         &mut self,
         now: u64,
+        id: ProcessId,
         member: &mut Member,
         key: &RecordKey,
         subresource: &str,
@@ -32,15 +34,29 @@ impl Judge {
             }
             (Method::Delete, ..) => {
                 super::outputs::is_fenced(&member.name, key, &body)?;
-                let uid = &body["preconditions"]["uid"];
-                let ended = self.record(key).is_none_or(|record| {
-                    let ended = record.tombstone.is_some() && !self.is_forged(key, record);
-                    ended || record.homes.get(&member.name).is_none_or(|home| *uid != *home.uid)
-                });
-                if ended { Ok(()) } else { Err(Violation::at(COPIES, key, format!("{} deletes a home", member.name))) }
+                self.may_delete_home(now, id, &member.name, key, &body["preconditions"]["uid"])
             }
             _ => Err(Violation::at(USERS, key, format!("{} writes it: {:?}", member.name, request.method))),
         }
+    }
+
+    /// As far as the operator read a moment ago, its life has ended, or it is no home of it.
+    fn may_delete_home(
+        &mut self,
+        now: u64,
+        id: ProcessId,
+        member: &MemberName,
+        key: &RecordKey,
+        uid: &Value,
+    ) -> Result<(), Violation> {
+        let page = self.page_read(now, id, member, key, "deletes a home")?;
+        let Some(record) = page.record(key) else { return Ok(()) };
+        let ended = record.tombstone.is_some() && !self.is_forged(key, record);
+        let is_home = record.homes.get(member).is_some_and(|home| *uid == *home.uid);
+        if is_home && !ended {
+            return Err(Violation::at(COPIES, key, format!("{member} deletes a home")));
+        }
+        Ok(())
     }
 
     /// A home's object is made anew in the member that becomes the home: the agreed intent, verbatim.

@@ -5,7 +5,7 @@ use super::{Judge, Violation, open_page};
 use crate::process::ProcessId;
 use hansa_ballot::Control;
 use hansa_ledger::keys::{self, Key};
-use hansa_ledger::record::PlacedState;
+use hansa_ledger::record::{Placed, PlacedState};
 use hansa_ledger::{Envelope, Page, Record};
 use hansa_model::{Member, MemberName, RecordKey};
 use hansa_operator::ActId;
@@ -137,12 +137,18 @@ impl Judge {
     }
 }
 
-/// The members that a record gives something to that they did not have before.
+/// The members that a record gives something to that they did not have before. A life that goes on under a later number,
+/// because its home was agreed in that one before a restore, takes with it what it has.
 fn given<'a>(before: Option<&'a Record>, record: &'a Record) -> impl Iterator<Item = &'a MemberName> {
+    let goes_on = before.filter(|before| before.tombstone.is_none()).map(|before| before.incarnation);
+    let life_of = move |placed: &Placed| {
+        if Some(placed.incarnation) == goes_on { record.incarnation } else { placed.incarnation }
+    };
     let places = record.placed.iter().filter(move |(member, placed)| {
         let stood = before.and_then(|before| before.placed.get(*member));
-        let stays = stood.is_some_and(|stood| stood.state == placed.state && stood.incarnation == placed.incarnation);
-        placed.state == PlacedState::Placed && !stays
+        let stood =
+            stood.is_some_and(|stood| stood.state == PlacedState::Placed && life_of(stood) == placed.incarnation);
+        placed.state == PlacedState::Placed && !stood
     });
     let homes =
         record.homes.keys().filter(move |member| before.is_none_or(|before| !before.homes.contains_key(*member)));

@@ -6,10 +6,10 @@ use crate::kinds::{About, output_path};
 use crate::member::Member;
 use crate::process::ProcessId;
 use crate::reached::Hazard;
-use hansa_ledger::Record;
 use hansa_ledger::keys;
 use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::record::PlacedState;
+use hansa_ledger::{Page, Record};
 use hansa_model::{Incarnation, MemberName, RecordKey};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use hansa_render::{LEAGUE_LABEL, weight};
@@ -91,21 +91,15 @@ impl Judge {
         uid: Option<&str>,
     ) -> Result<(), Violation> {
         let name = member.name.clone();
-        let page = keys::page(key.page(self.count));
-        self.knowledge.entry(id).or_default();
-        let knowledge = &self.knowledge[&id];
         // Marks are taken off by a read and a patch: the read is what rests on the page.
         let deletes = uid.is_some();
-        if knowledge.cut_off && deletes {
-            return Err(Violation::at(CUT_OFF, key, format!("{name} removes its output")));
-        }
-        let Some((at, Some(page))) = knowledge.pages.get(&page) else {
-            return Err(Violation::at(GROUND, key, format!("{name} has never read its page")));
+        let page = if deletes {
+            self.page_read(now, id, &name, key, "removes its output")?
+        } else {
+            self.page_known(id, key)
+                .ok_or_else(|| Violation::at(GROUND, key, format!("{name} has never read its page")))?
+                .1
         };
-        if now - at > FRESH_MS && deletes {
-            let what = format!("{name} removes its output by what it read {} ms ago", now - at);
-            return Err(Violation::at(GROUND, key, what));
-        }
         let Some(record) = page.record(key) else {
             return Err(Violation::at(GROUND, key, format!("{name} removes its output, and there is no record")));
         };
@@ -135,6 +129,33 @@ impl Judge {
             }
             None => Err(Violation::at(GROUND, key, format!("{name} removes what it is to keep"))),
         }
+    }
+
+    /// A key's page as a process knows it, and when it was read.
+    fn page_known(&self, id: ProcessId, key: &RecordKey) -> Option<(u64, &Page)> {
+        let (at, page) = self.knowledge.get(&id)?.pages.get(&keys::page(key.page(self.count)))?;
+        Some((*at, page.as_ref()?))
+    }
+
+    /// What a deletion rests on: a key's page, read a moment ago, by a process that is not cut off.
+    pub(super) fn page_read(
+        &self,
+        now: u64,
+        id: ProcessId,
+        member: &MemberName,
+        key: &RecordKey,
+        what: &str,
+    ) -> Result<&Page, Violation> {
+        if self.knowledge.get(&id).is_some_and(|knowledge| knowledge.cut_off) {
+            return Err(Violation::at(CUT_OFF, key, format!("{member} {what}")));
+        }
+        let Some((at, page)) = self.page_known(id, key) else {
+            return Err(Violation::at(GROUND, key, format!("{member} {what}, and has never read its page")));
+        };
+        if now - at > FRESH_MS {
+            return Err(Violation::at(GROUND, key, format!("{member} {what} by what it read {} ms ago", now - at)));
+        }
+        Ok(page)
     }
 
     /// A deletion reaches the API server: it meets what stands there now.
