@@ -86,10 +86,10 @@ impl Users {
         }
     }
 
-    /// How often a spec with this hash was written in a member, and the last time, by count of all
-    /// that was written there.
-    pub(crate) fn last_written(&self, key: &RecordKey, member: &MemberName, hash: Hash) -> Option<usize> {
-        self.written.get(&(key.clone(), member.clone()))?.iter().rposition(|known| *known == hash)
+    /// The first word at or after one that is a spec with this hash, of all that was written in a member.
+    pub(crate) fn written_from(&self, key: &RecordKey, member: &MemberName, hash: Hash, word: usize) -> Option<usize> {
+        let written = self.written.get(&(key.clone(), member.clone()))?;
+        (word..written.len()).find(|word| written[*word] == hash)
     }
 
     /// Whether a federated object was deleted by a user who meant it.

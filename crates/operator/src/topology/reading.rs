@@ -341,6 +341,10 @@ impl Operator {
             if required && key.type_name == namespaces() {
                 self.touch_namespace(&key.name);
             }
+            if let Some(object) = self.objects.get_mut(&key) {
+                // A write of this member that has landed may be lost again before its answer is heard.
+                object.home_work.fenced_ms = None;
+            }
             self.touch(&key);
         }
     }
