@@ -87,11 +87,19 @@ pub enum Sabotage {
     ActsThoughRemoved,
     /// An end is carried out, whoever signed it.
     BelievesEveryEnd,
+    /// What a member that leaves is to keep is taken away there.
+    KeepsNothing,
+    /// An output that is gone is made again.
+    MakesWhatIsGone,
+    /// Somebody's object that stands where an output is to be is deleted.
+    ClearsTheWay,
+    /// An operator writes to a topology server that went back.
+    WritesThoughFrozen,
 }
 
 impl Sabotage {
     /// Every defect: its name, and the rules by which it is found.
-    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 32] = [
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 36] = [
         (
             "indeterminate-is-committed",
             Sabotage::IndeterminateIsCommitted,
@@ -128,6 +136,10 @@ impl Sabotage {
         ("applies-nothing", Sabotage::AppliesNothing, &[rules::CONVERGES]),
         ("acts-though-removed", Sabotage::ActsThoughRemoved, &[rules::REMOVED]),
         ("believes-every-end", Sabotage::BelievesEveryEnd, &[rules::FORGED]),
+        ("keeps-nothing", Sabotage::KeepsNothing, &[rules::KEEPS, rules::CONVERGES]),
+        ("makes-what-is-gone", Sabotage::MakesWhatIsGone, &[rules::OWED]),
+        ("clears-the-way", Sabotage::ClearsTheWay, &[rules::OURS]),
+        ("writes-though-frozen", Sabotage::WritesThoughFrozen, &[rules::FREEZES]),
     ];
 }
 

@@ -17,7 +17,7 @@ use hansa_operator::{ApiRequest, Method};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long an operator may take until it is certain: it reads once more, and looks at the control document.
-const CERTAIN_MS: u64 = 30_000;
+const CERTAIN_MS: u64 = 15_000;
 
 /// What a process was shown.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use crate::kinds::home_path;
 use crate::member::Member;
 use crate::process::ProcessId;
 use crate::reached::Hazard;
+use hansa_ledger::Record;
 use hansa_model::{FINALIZER, Hash, Incarnation, MemberName, RecordKey, Revision};
 use hansa_operator::{ApiRequest, ContentType, Method};
 use serde_json::Value;
@@ -42,21 +43,24 @@ impl Judge {
 
     /// As far as the operator read a moment ago, its life has ended, or it is no home of it.
     fn may_delete_home(
-        &mut self,
+        &self,
         now: u64,
         id: ProcessId,
         member: &MemberName,
         key: &RecordKey,
         uid: &Value,
     ) -> Result<(), Violation> {
-        let page = self.page_read(now, id, member, key, "deletes a home")?;
-        let Some(record) = page.record(key) else { return Ok(()) };
-        let ended = record.tombstone.is_some() && !self.is_forged(key, record);
-        let is_home = record.homes.get(member).is_some_and(|home| *uid == *home.uid);
-        if is_home && !ended {
+        let read = self.page_read(now, id, member, key, "deletes a home");
+        let record = match &read {
+            Ok(page) => page.record(key).map(|record| &**record),
+            Err(_) => self.record(key),
+        };
+        let goes_on = |record: &Record| record.tombstone.is_none() || self.is_forged(key, record);
+        let is_home = |record: &Record| record.homes.get(member).is_some_and(|home| *uid == *home.uid);
+        if record.is_some_and(|record| goes_on(record) && is_home(record)) {
             return Err(Violation::at(COPIES, key, format!("{member} deletes a home")));
         }
-        Ok(())
+        read.map(drop)
     }
 
     /// A home's object is made anew in the member that becomes the home: the agreed intent, verbatim.
@@ -90,9 +94,8 @@ impl Judge {
     /// The object that goes is no home any more.
     fn may_release(&self, now: u64, member: &mut Member, key: &RecordKey) -> Result<(), Violation> {
         let Some(object) = member.look(now, &home_path(key)) else { return Ok(()) };
-        let names = |record: &hansa_ledger::Record| {
-            record.homes.get(&member.name).is_some_and(|home| object["metadata"]["uid"] == *home.uid)
-        };
+        let names =
+            |record: &Record| record.homes.get(&member.name).is_some_and(|home| object["metadata"]["uid"] == *home.uid);
         match self.record(key) {
             Some(record) if names(record) => {
                 Err(Violation::at(RELEASE, key, format!("{} lets go of an object that is still a home", member.name)))

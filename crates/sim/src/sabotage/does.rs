@@ -8,7 +8,7 @@ use hansa_ledger::keys::{self, Key};
 use hansa_ledger::record::{Opened, Placed, PlacedState, Tombstone};
 use hansa_ledger::{Envelope, Page, Record, Slot, Version, Versioned};
 use hansa_model::{DeletionPolicy, FINALIZER, MemberName, RecordKey};
-use hansa_operator::{Act, ActId, ApiRequest, ContentType, Event, Method, TopoAnswer, TopoRequest};
+use hansa_operator::{Act, ActId, ApiAnswer, ApiRequest, ContentType, Event, Method, TopoAnswer, TopoRequest};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Sabotage {
             ) => self.turned(body, sight),
             (Sabotage::WritesTheSpec, Key::Control) => with_another_spec(body, sight),
             // What it believes of the spec, it does not write.
-            (Sabotage::EndlessBudget, Key::Control) => with_true_spec(body, sight),
+            (Sabotage::EndlessBudget | Sabotage::KeepsNothing, Key::Control) => with_true_spec(body, sight),
             (Sabotage::UncountedRemovals, Key::Cell(_)) => without_removals(body),
             _ => None,
         }
@@ -135,6 +135,15 @@ impl Sabotage {
         let line = match event {
             Event::Topo { answer: TopoAnswer::Values(values), .. } if self == Sabotage::BelievesEveryEnd => {
                 return ended(values, sight);
+            }
+            Event::Api { answer: Ok(answer), .. } if self == Sabotage::ClearsTheWay => {
+                return out_of_the_way(answer, under_way.strip_prefix("GET ")?);
+            }
+            // Whoever is frozen asks for the control document, and for nothing else.
+            Event::Topo { answer: TopoAnswer::Values(_), .. }
+                if self == Sabotage::WritesThoughFrozen && under_way.contains(keys::CONTROL) =>
+            {
+                return written_again(&keys::cell(sight.member), sight);
             }
             Event::WatchLine { line, .. } => line,
             _ => return None,
@@ -273,4 +282,30 @@ fn with_true_spec(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
     }
     control.spec = stands.spec;
     Some(control.to_vec())
+}
+
+/// The same written once more.
+fn written_again(key: &str, sight: &Sight<'_>) -> Option<Act> {
+    let found = sight.store.get(key)?;
+    let (envelope, body) = Envelope::open(&found.value).ok()?;
+    let operation = *envelope.operations.get(sight.member)?;
+    let value = envelope.next(envelope.nonce.wrapping_add(1), sight.member, operation).seal(&body);
+    let request = TopoRequest::Write { key: key.to_owned(), expected: Some(found.version), value };
+    Some(Act::Topo { id: NOBODY, request })
+}
+
+/// A deletion of what stands at the path of an output, and bears none of Hansa's marks.
+fn out_of_the_way(answer: &ApiAnswer, path: &str) -> Option<Act> {
+    let About::Output(key) = About::read(path) else { return None };
+    let found: Value = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200)?;
+    let metadata = &found["metadata"];
+    if !metadata["labels"][hansa_render::LEAGUE_LABEL].is_null() {
+        return None;
+    }
+    let seen = json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]});
+    let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen});
+    Some(Act::Api {
+        id: NOBODY,
+        request: ApiRequest::write(Method::Delete, output_path(&key), ContentType::Json, &body),
+    })
 }

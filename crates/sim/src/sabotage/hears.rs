@@ -72,7 +72,7 @@ impl Sabotage {
 
     fn twist_value(self, key: &str, value: &mut Versioned, sight: &Sight<'_>) {
         let twisted = match (self, keys::parse(key)) {
-            (Sabotage::AppliesUnplaced | Sabotage::ComputedRemoval, Key::Page(_)) => {
+            (Sabotage::AppliesUnplaced | Sabotage::ComputedRemoval | Sabotage::MakesWhatIsGone, Key::Page(_)) => {
                 with_body(value, |body| self.twist_page(body, sight))
             }
             (Sabotage::HastyWithdrawal, Key::Status(member, _)) if member != *sight.member => {
@@ -99,6 +99,14 @@ impl Sabotage {
                 control.spec = serde_json::from_value(spec).ok()?;
                 Some(control.to_vec())
             }),
+            (Sabotage::KeepsNothing, Key::Control) => with_body(value, |body| {
+                let mut control = Control::from_slice(body).ok()?;
+                let mut spec = control.spec().ok()?;
+                let leaving = spec.members.iter_mut().find(|member| member.name == *sight.member)?.leaving.as_mut()?;
+                leaving.keep_outputs = false;
+                control.spec = serde_json::value::to_raw_value(&spec).ok()?.into();
+                Some(control.to_vec())
+            }),
             _ => None,
         };
         if let Some(twisted) = twisted {
@@ -114,8 +122,11 @@ impl Sabotage {
             let mut twisted = Record::clone(record);
             let incarnation = twisted.incarnation;
             let own = twisted.placed.get(sight.member).map(|placed| placed.state);
+            let goes_on = twisted.tombstone.is_none();
             let state = match (self, own) {
-                (Sabotage::AppliesUnplaced, None) if twisted.tombstone.is_none() => PlacedState::Placed,
+                (Sabotage::AppliesUnplaced, None) | (Sabotage::MakesWhatIsGone, Some(PlacedState::Gone)) if goes_on => {
+                    PlacedState::Placed
+                }
                 (Sabotage::ComputedRemoval, Some(PlacedState::Placed)) if !selects(&league, &twisted, sight) => {
                     PlacedState::Withdrawing
                 }

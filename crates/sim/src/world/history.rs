@@ -17,6 +17,8 @@ pub(crate) struct History {
     backup: Option<Kept>,
     /// What it was before it went back, and up to which change; nobody has said yet what is to count.
     lost: Option<(Kept, Box<str>)>,
+    /// When people have noticed that: some are woken at once, some come in the morning.
+    noticed_ms: u64,
     /// The control document of a restore that is under way.
     unfinished: Option<Vec<u8>>,
     /// The voters before it went back.
@@ -31,7 +33,7 @@ impl World {
             return Ok(());
         }
         if self.history.lost.is_some() {
-            return self.say_what_counts();
+            return if self.now < self.history.noticed_ms { Ok(()) } else { self.say_what_counts() };
         }
         let Some(backup) = self.history.backup.take() else {
             self.tell("topo", "is backed up");
@@ -42,6 +44,7 @@ impl World {
         if self.troubles.chance(500) {
             self.tell("topo", "goes back to its backup, and says nothing of it");
             self.history.lost = Some((self.store.keep(), self.store.cursor()));
+            self.history.noticed_ms = self.now + self.troubles.within(1..60_000);
             self.store.go_back(&backup);
             self.judge.reached.count(Hazard::StoreWentBack);
             self.store_is_another();
