@@ -156,6 +156,11 @@ impl<D: Document> Proposer<D> {
         self.known.as_ref().map(|known| &known.version)
     }
 
+    /// The header of the newest document.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.known.as_ref().map(|known| &known.envelope)
+    }
+
     /// What is validly said in it.
     pub fn tally(&self) -> Option<Tally<'_>> {
         self.document().map(|document| tally(document.ballots(), self.config.league, &self.verifier))

@@ -2,7 +2,7 @@
 
 mod answers;
 mod hearing;
-mod history;
+pub(crate) mod history;
 mod reading;
 mod replaced;
 mod rolled_back;

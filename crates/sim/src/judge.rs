@@ -310,6 +310,7 @@ impl Judge {
         let is_unknown = matches!(answer, TopoAnswer::Swapped(Swap::Indeterminate { .. }));
         if is_unknown || matches!(answer, TopoAnswer::Failed { .. } | TopoAnswer::Replaced { .. }) {
             knowledge.takers.hindered(now);
+            knowledge.seen.hindered(now);
         }
         if let Some((at, headers)) = knowledge.headers.remove(&act) {
             for (key, envelope) in headers {

@@ -18,7 +18,7 @@ fn first_seed(sabotage: Sabotage) -> u64 {
         Sabotage::DeletesStrays => 150,
         Sabotage::OneYesForAll => 57,
         Sabotage::UnfencedRemoval => 27,
-        Sabotage::WritesThoughFrozen => 70,
+        Sabotage::WritesThoughFrozen => 150,
         _ => 1,
     }
 }

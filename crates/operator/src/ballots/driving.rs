@@ -6,13 +6,14 @@ use super::{CatchingUp, RETRY_MS, Stage};
 use crate::io::{Level, TopoRequest};
 use crate::machine::{Operator, Timer};
 use crate::topology::TopoCall;
+use crate::topology::history::breach;
 use hansa_ballot::decide::tally;
 use hansa_ballot::explain::began;
 use hansa_ballot::membership::{Join, consent};
 use hansa_ballot::motion::Answer;
 use hansa_ballot::proposer::{Act, Config, Event, Notes, Told};
 use hansa_ballot::{Control, Document, Proposer, Rejected, Voter, silence};
-use hansa_ledger::{Version, keys};
+use hansa_ledger::{Envelope, Version, Versioned, keys};
 use hansa_model::{Era, Incarnation, MemberName};
 
 /// A guess of the round trip to the topology server, until it is measured.
@@ -63,6 +64,16 @@ impl Operator {
         if known != Some(version) {
             self.drive(Event::Changed);
         }
+    }
+
+    /// Whether the control document that was read cannot follow the one that the proposer knows: it looks, and judges.
+    pub(crate) fn is_doubted_by_the_proposer(&mut self, found: &Envelope, control: Option<&Versioned>) -> bool {
+        let known = self.ballots.proposer.as_ref().and_then(Proposer::envelope).filter(|_| self.is_seated());
+        let is_doubted = known.is_some_and(|known| breach(known, found).is_some());
+        if let Some(control) = control.filter(|_| is_doubted) {
+            self.control_changed(&control.version);
+        }
+        is_doubted
     }
 
     /// A read of the control document is answered.

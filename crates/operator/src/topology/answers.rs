@@ -39,15 +39,19 @@ impl Operator {
             self.topology.failures += 1;
             return self.call_again(call);
         }
+        // A write of which nobody knows what came of it is no answer: whoever repeats it waits longer each time.
+        let answers = !matches!(answer, TopoAnswer::Swapped(Swap::Indeterminate { .. }));
         let trusted = self.topology.replaced.is_none() && self.topology.distrusted.is_none();
-        if trusted && self.topology.down_since_ms.take().is_some() {
+        if answers && trusted && self.topology.down_since_ms.take().is_some() {
             self.ballots.heard_since_ms = self.hearing_ms();
             self.log(Level::Info, None, "the topology server answers again");
             self.touch_all();
             self.refresh_members();
         }
-        self.topology.failures = 0;
-        self.topology.throttled_since_ms = None;
+        if answers {
+            self.topology.failures = 0;
+            self.topology.throttled_since_ms = None;
+        }
         if self.met_another_history(&call, &answer) {
             return self.call_again(call);
         }

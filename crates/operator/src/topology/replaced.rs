@@ -45,6 +45,8 @@ impl Operator {
                 league.label()
             ),
             Some(Ok(found)) if found.era > era => return self.later_era_stands(found.era, control),
+            Some(Ok(found)) if self.is_doubted_by_the_proposer(&found, control) => return self.check_later(),
+            Some(Ok(found)) if self.is_doubtful(keys::CONTROL, &found) => return self.check_later(),
             Some(Ok(found)) => match self.why_not_ours(&found, &values[1..]) {
                 Some(why) => why,
                 None => return self.store_is_ours(),

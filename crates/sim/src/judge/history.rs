@@ -16,7 +16,8 @@ use hansa_model::{Era, Incarnation, RecordKey, Revision};
 use hansa_operator::{ApiRequest, Method};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long an operator may take until it is certain: it reads once more, and looks at the control document.
+/// How long an operator may take until it is certain, once the topology server answers: it reads once more, and looks at
+/// the control document.
 const CERTAIN_MS: u64 = 15_000;
 
 /// What a process was shown.
@@ -67,6 +68,11 @@ impl Seen {
         }
         self.newest.insert(key, (now, envelope));
         None
+    }
+
+    /// The topology server does not answer: it cannot be read once more.
+    pub fn hindered(&mut self, now: u64) {
+        self.since_ms = self.since_ms.map(|_| now);
     }
 
     fn is_certain(&self, now: u64) -> bool {
