@@ -18,7 +18,7 @@ impl Operator {
                     "applies": metrics.applies, "deletes": metrics.deletes, "homeWrites": metrics.home_writes,
                     "topoWrites": metrics.topo_writes, "events": metrics.events, "eventsDropped": metrics.events_dropped, "failures": metrics.failures, "strays": self.strays().len(),
                     "topologyAway": u64::from(self.topology.down_since_ms.is_some()),
-                    "topologyReplaced": u64::from(self.topology.replaced.is_some() || self.topology.distrusted.is_some()),
+                    "topologyReplaced": u64::from(!self.topology.is_believed()),
                     "topologyRolledBack": u64::from(self.is_of_another_history()),
                     "topologyUnreadable": self.count_unreadable(),
                     "ballotsRejected": self.ballots.rejections(),

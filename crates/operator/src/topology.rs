@@ -224,11 +224,15 @@ impl Topology {
         self.loaded
     }
 
+    /// Whether what stands there is taken for this league's, and for what was agreed.
+    pub fn is_believed(&self) -> bool {
+        self.replaced.is_none() && self.distrusted.is_none()
+    }
+
     /// Whether it may be written to: the whole picture has been read, and it is this league's store as
     /// far as anybody knows.
     pub fn is_writable(&self) -> bool {
-        let is_believed = self.replaced.is_none() && self.distrusted.is_none();
-        self.loaded && is_believed && !self.checking && !self.doubts.suspects_something()
+        self.loaded && self.is_believed() && !self.checking && !self.doubts.suspects_something()
     }
 
     /// Why no league may begin here, where no control document stands: what others stand there says that one did. A

@@ -36,19 +36,17 @@ impl Operator {
         // Whatever another store says is no word of this league's; a write that has landed has landed.
         let committed = matches!(answer, TopoAnswer::Swapped(Swap::Committed(_)));
         if self.topology.replaced.is_some() && !committed && !self.tells_of_later_era(&call, &answer) {
-            self.topology.failures += 1;
             return self.call_again(call);
         }
         // A write of which nobody knows what came of it is no answer: whoever repeats it waits longer each time.
         let answers = !matches!(answer, TopoAnswer::Swapped(Swap::Indeterminate { .. }));
-        let trusted = self.topology.replaced.is_none() && self.topology.distrusted.is_none();
-        if answers && trusted && self.topology.down_since_ms.take().is_some() {
-            self.ballots.heard_since_ms = self.hearing_ms();
-            self.log(Level::Info, None, "the topology server answers again");
-            self.touch_all();
-            self.refresh_members();
-        }
         if answers {
+            if self.topology.is_believed() && self.topology.down_since_ms.take().is_some() {
+                self.ballots.heard_since_ms = self.hearing_ms();
+                self.log(Level::Info, None, "the topology server answers again");
+                self.touch_all();
+                self.refresh_members();
+            }
             self.topology.failures = 0;
             self.topology.throttled_since_ms = None;
         }
@@ -215,7 +213,10 @@ impl Operator {
         now.saturating_sub(since) < self.suspect_after_ms()
     }
 
+    /// Makes a call again whose answer is of no use here; less and less often, for it may take a person hours to bring
+    /// back what stood there.
     fn call_again(&mut self, call: TopoCall) {
+        self.topology.failures += 1;
         self.call_later(call, 0);
     }
 
@@ -241,7 +242,7 @@ impl Operator {
             return self.drive(Heard::Failed);
         }
         // Where another history stands, a version may mean another value.
-        if self.topology.replaced.is_some() && call.writes() {
+        if !self.topology.is_believed() && call.writes() {
             return self.call_again(call);
         }
         let request = match &call {

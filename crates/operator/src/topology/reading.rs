@@ -28,7 +28,7 @@ impl Operator {
     /// Asks for a linearizable read of a key's page; the key is looked at again afterwards, with
     /// `fenced` set in its work when the read succeeded.
     pub(crate) fn fence(&mut self, key: &RecordKey) {
-        if self.topology.replaced.is_some() || self.topology.distrusted.is_some() || self.unread(key).is_some() {
+        if !self.topology.is_believed() || self.unread(key).is_some() {
             // What stands there is not believed, or cannot be read. When it is again, it is looked at anew.
             return;
         }

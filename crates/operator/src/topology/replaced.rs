@@ -45,10 +45,11 @@ impl Operator {
                 league.label()
             ),
             Some(Ok(found)) if found.era > era => return self.later_era_stands(found.era, control),
-            Some(Ok(found)) if self.is_doubted_by_the_proposer(&found, control) => return self.check_later(),
-            Some(Ok(found)) if self.is_doubtful(keys::CONTROL, &found) => return self.check_later(),
             Some(Ok(found)) => match self.why_not_ours(&found, &values[1..]) {
                 Some(why) => why,
+                None if self.is_doubted_by_the_proposer(&found, control) || self.is_doubtful(keys::CONTROL, &found) => {
+                    return self.check_later();
+                }
                 None => return self.store_is_ours(),
             },
             // What does not read is told where it is read.
@@ -70,7 +71,6 @@ impl Operator {
     }
 
     pub(super) fn check_later(&mut self) {
-        // It may take a person hours to bring the store back.
         self.topology.failures += 1;
         let at = self.pause(self.topology.failures.max(4), 50, 5_000);
         self.at(at, Timer::Topo(TopoCall::Check));
