@@ -198,6 +198,20 @@ fn with_yes_to_all(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
     serde_json::to_vec(&confirmations).ok()
 }
 
+/// The control document with this change in its spec; `None` where there is nothing to change.
+fn with_spec(mut control: Control, change: impl FnOnce(&mut FederationSpec) -> Option<()>) -> Option<Vec<u8>> {
+    let mut spec = control.spec().ok()?;
+    change(&mut spec)?;
+    control.spec = serde_json::value::to_raw_value(&spec).ok()?.into();
+    Some(control.to_vec())
+}
+
+/// A budget that nothing exceeds.
+fn endless(spec: &mut FederationSpec) -> Option<()> {
+    spec.safety.deletes.at_least = 1_000_000;
+    Some(())
+}
+
 /// The same value with another body.
 fn with_body(value: &Versioned, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Option<Versioned> {
     let (envelope, body) = Envelope::open(&value.value).ok()?;

@@ -113,10 +113,7 @@ impl Operator {
             (Some(home), Priority::Finalizers) => match lives::standing(record, &member, &home.object) {
                 Standing::Deleted if self.words.rejected(key).is_some() => None,
                 // An end that was agreed may be lost since, with the history that it was agreed in.
-                Standing::Deleted if !self.is_fresh(key, object.home_work.fenced_ms.take()) => {
-                    self.fence(key);
-                    None
-                }
+                Standing::Deleted if !self.is_read_anew(key, &mut object.home_work) => None,
                 Standing::Deleted => {
                     let preconditions = json!({"uid": home.object.uid, "resourceVersion": home.resource_version});
                     let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
@@ -131,13 +128,18 @@ impl Operator {
         }
     }
 
-    /// Takes the finalizer off, unless the page was not read a moment ago: it waited in the queue for too long.
+    /// Takes the finalizer off, when the page was read a moment ago.
     fn release(&mut self, key: &RecordKey, home: &HomeState, work: &mut HomeWork) -> Option<(HomeCall, ApiRequest)> {
-        if self.is_fresh(key, work.fenced_ms.take()) {
-            return Some((HomeCall::Finalize { on: false }, finalize(&home_path(key), home, false)));
+        self.is_read_anew(key, work).then(|| (HomeCall::Finalize { on: false }, finalize(&home_path(key), home, false)))
+    }
+
+    /// Whether the page was read a moment ago, for one call. When it waited in the queue for too long, it is read again.
+    fn is_read_anew(&mut self, key: &RecordKey, work: &mut HomeWork) -> bool {
+        let is_fresh = self.is_fresh(key, work.fenced_ms.take());
+        if !is_fresh {
+            self.fence(key);
         }
-        self.fence(key);
-        None
+        is_fresh
     }
 
     pub(super) fn kind_of(&self, key: &RecordKey) -> String {

@@ -93,12 +93,10 @@ impl Judge {
         let name = member.name.clone();
         // Marks are taken off by a read and a patch: the read is what rests on the page.
         let deletes = uid.is_some();
-        let page = if deletes {
-            self.page_read(now, id, &name, key, "removes its output")?
-        } else {
-            self.page_known(id, key)
-                .ok_or_else(|| Violation::at(GROUND, key, format!("{name} has never read its page")))?
-                .1
+        let what = "removes its output";
+        let page = match deletes {
+            true => self.page_read(now, id, &name, key, what)?,
+            false => self.page_known(id, &name, key, what)?.1,
         };
         let Some(record) = page.record(key) else {
             return Err(Violation::at(GROUND, key, format!("{name} removes its output, and there is no record")));
@@ -132,9 +130,16 @@ impl Judge {
     }
 
     /// A key's page as a process knows it, and when it was read.
-    fn page_known(&self, id: ProcessId, key: &RecordKey) -> Option<(u64, &Page)> {
-        let (at, page) = self.knowledge.get(&id)?.pages.get(&keys::page(key.page(self.count)))?;
-        Some((*at, page.as_ref()?))
+    fn page_known(
+        &self,
+        id: ProcessId,
+        member: &MemberName,
+        key: &RecordKey,
+        what: &str,
+    ) -> Result<(u64, &Page), Violation> {
+        let known = self.knowledge.get(&id).and_then(|known| known.pages.get(&keys::page(key.page(self.count))));
+        let found = known.and_then(|(at, page)| Some((*at, page.as_ref()?)));
+        found.ok_or_else(|| Violation::at(GROUND, key, format!("{member} {what}, and has never read its page")))
     }
 
     /// What a deletion rests on: a key's page, read a moment ago, by a process that is not cut off.
@@ -149,9 +154,7 @@ impl Judge {
         if self.knowledge.get(&id).is_some_and(|knowledge| knowledge.cut_off) {
             return Err(Violation::at(CUT_OFF, key, format!("{member} {what}")));
         }
-        let Some((at, page)) = self.page_known(id, key) else {
-            return Err(Violation::at(GROUND, key, format!("{member} {what}, and has never read its page")));
-        };
+        let (at, page) = self.page_known(id, member, key, what)?;
         if now - at > FRESH_MS {
             return Err(Violation::at(GROUND, key, format!("{member} {what} by what it read {} ms ago", now - at)));
         }

@@ -1,6 +1,6 @@
 //! What a broken operator does.
 
-use super::{Sabotage, Sight, with_body, with_yes_to_all};
+use super::{Sabotage, Sight, endless, with_body, with_spec, with_yes_to_all};
 use crate::kinds::{About, KINDS, home_path, output_path, type_name};
 use hansa_ballot::Control;
 use hansa_ledger::cell::MemberCell;
@@ -160,10 +160,6 @@ impl Sabotage {
             Some(RecordKey::new(type_name, text("namespace"), text("name")))
         };
         let seen = json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]});
-        let delete = |key: &RecordKey| {
-            let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen});
-            ApiRequest::write(Method::Delete, output_path(key), ContentType::Json, &body)
-        };
         let request = match self {
             Sabotage::DeletesStrays => {
                 let key = key(|name| name.resource().to_owned())?;
@@ -173,7 +169,7 @@ impl Sabotage {
                 if !ours || record.is_some_and(|record| record.placed.get(sight.member).is_some_and(is_given)) {
                     return None;
                 }
-                delete(&key)
+                deletion(output_path(&key), metadata)
             }
             Sabotage::FinalizerFirst => {
                 let key = key(hansa_model::TypeName::federated_plural)?;
@@ -190,8 +186,7 @@ impl Sabotage {
                 let key = key(hansa_model::TypeName::federated_plural)?;
                 let record = sight.record(&key).filter(|record| record.tombstone.is_none())?;
                 record.homes.get(sight.member).filter(|home| metadata["uid"] == *home.uid)?;
-                let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen});
-                ApiRequest::write(Method::Delete, home_path(&key), ContentType::Json, &body)
+                deletion(home_path(&key), metadata)
             }
             // It changes nothing, and is a write all the same.
             Sabotage::ActsThoughRemoved => {
@@ -228,10 +223,7 @@ fn ended(values: &[Option<Versioned>], sight: &Sight<'_>) -> Option<Act> {
 fn with_another_spec(body: &[u8], sight: &Sight<'_>) -> Option<Vec<u8>> {
     let mut control = Control::from_slice(body).ok()?;
     control.generation = sight.control()?.generation.next();
-    let mut spec: Value = serde_json::from_str(control.spec.get()).ok()?;
-    spec["safety"]["deletes"]["atLeast"] = json!(1_000_000);
-    control.spec = serde_json::from_value(spec).ok()?;
-    Some(control.to_vec())
+    with_spec(control, endless)
 }
 
 /// The page without what ended in an earlier write.
@@ -294,6 +286,13 @@ fn written_again(key: &str, sight: &Sight<'_>) -> Option<Act> {
     Some(Act::Topo { id: NOBODY, request })
 }
 
+/// A deletion of an object in the state that was seen.
+fn deletion(path: String, metadata: &Value) -> ApiRequest {
+    let seen = json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]});
+    let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen});
+    ApiRequest::write(Method::Delete, path, ContentType::Json, &body)
+}
+
 /// A deletion of what stands at the path of an output, and bears none of Hansa's marks.
 fn out_of_the_way(answer: &ApiAnswer, path: &str) -> Option<Act> {
     let About::Output(key) = About::read(path) else { return None };
@@ -302,10 +301,5 @@ fn out_of_the_way(answer: &ApiAnswer, path: &str) -> Option<Act> {
     if !metadata["labels"][hansa_render::LEAGUE_LABEL].is_null() {
         return None;
     }
-    let seen = json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]});
-    let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen});
-    Some(Act::Api {
-        id: NOBODY,
-        request: ApiRequest::write(Method::Delete, output_path(&key), ContentType::Json, &body),
-    })
+    Some(Act::Api { id: NOBODY, request: deletion(output_path(&key), metadata) })
 }

@@ -1,6 +1,6 @@
 //! What a broken operator hears.
 
-use super::{Sabotage, Sight, with_body, with_yes_to_all};
+use super::{Sabotage, Sight, endless, with_body, with_spec, with_yes_to_all};
 use crate::kinds::{KINDS, type_name};
 use bytes::Bytes;
 use hansa_ballot::Control;
@@ -89,23 +89,16 @@ impl Sabotage {
                 with_body(value, |body| with_yes_to_all(body, sight))
             }
             (Sabotage::EndlessBudget, Key::Control) => with_body(value, |body| {
-                let mut control = Control::from_slice(body).ok()?;
+                let control = Control::from_slice(body).ok()?;
                 // The home of the spec would write it back.
-                if control.home.member == *sight.member {
-                    return None;
-                }
-                let mut spec: Value = serde_json::from_str(control.spec.get()).ok()?;
-                spec["safety"]["deletes"]["atLeast"] = json!(1_000_000);
-                control.spec = serde_json::from_value(spec).ok()?;
-                Some(control.to_vec())
+                if control.home.member == *sight.member { None } else { with_spec(control, endless) }
             }),
             (Sabotage::KeepsNothing, Key::Control) => with_body(value, |body| {
-                let mut control = Control::from_slice(body).ok()?;
-                let mut spec = control.spec().ok()?;
-                let leaving = spec.members.iter_mut().find(|member| member.name == *sight.member)?.leaving.as_mut()?;
-                leaving.keep_outputs = false;
-                control.spec = serde_json::value::to_raw_value(&spec).ok()?.into();
-                Some(control.to_vec())
+                with_spec(Control::from_slice(body).ok()?, |spec| {
+                    let own = spec.members.iter_mut().find(|member| member.name == *sight.member)?;
+                    own.leaving.as_mut()?.keep_outputs = false;
+                    Some(())
+                })
             }),
             _ => None,
         };
