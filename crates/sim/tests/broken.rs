@@ -12,8 +12,8 @@ const SEEDS: u64 = 120;
 /// met; everything else is found within the first few seeds.
 fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
-        Sabotage::ActsThoughRemoved => 110,
-        Sabotage::BelievesRestoredHomes => 20,
+        Sabotage::ActsThoughRemoved => 10,
+        Sabotage::BelievesRestoredHomes => 150,
         Sabotage::CutOffUnnoticed => 70,
         Sabotage::DeletesStrays => 150,
         Sabotage::OneYesForAll => 57,
