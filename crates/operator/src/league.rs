@@ -422,6 +422,8 @@ impl Operator {
             );
             self.log(Level::Warning, None, message);
         }
+        // What was set aside before is older, or another league's.
+        self.federations.shown = None;
         self.league = Some(League { id, era, control, spec: Arc::new(spec), frozen });
         self.tell_standing();
         self.removals.judge_anew();

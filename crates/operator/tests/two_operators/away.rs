@@ -1,6 +1,6 @@
 //! An API server that is away for a while, and another replica that leads meanwhile.
 
-use super::replaced::settled;
+use super::replaced::{FEDERATION, settled};
 use super::world::World;
 use serde_json::{Value, json};
 
@@ -58,4 +58,31 @@ fn what_another_replica_undoes_is_not_written_again_and_again() {
         world.run_until("it says again what it sees", |world| *shown(world, 1) == ours);
     }
     assert!(world.now_ms() - begin >= 3_000, "four times in {} ms", world.now_ms() - begin);
+}
+
+/// Of what belongs to the league's store, an operator can be sure only when it has seen its Federation object; what it
+/// read before that may be old by the time it is sure.
+#[test]
+fn a_spec_that_was_read_early_is_not_gone_back_to() {
+    const FEDERATIONS: &str = "/apis/hansa.dev/v1alpha1/federations";
+    const MEMBERS: &str = "/apis/hansa.dev/v1alpha1/members";
+    let mut world = settled();
+    let region = |world: &World| world.members[1].objects[FEDERATION]["spec"]["members"][1]["region"].clone();
+    world.forbidding = [(1, FEDERATIONS), (1, MEMBERS)].into();
+    world.restart_one(1);
+    world.run_for(20_000);
+    world.forbidding.remove(&(1, FEDERATIONS));
+    world.run_for(120_000);
+    let mut edited = world.members[0].objects[FEDERATION].clone();
+    edited["spec"]["members"][1]["region"] = json!("elsewhere");
+    world.put(0, FEDERATION, edited);
+    world.run_until("it is agreed", |world| {
+        let status = &world.members[0].objects[FEDERATION]["status"];
+        status["generation"] == 2
+    });
+    world.run_for(5_000);
+    world.forbidding.clear();
+    world.run_until("it is shown", |world| region(world) == "elsewhere");
+    world.run_to_rest();
+    assert_eq!(region(&world), "elsewhere");
 }

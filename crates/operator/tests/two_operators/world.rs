@@ -9,7 +9,7 @@ use hansa_operator::{
     Operator, PrivateKeys, Release, TopoAnswer, TopoFailure, TopoRequest,
 };
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many events a league may need to come to rest.
 const EVENTS: usize = 20_000;
@@ -69,6 +69,8 @@ pub struct World {
     held_back: Option<(usize, Event)>,
     /// The API server of this member refuses what is applied at this path.
     pub refusing: Option<(usize, &'static str)>,
+    /// The API server of a member forbids to list these.
+    pub forbidding: BTreeSet<(usize, &'static str)>,
     /// The API server of this member cannot be reached.
     pub away: Option<usize>,
     /// The topology server cannot be reached by this member.
@@ -236,6 +238,9 @@ impl World {
         }
         if request.content_type == ContentType::Apply && self.refusing == Some((index, path)) {
             return answer(422, json!({"reason": "Invalid", "message": "data: a policy refuses it"}));
+        }
+        if query.contains("limit=") && self.forbidding.contains(&(index, path)) {
+            return answer(403, json!({"reason": "Forbidden", "message": "it may not be listed"}));
         }
         if let Some(served) = self.served.iter().find(|((of, at), _)| *of == index && *at == path) {
             return answer(200, served.1.clone());
