@@ -302,6 +302,58 @@ async fn what_one_store_has_missed_is_told_by_another() {
     assert!(told[1].contains(&"/first".to_owned()), "{told:?}");
 }
 
+/// An object store's feed tells from memory what a list has shown, also when the store is away by then.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_goes_away_once_it_told_of_a_change_holds_nobody_up() {
+    let (direct, named, switches) = stores("told", 3).await;
+    let writer = quorum::of((0..).map(|n| format!("memory:{n}")).zip(direct).collect(), "writer").unwrap();
+    let follower = quorum::of(named, "follower").unwrap();
+    put(&*writer, "/before", "one").await;
+    let mut cursor = follower.changes(None).await.unwrap().cursor().clone();
+    let away = Rule { operation: Some(Operation::Get), times: u64::MAX, ..Rule::once(Fault::Unavailable) };
+    switches[0].add_rule(away);
+    // The first store's feed is heard alone at first.
+    for switch in &switches[1..] {
+        switch.add_rule(Rule { operation: Some(Operation::Changes), ..Rule::once(Fault::Unavailable) });
+    }
+    for key in ["/one", "/two"] {
+        put(&*writer, key, "new").await;
+        let mut told = BTreeSet::new();
+        while !told.contains(key) {
+            let changes = follower.changes(Some(&cursor)).await.unwrap();
+            cursor = changes.cursor().clone();
+            let Changes::Keys { keys, .. } = changes else { panic!("{changes:?}") };
+            told.extend(keys.into_keys());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_copy_at_one_store_holds_nobody_up() {
+    let (direct, named, switches) = stores("damaged", 3).await;
+    let topo = quorum::of(named, "test").unwrap();
+    put(&*topo, "/a", "one").await;
+    let mut cursor = topo.changes(None).await.unwrap().cursor().clone();
+    let copy = direct[0].get("/r/a").await.unwrap().unwrap();
+    direct[0].compare_and_swap("/r/a", &copy.version, "damaged".into()).await.unwrap();
+    // The first store's feed is heard alone at first.
+    for switch in &switches[1..] {
+        switch.add_rule(Rule { operation: Some(Operation::Changes), ..Rule::once(Fault::Unavailable) });
+    }
+    put(&*topo, "/a", "two").await;
+    put(&*topo, "/b", "one").await;
+    let mut told = BTreeSet::new();
+    while told.len() < 2 {
+        let changes = topo.changes(Some(&cursor)).await.unwrap();
+        cursor = changes.cursor().clone();
+        let Changes::Keys { keys, .. } = changes else { panic!("{changes:?}") };
+        told.extend(keys.into_keys());
+    }
+    assert_eq!(value(&*topo, "/a").await.as_deref(), Some("two"));
+    let found = topo.check().await.unwrap();
+    assert!(found.iter().any(|finding| format!("{finding:?}").contains("no copy of a register")), "{found:?}");
+}
+
 /// A store that was restored from a backup has fewer entries than it acknowledged.
 async fn restored(run: &str, from: &dyn Topo, without: &str) -> Arc<dyn Topo> {
     let topo = opened(&format!("memory:quorum-{run}-restored")).await.unwrap();

@@ -52,13 +52,13 @@ impl Quorum {
         }
     }
 
-    /// The bytes of a blob, from the store that answers soonest and has them.
+    /// The bytes of a blob, from the store that answers soonest and has them; one that did not answer last is asked last.
     pub(super) async fn blob(&self, key: &str, hash: &Hash) -> Result<Bytes, TopoError> {
         if let Some(value) = self.blobs.get(hash) {
             return Ok(value);
         }
         let mut stores = self.stores.clone();
-        stores.sort_by_key(|store| store.latency());
+        stores.sort_by_key(|store| (store.trouble().is_some(), store.latency()));
         let mut all_answered = true;
         for store in stores {
             match store.asked(|topo| async move { topo.get(&keys::blob(hash)).await }).await {

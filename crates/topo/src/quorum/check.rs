@@ -41,7 +41,10 @@ impl Quorum {
                     held.iter().map(|copy| (&*copy.key, copy.accepted_ballot())).collect();
                 latest.iter().filter(|(key, ballot)| current.get(**key).copied().flatten() != Some(**ballot)).count()
             });
-            findings.push(self.store_finding(&view, id, behind, latest.len()).await);
+            let copies = surveys.get(id).into_iter().flat_map(|survey| &survey.copies);
+            let damaged: Vec<&str> =
+                copies.filter(|(_, copy)| **copy == Reply::Failed).map(|(key, _)| key.as_str()).collect();
+            findings.push(self.store_finding(&view, id, behind, &damaged, latest.len()).await);
         }
         for store in &self.stores {
             if store.id().is_some_and(|id| !view.set.all().contains(id)) {
@@ -68,7 +71,14 @@ impl Quorum {
         findings
     }
 
-    async fn store_finding(&self, view: &View, id: &StoreId, behind: Option<usize>, registers: usize) -> Finding {
+    async fn store_finding(
+        &self,
+        view: &View,
+        id: &StoreId,
+        behind: Option<usize>,
+        damaged: &[&str],
+        registers: usize,
+    ) -> Finding {
         let handle: Option<&Arc<Store>> = view.stores.get(id);
         let place = handle.map_or(view.set.location(id).unwrap_or("?"), |store| &store.location);
         let finding =
@@ -103,6 +113,13 @@ impl Quorum {
                 format!("up, behind in {behind} of {registers} registers; each catches up when it is written next")
             }
         };
+        if let Some(first) = damaged.first() {
+            severity = Severity::Problem;
+            message = format!(
+                "up, and what it holds is no copy of a register in {} of {registers} places, the first is {first:?}: it does not count there; {REPLACE}",
+                damaged.len()
+            );
+        }
         if joining {
             message.push_str("; on its way in");
         }

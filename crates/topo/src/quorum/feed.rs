@@ -4,14 +4,14 @@ use super::drive::{Answers, GRACE};
 use super::set::{View, gather};
 use super::store::Store;
 use super::told::Telling;
-use super::{NAME, Quorum, keys, lock};
+use super::{Quorum, keys, lock};
 use crate::contract::{Changes, Cursor};
 use crate::error::TopoError;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use hansa_ledger::Version;
-use hansa_ledger::register::{Change, Outcome, Reply, State, StoreId};
+use hansa_ledger::register::{Change, Copy, Outcome, Reply, State, StoreId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +37,20 @@ impl Place {
 
     fn write(&self) -> Cursor {
         Cursor::new(serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+/// Why it could not be told what has changed at a store.
+enum Untold {
+    /// The store did not answer. Its changes wait until it is back, as if its feed had failed.
+    Store,
+    /// No quorum answered.
+    Quorum(TopoError),
+}
+
+impl From<TopoError> for Untold {
+    fn from(error: TopoError) -> Self {
+        Untold::Quorum(error)
     }
 }
 
@@ -92,26 +106,33 @@ impl Quorum {
         let mut feeds: FuturesUnordered<Feed> = feeds.collect();
         let mut failed: BTreeMap<StoreId, u32> = BTreeMap::new();
         while let Some((id, changes)) = feeds.next().await {
-            let (next, keys) = match changes {
-                Ok(Changes::Keys { cursor, keys }) => (cursor, keys),
-                Ok(Changes::Reset { .. }) => return self.reset(view).await,
-                Err(_) => {
-                    *failed.entry(id.clone()).or_default() += 1;
-                    // Once may be chance; a feed that fails again is away until it is back.
-                    let away = |id: &StoreId| failed.get(id).is_some_and(|times| *times > 1);
-                    if !view.set.is_quorum(|id| place.feeds.contains_key(id) && !away(id)) {
-                        return self.reset(view).await;
+            let told = match changes {
+                Ok(Changes::Keys { cursor, keys }) => {
+                    if keys.keys().any(|key| keys::is_set(key)) && self.reloaded().await?.set.epoch != place.epoch {
+                        return self.reset(&*self.view().await?).await;
                     }
-                    let pause = if away(&id) { PAUSE } else { PAUSE / 50 };
-                    feeds.extend(place.feeds.get(&id).and_then(|cursor| feed(&id, cursor, pause)));
-                    continue;
+                    match self.tell(view, &id, keys).await {
+                        Ok(told) => Some((cursor, told)),
+                        // It told of a change, maybe from memory, and is away by now: the others go on without it.
+                        Err(Untold::Store) => None,
+                        Err(Untold::Quorum(error)) => return Err(error),
+                    }
                 }
+                Ok(Changes::Reset { .. }) => return self.reset(view).await,
+                Err(_) => None,
+            };
+            let Some((next, told)) = told else {
+                *failed.entry(id.clone()).or_default() += 1;
+                // Once may be chance; a feed that fails again is away until it is back.
+                let away = |id: &StoreId| failed.get(id).is_some_and(|times| *times > 1);
+                if !view.set.is_quorum(|id| place.feeds.contains_key(id) && !away(id)) {
+                    return self.reset(view).await;
+                }
+                let pause = if away(&id) { PAUSE } else { PAUSE / 50 };
+                feeds.extend(place.feeds.get(&id).and_then(|cursor| feed(&id, cursor, pause)));
+                continue;
             };
             failed.remove(&id);
-            if keys.keys().any(|key| keys::is_set(key)) && self.reloaded().await?.set.epoch != place.epoch {
-                return self.reset(&*self.view().await?).await;
-            }
-            let told = self.tell(view, &id, keys).await?;
             place.feeds.insert(id.clone(), next.as_str().to_owned());
             if !told.is_empty() {
                 return Ok(Changes::Keys { cursor: place.write(), keys: told });
@@ -127,7 +148,7 @@ impl Quorum {
         view: &Arc<View>,
         store: &StoreId,
         changed: BTreeMap<String, Version>,
-    ) -> Result<BTreeMap<String, Version>, TopoError> {
+    ) -> Result<BTreeMap<String, Version>, Untold> {
         let copies = changed.into_iter().filter(|(place, _)| keys::is_copy(place));
         let told = stream::iter(copies).map(|(place, at)| {
             let (quorum, view, store) = (self.clone(), view.clone(), store.clone());
@@ -144,7 +165,7 @@ impl Quorum {
         store: &StoreId,
         place: &str,
         at: &Version,
-    ) -> Result<Option<(String, Version)>, TopoError> {
+    ) -> Result<Option<(String, Version)>, Untold> {
         if let Some(key) = keys::register(place)
             && let Telling::Version(version) = lock(&self.told).tell(key, store, at, Instant::now())
         {
@@ -152,11 +173,16 @@ impl Quorum {
         }
         let Some(handle) = view.stores.get(store) else { return Ok(None) };
         let began = lock(&self.told).begin();
-        let Some(found) = handle.asked(|topo| topo.get(place)).await? else { return Ok(None) };
-        let copy = hansa_ledger::register::Copy::decode(&found.value).map_err(|error| {
-            let message = format!("{}, {place}: {error}", handle.location);
-            TopoError::new(crate::Category::Corrupt, NAME, message)
-        })?;
+        let found = handle.asked(|topo| topo.get(place)).await.map_err(|_| Untold::Store)?;
+        let Some(found) = found else { return Ok(None) };
+        let copy = match Copy::decode(&found.value) {
+            Ok(copy) => copy,
+            // Nobody can read it, so that no quorum counts it.
+            Err(error) => {
+                handle.is_damaged(place, &error);
+                return Ok(None);
+            }
+        };
         let key = copy.key.to_string();
         // A promise alone changes nothing, and may be all there is.
         let Some(accepted) = copy.accepted.clone() else { return Ok(None) };
@@ -169,7 +195,7 @@ impl Quorum {
             None => match self.run(&key, Change::Rewrite, None).await? {
                 Outcome::Value(Some(state)) => state,
                 Outcome::Value(None) => return Ok(None),
-                _ => return Err(self.unavailable(&key)),
+                _ => return Err(self.unavailable(&key).into()),
             },
         };
         Ok(Some((key, state.version)))

@@ -66,10 +66,21 @@ impl Quorum {
     pub(super) async fn view(self: &Arc<Self>) -> Result<Arc<View>, TopoError> {
         let current = lock(&self.view.current).clone();
         let Some(view) = current else { return self.refreshed(0).await };
-        if view.set.counting().any(|id| !view.stores.contains_key(id)) {
+        let missing: Vec<&StoreId> = view.set.counting().filter(|id| !view.stores.contains_key(*id)).collect();
+        // One may have said it while the set was being loaded.
+        if missing.iter().any(|id| self.knows(id)) {
+            return self.widened(&view);
+        }
+        if !missing.is_empty() {
             self.look_for_others();
         }
         Ok(view)
+    }
+
+    /// The same set, with all stores that have said by now which they are.
+    fn widened(&self, view: &View) -> Result<Arc<View>, TopoError> {
+        let wider = self.seen(view.set.clone())?;
+        Ok(self.adopt(View { version: view.version.clone(), ..wider }))
     }
 
     /// Asks stores that have not said yet which they are, in the background and not too often.
@@ -80,16 +91,9 @@ impl Quorum {
             return;
         }
         looked.replace(Instant::now());
-        let quorum = self.clone();
         self.spawn(async move {
             let looks = nameless.iter().map(|store| store.marker());
-            let found = futures::future::join_all(looks).await.into_iter().flatten().flatten().count();
-            let current = lock(&quorum.view.current).clone();
-            if let (true, Some(view)) = (found > 0, current)
-                && let Ok(wider) = quorum.seen(view.set.clone())
-            {
-                quorum.adopt(View { version: view.version.clone(), ..wider });
-            }
+            futures::future::join_all(looks).await;
         });
     }
 

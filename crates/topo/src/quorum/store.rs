@@ -8,7 +8,7 @@ use crate::url::TopoUrl;
 use crate::usage::Usage;
 use crate::{Options, place};
 use bytes::Bytes;
-use hansa_ledger::register::{Accepted, Content, Copy, Reply, State, StoreId, StoreSet};
+use hansa_ledger::register::{Accepted, Content, Copy, CopyError, Reply, State, StoreId, StoreSet};
 use hansa_ledger::{Swap, Version, Versioned};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -166,11 +166,16 @@ impl Store {
         match Copy::decode_for(key, &found.value) {
             Ok(copy) => Reply::Copy(Some((found.version, copy))),
             Err(error) => {
-                tracing::error!(store = self.location, key, %error, "a store of the quorum holds something unreadable");
-                lock(&self.trouble).replace(format!("key {key:?}: {error}"));
+                self.is_damaged(key, &error);
                 Reply::Failed
             }
         }
+    }
+
+    /// Says that what stands at a register's place is no copy of it.
+    pub(super) fn is_damaged(&self, key: &str, error: &CopyError) {
+        tracing::error!(store = self.location, key, %error, "a store of the quorum holds something unreadable");
+        lock(&self.trouble).replace(format!("key {key:?}: {error}"));
     }
 
     pub(super) async fn write_copy(&self, expected: Option<Version>, copy: Copy) -> Reply {
