@@ -66,6 +66,8 @@ pub(crate) struct Topology {
     pub down_since_ms: Option<u64>,
     /// Since when it asks to be called less often, and has answered nothing, on the monotonic clock.
     throttled_since_ms: Option<u64>,
+    /// Since when no write has been answered so that it is known what came of it, on the monotonic clock.
+    unwritten_since_ms: Option<u64>,
     hearing: hearing::Hearing,
     /// Why what stands there now is not used: it is not this league's store.
     pub replaced: Option<String>,
@@ -198,6 +200,7 @@ impl Topology {
             failures: 0,
             down_since_ms: None,
             throttled_since_ms: None,
+            unwritten_since_ms: None,
             hearing: hearing::Hearing::default(),
             replaced: None,
             distrusted: None,

@@ -38,9 +38,13 @@ impl Operator {
         if self.topology.replaced.is_some() && !committed && !self.tells_of_later_era(&call, &answer) {
             return self.call_again(call);
         }
-        // A write of which nobody knows what came of it is no answer: whoever repeats it waits longer each time.
-        let answers = !matches!(answer, TopoAnswer::Swapped(Swap::Indeterminate { .. }));
-        if answers {
+        if matches!(answer, TopoAnswer::Swapped(Swap::Committed(_) | Swap::Mismatch { .. })) {
+            self.topology.unwritten_since_ms = None;
+        }
+        // A write of which nobody knows what came of it is no answer, and who can only read is as cut off as who can do
+        // neither: what it does, the others do not learn.
+        let is_unknown = matches!(answer, TopoAnswer::Swapped(Swap::Indeterminate { .. }));
+        if !is_unknown && self.topology.unwritten_since_ms.is_none() {
             if self.topology.is_believed() && self.topology.down_since_ms.take().is_some() {
                 self.ballots.heard_since_ms = self.hearing_ms();
                 self.log(Level::Info, None, "the topology server answers again");
@@ -182,23 +186,31 @@ impl Operator {
     pub(super) fn topo_failed(&mut self, call: TopoCall, reason: &str, failure: TopoFailure, wait_ms: u64) {
         self.topology.failures += 1;
         self.metrics.failures += 1;
-        if self.topology.down_since_ms.is_none()
-            && !(failure == TopoFailure::Throttled && self.bears_throttling(reason))
-        {
-            self.topology.down_since_ms = Some(self.now.wall_ms);
-            self.log(
-                Level::Warning,
-                None,
-                format!("the topology server cannot be used ({reason}): what was last agreed is kept up, nothing is taken away or changed"),
-            );
-            self.touch_all();
-            self.refresh_members();
+        if call.writes() {
+            self.topology.unwritten_since_ms.get_or_insert(self.now.monotonic_ms);
+        }
+        if !(failure == TopoFailure::Throttled && self.bears_throttling(reason)) {
+            self.topology_is_away(reason);
         }
         let hears = matches!(call, TopoCall::Changes | TopoCall::Read(_));
         let next = self.call_later(call, wait_ms.min(LONGEST_REST_MS));
         if hears && failure == TopoFailure::Throttled {
             self.topology.hearing.pause(self.now.monotonic_ms, next);
         }
+    }
+
+    fn topology_is_away(&mut self, reason: &str) {
+        if self.topology.down_since_ms.is_some() {
+            return;
+        }
+        self.topology.down_since_ms = Some(self.now.wall_ms);
+        self.log(
+            Level::Warning,
+            None,
+            format!("the topology server cannot be used ({reason}): what was last agreed is kept up, nothing is taken away or changed"),
+        );
+        self.touch_all();
+        self.refresh_members();
     }
 
     /// Whether a server that asks to be called less often still counts as there: it has answered something since the
@@ -246,53 +258,54 @@ impl Operator {
             return self.call_again(call);
         }
         let request = match &call {
-            TopoCall::Cursor => TopoRequest::Changes { cursor: None },
-            TopoCall::Load(rest) => match rest.first() {
-                Some(prefix) => TopoRequest::List { prefix: prefix.clone() },
-                None => return,
-            },
-            TopoCall::Changes => TopoRequest::Changes { cursor: self.topology.cursor.clone() },
-            TopoCall::Read(keys) => TopoRequest::Read { keys: keys.clone() },
-            TopoCall::Confirm(key) => TopoRequest::Read { keys: vec![key.clone()] },
+            TopoCall::Cursor => Some(TopoRequest::Changes { cursor: None }),
+            TopoCall::Load(rest) => rest.first().map(|prefix| TopoRequest::List { prefix: prefix.clone() }),
+            TopoCall::Changes => Some(TopoRequest::Changes { cursor: self.topology.cursor.clone() }),
+            TopoCall::Read(keys) => Some(TopoRequest::Read { keys: keys.clone() }),
+            TopoCall::Confirm(key) => Some(TopoRequest::Read { keys: vec![key.clone()] }),
             TopoCall::Reread(key) => return self.look_once_more(key),
             TopoCall::Fence(number) => {
                 let now = self.now.monotonic_ms;
                 self.page_state(*number).fencing = Some(now);
-                TopoRequest::Read { keys: vec![keys::page(*number)] }
+                Some(TopoRequest::Read { keys: vec![keys::page(*number)] })
             }
-            TopoCall::Page(number) => match self.topology.pages.get_mut(number) {
-                Some(state) if state.writer.is_busy() => state.writer.send(),
-                _ => return,
-            },
-            TopoCall::Status(number) => match self.topology.statuses.get_mut(number) {
-                Some(state) if state.writer.is_busy() => state.writer.send(),
-                _ => return,
-            },
-            TopoCall::Cell if self.topology.cell.writer.is_busy() => self.topology.cell.writer.send(),
-            TopoCall::Confirmations => match self.confirming.repeated() {
-                Some(request) => request,
-                None => return,
-            },
-            TopoCall::Control if self.topology.control.is_busy() => self.topology.control.send(),
-            TopoCall::Blob(hash) => match self.repeat_blob(hash) {
-                Some(request) => request,
-                None => return,
-            },
-            TopoCall::ReadBlob(hash) => crate::blobs::read_blob(hash),
-            TopoCall::Plan(call) => match self.repeated_plan_call(*call) {
-                Some(request) => request,
-                None => return,
-            },
+            TopoCall::Page(number) => {
+                let state = self.topology.pages.get_mut(number).filter(|state| state.writer.is_busy());
+                state.map(|state| state.writer.send())
+            }
+            TopoCall::Status(number) => {
+                let state = self.topology.statuses.get_mut(number).filter(|state| state.writer.is_busy());
+                state.map(|state| state.writer.send())
+            }
+            TopoCall::Cell => self.topology.cell.writer.is_busy().then(|| self.topology.cell.writer.send()),
+            TopoCall::Confirmations => self.confirming.repeated(),
+            TopoCall::Control => self.topology.control.is_busy().then(|| self.topology.control.send()),
+            TopoCall::Blob(hash) => self.repeat_blob(hash),
+            TopoCall::ReadBlob(hash) => Some(crate::blobs::read_blob(hash)),
+            TopoCall::Plan(call) => self.repeated_plan_call(*call),
             TopoCall::Check => return self.ask_for_control(),
-            TopoCall::Cell | TopoCall::Control | TopoCall::Ballots => return,
+            TopoCall::Ballots => None,
+        };
+        let Some(request) = request else {
+            // It was given up, and nothing is left that an answer could come to.
+            if call.writes() {
+                self.topology.unwritten_since_ms = None;
+            }
+            return;
         };
         self.topo(call, request);
     }
 
+    /// Repeats a write as it is, of which nobody knows what came of it.
     pub(crate) fn repeat_later(&mut self, call: TopoCall, reason: &str) {
         self.topology.failures += 1;
         self.metrics.failures += 1;
         self.log(Level::Debug, None, format!("{call:?} is repeated as it is: {reason}"));
+        let now = self.now.monotonic_ms;
+        let since = *self.topology.unwritten_since_ms.get_or_insert(now);
+        if now - since >= self.suspect_after_ms() {
+            self.topology_is_away(reason);
+        }
         let at = self.pause(self.topology.failures, 20, 5_000);
         self.at(at, Timer::Topo(call));
     }

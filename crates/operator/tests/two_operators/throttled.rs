@@ -3,6 +3,8 @@
 use super::replaced::{FEDERATION, HOME, greets, says, settled};
 use super::world::{Throttling, World};
 use bytes::Bytes;
+use hansa_ledger::Swap;
+use hansa_operator::{TopoAnswer, TopoFailure};
 use serde_json::Value;
 
 /// Every condition of the league and its members, as both members show them.
@@ -84,4 +86,28 @@ fn silence_is_counted_on_when_it_can_be_heard_again() {
     let counted = world.now_ms() - since;
     // Three heartbeats and two seconds make a silence, and eight seconds of it had passed.
     assert!(counted < 17_000, "it took {counted} ms, as if it had been heard at the end of the throttling");
+}
+
+/// Reads go through, and no write does: a disk is full, or a firewall lets only small requests pass.
+#[test]
+fn who_can_only_read_is_cut_off_and_says_so_once() {
+    let refused =
+        TopoAnswer::Failed { reason: "no space left".to_owned(), failure: TopoFailure::Away, retry_after_ms: None };
+    let unknown = TopoAnswer::Swapped(Swap::Indeterminate { reason: "the connection broke".to_owned() });
+    for answer in [refused, unknown] {
+        let mut world = settled();
+        let before = standing(&world);
+        world.notes.clear();
+        world.unwritten = Some((1, answer));
+        world.run_until("it says so", |world| ready(world, "b") == "TopologyServerAway");
+        world.topo_writes.clear();
+        world.run_for(60_000);
+        let writes = world.topo_writes.iter().filter(|key| key.contains("members/b")).count();
+        assert!((6..=40).contains(&writes), "{writes} writes in a minute");
+        let told: Vec<&str> = world.notes.iter().map(|note| &*note.message).collect();
+        let count = |what: &str| told.iter().filter(|note| note.contains(what)).count();
+        assert_eq!((count("cannot be used"), count("answers again")), (1, 0), "{told:?}");
+        world.unwritten = None;
+        world.run_until("it goes on", |world| standing(world) == before);
+    }
 }

@@ -64,6 +64,8 @@ pub struct World {
     held: Vec<(usize, Event)>,
     /// Writes of this key arrive nowhere, and are never answered.
     pub unanswered: Option<String>,
+    /// Writes by this member arrive nowhere, and are answered so.
+    pub unwritten: Option<(usize, TopoAnswer)>,
     /// A key whose writes are answered when nothing else is to be heard any more, and that answer.
     pub answered_last: Option<String>,
     held_back: Option<(usize, Event)>,
@@ -356,6 +358,12 @@ impl World {
                 return self.tell_changes();
             }
             TopoRequest::Write { key, .. } if self.unanswered.as_ref() == Some(&key) => return,
+            TopoRequest::Write { key, .. }
+                if let Some((_, answer)) = self.unwritten.as_ref().filter(|(of, _)| *of == index) =>
+            {
+                self.topo_writes.push(key);
+                answer.clone()
+            }
             TopoRequest::Write { key, expected, value } => {
                 comes_last = self.answered_last.as_ref() == Some(&key);
                 self.topo_writes.push(key.clone());
