@@ -72,6 +72,12 @@ impl Process {
                 asked.zip(values).filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
             }
             TopoAnswer::Listed(entries) => entries.clone(),
+            // What it wrote itself is newer than what it was told.
+            TopoAnswer::Swapped(_) => {
+                let written = under_way.split(' ').nth(2).unwrap_or_default();
+                self.told.remove(written);
+                return;
+            }
             _ => return,
         };
         self.told.extend(told.into_iter().filter(|(key, _)| key.starts_with(keys::PAGES)));

@@ -17,8 +17,8 @@ fn first_seed(sabotage: Sabotage) -> u64 {
         Sabotage::CutOffUnnoticed => 70,
         Sabotage::DeletesStrays => 150,
         Sabotage::OneYesForAll => 57,
-        Sabotage::UnfencedRemoval => 27,
-        Sabotage::WritesThoughFrozen => 150,
+        Sabotage::UnfencedRemoval => 45,
+        Sabotage::WritesThoughFrozen => 200,
         _ => 1,
     }
 }
