@@ -77,7 +77,7 @@ pub(crate) struct Topology {
     checking: bool,
     pub doubts: rolled_back::Doubts,
     pub unreadable: unreadable::Unreadable,
-    /// Pages that a write did not find where they had been.
+    /// Pages that were not found where they had been, and were not seen since.
     vanished: BTreeSet<u32>,
     /// Everything is read once more, and changes are waited for already.
     reloading: bool,

@@ -282,6 +282,7 @@ impl Operator {
                 }
             }
             Key::Page(number) => {
+                self.topology.vanished.remove(&number);
                 let writer = &mut self.page_state(number).writer;
                 if !writer.would_take(envelope) {
                     writer.saw(&value.version, envelope);

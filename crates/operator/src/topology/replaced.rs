@@ -114,8 +114,15 @@ impl Operator {
 
     fn store_is_ours(&mut self) {
         self.topology.checking = false;
-        // Their store is this league's, and they are not in it.
+        // Their store is this league's, and they have not been seen in it again.
         for number in std::mem::take(&mut self.topology.vanished) {
+            let state = self.page_state(number);
+            if state.writer.is_busy() {
+                // The answer to its write tells.
+                continue;
+            }
+            // What is read there from now on is taken, and nothing is written over it unread.
+            state.writer.begin_anew();
             self.turn_page(number, Page::empty());
         }
         self.thaw(|topology| &mut topology.replaced, "this league's topology server is back");

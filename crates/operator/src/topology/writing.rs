@@ -249,6 +249,7 @@ impl Operator {
 
     /// Takes what a write met for what stands there. What cannot be read is not written over.
     fn adopt_page(&mut self, number: u32, current: &Versioned) {
+        self.topology.vanished.remove(&number);
         let league = self.league.as_ref().map(|league| league.id);
         let (envelope, body) = match open(&current.value, league) {
             Ok(opened) => opened,

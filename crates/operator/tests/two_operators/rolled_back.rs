@@ -10,8 +10,8 @@ use hansa_ballot::{Ballots, Control, Document, Force, Signer};
 use hansa_ledger::cell::StatusCell;
 use hansa_ledger::page::Slot;
 use hansa_ledger::record::Body;
-use hansa_ledger::{Envelope, Page};
-use hansa_model::{Era, Hash, LeagueId, Revision};
+use hansa_ledger::{Envelope, OperationId, Page};
+use hansa_model::{Era, Hash, Incarnation, LeagueId, MemberName, Revision};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -92,6 +92,40 @@ fn a_store_that_was_rolled_back_freezes_until_it_is_brought_back() {
     everyone_freezes(&mut world, ROLLED_BACK, "was rolled back: /v1/");
     put_back(&mut world, &newest);
     everyone_goes_on(&mut world);
+}
+
+/// Who found a page missing in what was rolled back does not hold it for missing once it is there again: it would
+/// write over what the others have in it.
+#[test]
+fn a_page_that_is_back_is_not_written_over() {
+    let mut world = settled();
+    let (key, ..) = page(&world);
+    let mut kept = world.topo.clone();
+    kept.remove(&key);
+    let mut edited = world.members[0].objects[FEDERATION].clone();
+    edited["spec"]["members"][1]["region"] = json!("elsewhere");
+    world.put(0, FEDERATION, edited);
+    world.run_until("it is agreed", |world| world.members[1].objects[FEDERATION]["status"]["generation"] == 2);
+    world.run_to_rest();
+    let newest = world.topo.clone();
+    put_back(&mut world, &kept);
+    world.members[0].stopped = true;
+    // The second member's users make a copy of the home, which joins it.
+    world.put(1, HOME, greets("hello"));
+    world.run_until("it freezes", |world| agreed(world, 1, FEDERATION).0 == ROLLED_BACK);
+    world.run_for(20_000);
+    put_back(&mut world, &newest);
+    // It is told of what somebody has written there since, and reads it before it looks at the store once more.
+    let (_, envelope, before) = page(&world);
+    let operation = OperationId { incarnation: Incarnation(1), sequence: 1 };
+    world.put_topo(&key, envelope.next(99, &"c".parse().unwrap(), operation).seal(&before.to_vec()));
+    world.run_until("it goes on", |world| agreed(world, 1, FEDERATION).0 == "Mirror");
+    world.members[0].stopped = false;
+    world.run_to_rest();
+    let (_, _, page) = page(&world);
+    let record = page.records.values().next().unwrap().record().unwrap();
+    let homes: Vec<&str> = record.homes.keys().map(MemberName::as_str).collect();
+    assert_eq!(homes, ["a", "b"]);
 }
 
 #[test]

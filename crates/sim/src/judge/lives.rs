@@ -41,7 +41,11 @@ impl Judge {
         }
         if let Some(old) = old {
             if old.tombstone.is_none() {
-                return Err(Violation::at(ENDS, key, "a life begins before the last one ended"));
+                let what = format!(
+                    "life {} begins at revision {}, and life {} has not ended, at revision {}",
+                    new.incarnation, new.revision, old.incarnation, old.revision
+                );
+                return Err(Violation::at(ENDS, key, what));
             }
             for (member, owed) in old.placed.iter().filter(|(_, placed)| placed.state != PlacedState::Gone) {
                 self.reached.count(Hazard::NameReborn);
