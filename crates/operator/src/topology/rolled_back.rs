@@ -230,7 +230,9 @@ impl Operator {
 
     /// Everything was read in the new era: what is not there is gone from the picture, and from nowhere else.
     pub(super) fn settle_in_era(&mut self) {
-        let absent = |state: &super::PageState| state.writer.version().is_none() && !state.page.records.is_empty();
+        // A page without records may still say who decided in it.
+        let says = |page: &Page| !page.records.is_empty() || page.header != Page::empty().header;
+        let absent = |state: &super::PageState| state.writer.version().is_none() && says(&state.page);
         let unreadable = &self.topology.unreadable;
         let pages = self.topology.pages.iter().filter(|(number, state)| {
             absent(state) && !state.writer.is_busy() && !unreadable.holds(&keys::page(**number))
