@@ -177,10 +177,14 @@ impl Quorum {
         let Some(found) = found else { return Ok(None) };
         let copy = match Copy::decode(&found.value) {
             Ok(copy) => copy,
-            // Nobody can read it, so that no quorum counts it.
             Err(error) => {
                 handle.is_damaged(place, &error);
-                return Ok(None);
+                // Of a long key, the copy alone says which it is.
+                let Some(key) = keys::register(place) else { return Ok(None) };
+                // What the others hold counts. Where they hold nothing readable either, this says so.
+                let answers = Answers::from([(store.clone(), (Reply::Failed, Reply::Unknown))]);
+                let state = self.settle(view, key, answers, began).await?;
+                return Ok(state.map(|state| (key.to_owned(), state.version)));
             }
         };
         let key = copy.key.to_string();
