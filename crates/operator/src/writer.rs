@@ -169,8 +169,13 @@ impl Writer {
         self.send()
     }
 
+    /// The write under way as it is sent again; none when nothing is under way.
+    pub fn repeated(&mut self) -> Option<TopoRequest> {
+        self.is_busy().then(|| self.send())
+    }
+
     /// Sends the write under way (again), as it is.
-    pub fn send(&mut self) -> TopoRequest {
+    fn send(&mut self) -> TopoRequest {
         let flight = self.flight.as_mut().expect("there is a write to send");
         flight.attempts += 1;
         TopoRequest::Write { key: self.key.clone(), expected: flight.expected.clone(), value: flight.value.clone() }

@@ -65,7 +65,7 @@ impl Answering {
     }
 
     pub fn repeated(&mut self, slot: u32) -> Option<TopoRequest> {
-        self.says.get_mut(&slot).filter(|say| say.writer.is_busy()).map(|say| say.writer.send())
+        self.says.get_mut(&slot)?.writer.repeated()
     }
 }
 

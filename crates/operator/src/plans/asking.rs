@@ -149,11 +149,11 @@ impl Asking {
 
     pub fn repeated(&mut self) -> Option<TopoRequest> {
         let Placing::Writing(batch) = &mut self.placing else { return None };
-        batch.writer.is_busy().then(|| batch.writer.send())
+        batch.writer.repeated()
     }
 
     pub fn repeated_freeing(&mut self, slot: u32) -> Option<TopoRequest> {
-        self.freeing.get_mut(&slot).filter(|writer| writer.is_busy()).map(Writer::send)
+        self.freeing.get_mut(&slot)?.repeated()
     }
 
     fn knows(&self, request: &ObjectName) -> bool {

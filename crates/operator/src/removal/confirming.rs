@@ -81,7 +81,7 @@ impl Confirming {
 
     /// The write under way, as it is sent again.
     pub fn repeated(&mut self) -> Option<crate::io::TopoRequest> {
-        self.writer.is_busy().then(|| self.writer.send())
+        self.writer.repeated()
     }
 
     /// People are shown a set.

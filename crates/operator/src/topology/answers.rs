@@ -269,17 +269,13 @@ impl Operator {
                 self.page_state(*number).fencing = Some(now);
                 Some(TopoRequest::Read { keys: vec![keys::page(*number)] })
             }
-            TopoCall::Page(number) => {
-                let state = self.topology.pages.get_mut(number).filter(|state| state.writer.is_busy());
-                state.map(|state| state.writer.send())
-            }
+            TopoCall::Page(number) => self.topology.pages.get_mut(number).and_then(|state| state.writer.repeated()),
             TopoCall::Status(number) => {
-                let state = self.topology.statuses.get_mut(number).filter(|state| state.writer.is_busy());
-                state.map(|state| state.writer.send())
+                self.topology.statuses.get_mut(number).and_then(|state| state.writer.repeated())
             }
-            TopoCall::Cell => self.topology.cell.writer.is_busy().then(|| self.topology.cell.writer.send()),
+            TopoCall::Cell => self.topology.cell.writer.repeated(),
             TopoCall::Confirmations => self.confirming.repeated(),
-            TopoCall::Control => self.topology.control.is_busy().then(|| self.topology.control.send()),
+            TopoCall::Control => self.topology.control.repeated(),
             TopoCall::Blob(hash) => self.repeat_blob(hash),
             TopoCall::ReadBlob(hash) => Some(crate::blobs::read_blob(hash)),
             TopoCall::Plan(call) => self.repeated_plan_call(*call),

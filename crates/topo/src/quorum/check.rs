@@ -106,20 +106,20 @@ impl Quorum {
             Err(_) => Vec::new(),
         };
         let mut severity = own.iter().map(|own| own.severity).max().unwrap_or(Severity::Good);
-        let mut message = match behind {
-            0 => format!("up, with all {registers} registers"),
-            _ => {
+        let mut message = match (damaged.first(), behind) {
+            (Some(first), _) => {
+                severity = Severity::Problem;
+                format!(
+                    "up, and what it holds is no copy of a register in {} of {registers} places, the first is {first:?}: it does not count there; {REPLACE}",
+                    damaged.len()
+                )
+            }
+            (None, 0) => format!("up, with all {registers} registers"),
+            (None, _) => {
                 severity = severity.max(Severity::Warning);
                 format!("up, behind in {behind} of {registers} registers; each catches up when it is written next")
             }
         };
-        if let Some(first) = damaged.first() {
-            severity = Severity::Problem;
-            message = format!(
-                "up, and what it holds is no copy of a register in {} of {registers} places, the first is {first:?}: it does not count there; {REPLACE}",
-                damaged.len()
-            );
-        }
         if joining {
             message.push_str("; on its way in");
         }

@@ -178,7 +178,7 @@ impl Quorum {
         let copy = match Copy::decode(&found.value) {
             Ok(copy) => copy,
             Err(error) => {
-                handle.is_damaged(place, &error);
+                handle.note_damage(place, &error);
                 // Of a long key, the copy alone says which it is.
                 let Some(key) = keys::register(place) else { return Ok(None) };
                 // What the others hold counts. Where they hold nothing readable either, this says so.

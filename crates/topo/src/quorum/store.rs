@@ -166,14 +166,14 @@ impl Store {
         match Copy::decode_for(key, &found.value) {
             Ok(copy) => Reply::Copy(Some((found.version, copy))),
             Err(error) => {
-                self.is_damaged(key, &error);
+                self.note_damage(key, &error);
                 Reply::Failed
             }
         }
     }
 
     /// Says that what stands at a register's place is no copy of it.
-    pub(super) fn is_damaged(&self, key: &str, error: &CopyError) {
+    pub(super) fn note_damage(&self, key: &str, error: &CopyError) {
         tracing::error!(store = self.location, key, %error, "a store of the quorum holds something unreadable");
         lock(&self.trouble).replace(format!("key {key:?}: {error}"));
     }
