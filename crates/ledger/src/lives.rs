@@ -133,14 +133,13 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
         };
     }
     let agreed = object.hash == record.intent.hash;
-    let taken = take_home && object.takeover_allowed;
+    let taken = take_home && may_take_home(record, member, object.takeover_allowed);
     let Some(home) = home else {
-        // A move here is the old homes' word that it may.
         let awaited = record.moving.as_ref() == Some(member);
         return match () {
             () if !take_home && !awaited && record.former.get(member) == Some(&object.uid) => Standing::Former,
             () if agreed => Standing::Converged,
-            () if take_home && (object.takeover_allowed || record.is_homeless() || awaited) => Standing::Taken,
+            () if taken => Standing::Taken,
             () if awaited => Standing::Awaited,
             () if object.stamp.is_some() => Standing::Frozen(Freeze::Restored),
             () => Standing::Conflicts,
@@ -158,8 +157,6 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
             && object.stamp_in(record.incarnation).is_none_or(|stamp| stamp <= record.revision);
         return if current { Standing::InStep } else { Standing::Converged };
     }
-    // A home may always speak for itself again when it is the only one: nobody else's word is taken.
-    let taken = taken || (take_home && record.homes.len() == 1);
     if let Some(stamp) = object.stamp
         && (object.stamp_life.unwrap_or(record.incarnation), stamp) > (record.incarnation, record.revision)
     {
@@ -183,6 +180,20 @@ pub fn standing(record: Option<&Record>, member: &MemberName, object: &HomeObjec
         (Some(made), true) => Standing::Frozen(Freeze::LedgerBehind { stamp: made.revision }),
         (_, false) => Standing::Conflicts,
     }
+}
+
+/// Whether a user's word in a member (`take-home`) lets the content there count, where `takeover_allowed` is what
+/// the spec and the state of the homes allow anybody.
+pub fn may_take_home(record: &Record, member: &MemberName, takeover_allowed: bool) -> bool {
+    let may = match record.homes.contains_key(member) {
+        // What has ended was the last word of its homes.
+        _ if record.tombstone.is_some() => true,
+        // The only home may always speak for itself again: nobody else's word is taken.
+        true => record.homes.len() == 1,
+        // A move here is the old homes' word that it may.
+        false => record.is_homeless() || record.moving.as_ref() == Some(member),
+    };
+    may || takeover_allowed
 }
 
 /// What an object that is being deleted in one of its homes means.

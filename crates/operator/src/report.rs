@@ -23,6 +23,8 @@ pub struct Input<'a> {
     pub record: Option<&'a Record>,
     /// Whether this object's standing lets it count.
     pub standing: &'a Standing,
+    /// Whether a user's word here lets this object count.
+    pub may_take_home: bool,
     /// The revision that the object itself was last agreed on as.
     pub stamp: Option<Revision>,
     /// The life of which that is a revision.
@@ -231,6 +233,11 @@ fn is_rejected<'a>(input: &Input<'a>) -> Option<&'a str> {
     input.rejected.filter(|_| *input.standing != Standing::InStep)
 }
 
+/// The names of a record's homes, for people.
+pub(crate) fn homes(record: &Record) -> String {
+    record.homes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
     let paths = || {
         if input.differences.is_empty() {
@@ -241,6 +248,13 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
     };
     let revision = input.record.map_or(Revision(0), |record| record.revision);
     let take_home = || crate::observed::take_home(input.key, revision);
+    let take_over = || match input.record {
+        Some(record) if !input.may_take_home => format!(
+            "ask for the home in {}: its consent is needed (`hansa home move` there; spec.homes.takeover is Consent)",
+            homes(record)
+        ),
+        _ => format!("take over with {}", take_home()),
+    };
     if let Some(why) = input.invalid {
         return ("False", "Invalid", why.to_owned());
     }
@@ -274,18 +288,14 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
         | Standing::Taken
         | Standing::Converged
         | Standing::Deleted => ("Unknown", "Agreeing", "being written to the topology server".to_owned()),
-        Standing::Former => {
-            let homes: Vec<String> =
-                input.record.iter().flat_map(|record| record.homes.keys()).map(ToString::to_string).collect();
-            (
-                "False",
-                "HomeMoved",
-                format!(
-                    "the home is now {}: this copy counts no more and may be deleted here, or `hansa home move` brings the home back",
-                    homes.join(", ")
-                ),
-            )
-        }
+        Standing::Former => (
+            "False",
+            "HomeMoved",
+            format!(
+                "the home is now {}: this copy counts no more and may be deleted here, or `hansa home move` brings the home back",
+                input.record.map(homes).unwrap_or_default()
+            ),
+        ),
         Standing::Awaited => (
             "False",
             "HomeMoving",
@@ -304,9 +314,9 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
             "False",
             "Conflict",
             format!(
-                "revision {revision} stands, and this object was not edited from it{}: make it equal, or take over with {}",
+                "revision {revision} stands, and this object was not edited from it{}: make it equal, or {}",
                 paths(),
-                take_home()
+                take_over()
             ),
         ),
         Standing::Frozen(freeze) => {
@@ -322,11 +332,7 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
                     format!("the object was agreed on at revision {stamp}, which the topology server does not know")
                 }
             };
-            (
-                "False",
-                "Frozen",
-                format!("{why}{}: make it equal to revision {revision}, or take over with {}", paths(), take_home()),
-            )
+            ("False", "Frozen", format!("{why}{}: make it equal to revision {revision}, or {}", paths(), take_over()))
         }
     }
 }

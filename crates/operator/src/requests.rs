@@ -321,10 +321,9 @@ impl Operator {
                 let own = &self.config.member;
                 let may = record.homes.contains_key(own) || (own == to && (takeover_allowed || record.is_homeless()));
                 if !may {
-                    let homes: Vec<_> = record.homes.keys().map(ToString::to_string).collect();
                     return Answer::Refused(format!(
                         "the home of {key} is {}: ask there (its consent is needed), or let the spec allow takeovers (homes: {{takeover: Allowed}}) and ask in {to}",
-                        homes.join(", ")
+                        crate::report::homes(&record)
                     ));
                 }
                 if record.moving.as_ref() != Some(to) {

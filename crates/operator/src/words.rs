@@ -161,8 +161,9 @@ pub(crate) fn said_by<'a>(
 
 /// Why nothing is done about a record whose last word is nobody's, with the mend.
 fn why_not(key: &RecordKey, record: &Record, rejected: &Rejected) -> String {
+    let homes = if record.is_homeless() { String::new() } else { format!(" ({})", crate::report::homes(record)) };
     format!(
-        "{rejected}: nothing is done about it here; let a home say anew what is meant, with {}",
+        "{rejected}: nothing is done about it here; let a home{homes} say anew what is meant, with {}",
         crate::observed::take_home(key, record.revision)
     )
 }

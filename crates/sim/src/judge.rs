@@ -269,7 +269,7 @@ impl Judge {
         self.statuses.iter().filter(|((member, _), _)| self.votes(member)).any(|(_, cell)| {
             cell.records.get(key).is_some_and(|status| {
                 let current = (status.incarnation, status.revision) == (record.incarnation, record.revision);
-                current && status.state == State::Refused && status.message.contains("let a home say anew")
+                current && status.state == State::Refused && status.message.contains("say anew what is meant")
             })
         })
     }

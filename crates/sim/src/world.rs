@@ -447,7 +447,7 @@ impl World {
             Act::Log(note) => {
                 if note.level > Level::Debug {
                     self.asks_of_people(id, &note.message);
-                    let asks_for_anew = note.message.contains("let a home say anew");
+                    let asks_for_anew = note.message.contains("say anew what is meant");
                     self.users.rejected.extend(note.key.iter().filter(|_| asks_for_anew).cloned());
                     let name = self.name_of(id);
                     let key = note.key.map(|key| format!("{key}: ")).unwrap_or_default();

@@ -161,6 +161,8 @@ impl Operator {
             era: self.league.as_ref().map(|league| league.era).unwrap_or_default(),
             record,
             standing: &standing,
+            may_take_home: record
+                .is_none_or(|record| lives::may_take_home(record, &self.config.member, home.object.takeover_allowed)),
             stamp,
             stamp_life,
             rejected: rejected.as_deref(),

@@ -219,3 +219,29 @@ fn what_was_agreed_before_words_were_signed_is_said_by_its_home() {
     world.run_to_rest();
     assert!(says(&world, "hello"));
 }
+
+#[test]
+fn whose_word_it_takes_is_said_to_who_may_not_take_over() {
+    let mut world = settled();
+    let agreed = |world: &World| {
+        let object = world.members[1].objects.get(HOME)?;
+        let conditions = object["status"]["conditions"].as_array()?;
+        let found = conditions.iter().find(|one| one["type"] == "Agreed")?;
+        Some((found["reason"].as_str()?.to_owned(), found["message"].as_str()?.to_owned()))
+    };
+    let mut other = federated("ConfigMap", "conf", spec("moin"));
+    other["metadata"]["annotations"]["hansa.dev/take-home"] = json!("1");
+    world.put(1, HOME, other);
+    // The rule is the league's: without another word in its spec, a home's consent is needed.
+    world.run_until("it conflicts", |world| agreed(world).is_some_and(|(reason, _)| reason == "Conflict"));
+    world.run_to_rest();
+    let (_, message) = agreed(&world).unwrap();
+    assert!(message.contains("ask for the home in a: its consent is needed"), "{message}");
+    assert!(!message.contains("take-home"), "what would change nothing is not advised: {message}");
+    assert!(says(&world, "hello"));
+
+    forge_intent(&mut world);
+    world.run_until("it is nobody's word", |world| agreed(world).is_some_and(|(reason, _)| reason == "Rejected"));
+    let (_, message) = agreed(&world).unwrap();
+    assert!(message.contains("let a home (a) say anew what is meant"), "{message}");
+}

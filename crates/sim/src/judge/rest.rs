@@ -7,7 +7,7 @@ use hansa_ballot::{Ballots, PublicKey};
 use hansa_ledger::Record;
 use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::record::{Placed, PlacedState};
-use hansa_model::{Hash, MemberName, RecordKey};
+use hansa_model::{Hash, MemberName, RecordKey, Takeover};
 use hansa_render::LEAGUE_LABEL;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -44,7 +44,9 @@ impl Judge {
                 if dead.is_some() && !self.votes(&member.name) {
                     continue;
                 }
-                if self.waits_in_waves(record, dead_name.as_ref()) {
+                if self.waits_in_waves(record, dead_name.as_ref())
+                    || self.waits_for_a_word(key, record, dead_name.as_ref())
+                {
                     continue;
                 }
                 if let Some(why) = self.misplaced(now, key, record, member) {
@@ -142,6 +144,16 @@ impl Judge {
             waiting.map(|(member, _)| format!("{member} is withdrawing"))
         })
         .filter(|_| dead.is_none())
+    }
+
+    /// Whether what stands is nobody's word, and only the dead may say anew what is meant.
+    fn waits_for_a_word(&self, key: &RecordKey, record: &Record, dead: Option<&MemberName>) -> bool {
+        let consent = self.specs.last().is_some_and(|league| league.homes.takeover == Takeover::Consent);
+        consent
+            && dead.is_some()
+            && self.is_forged(key, record)
+            && !record.is_homeless()
+            && record.homes.keys().all(|home| Some(home) == dead)
     }
 
     /// Whether the agreed spec pauses a member, or any: its home may be frozen (restored from a backup),
