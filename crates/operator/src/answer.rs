@@ -17,6 +17,7 @@ impl Operator {
                 json!({
                     "applies": metrics.applies, "deletes": metrics.deletes, "homeWrites": metrics.home_writes,
                     "topoWrites": metrics.topo_writes, "events": metrics.events, "eventsDropped": metrics.events_dropped, "failures": metrics.failures, "strays": self.strays().len(),
+                    "apiServerAway": u64::from(!self.api_server_ready()),
                     "topologyAway": u64::from(self.topology.down_since_ms.is_some()),
                     "topologyReplaced": u64::from(!self.topology.is_believed()),
                     "topologyRolledBack": u64::from(self.is_of_another_history()),

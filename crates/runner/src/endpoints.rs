@@ -111,7 +111,7 @@ fn json_answer(answer: &Value) -> Response<Full<Bytes>> {
 
 /// The operator's counters in the Prometheus text format (OpenMetrics 1.0 names).
 fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
-    const TEXTS: [(&str, &str, &str, &str); 15] = [
+    const TEXTS: [(&str, &str, &str, &str); 16] = [
         ("applies", "hansa_outputs_applied_total", "counter", "Outputs applied to the member's API server."),
         ("deletes", "hansa_outputs_deleted_total", "counter", "Outputs deleted from the member's API server."),
         ("homeWrites", "hansa_home_writes_total", "counter", "Finalizers and statuses written on federated objects."),
@@ -128,6 +128,7 @@ fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
         ("homeObjects", "hansa_home_objects", "gauge", "Federated objects of this member."),
         ("records", "hansa_records", "gauge", "Records of the league."),
         ("outputs", "hansa_outputs", "gauge", "Outputs in this member."),
+        ("apiServerAway", "hansa_api_server_away", "gauge", "Whether the member's own API server cannot be used."),
         ("topologyAway", "hansa_topology_server_away", "gauge", "Whether the topology server cannot be used."),
         (
             "topologyReplaced",

@@ -202,6 +202,8 @@ pub async fn api_server_away(scene: &Scene) -> Result<()> {
     let away = &scene.world.members[2];
     away.cluster.write().await.kill();
     member_is(scene, 0, MEMBERS[2], "False", "ApiServerAway").await?;
+    let metrics = scene.world.ask(2, "/read/metrics").await?.unwrap_or_default();
+    ensure!(metrics["apiServerAway"] == 1, "its operator's metric says so: {metrics}");
 
     scene.federate(0, CONF, "conf", &greets("good day")).await?;
     scene.federate(0, CONF, "born", &greets("good day")).await?;
@@ -224,6 +226,8 @@ pub async fn api_server_away(scene: &Scene) -> Result<()> {
     }
     member_is(scene, 0, MEMBERS[2], "True", "Heartbeat").await?;
     ensure!(!away.operator.lock().await.has_died(), "its operator waited");
+    let metrics = scene.world.ask(2, "/read/metrics").await?.unwrap_or_default();
+    ensure!(metrics["apiServerAway"] == 0, "its operator's metric says so: {metrics}");
     scene.no_deletes(&marks).await
 }
 
