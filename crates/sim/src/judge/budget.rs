@@ -129,7 +129,8 @@ impl Judge {
         weight: u64,
     ) -> Result<(), Violation> {
         let judged = self.accounts.get(member).and_then(|account| account.ended.get(key));
-        if judged == Some(&life) {
+        // With a life goes what stands there of an earlier one.
+        if judged.is_some_and(|ended| *ended >= life) {
             return Ok(());
         }
         let account = self.accounts.entry(member.clone()).or_default();
