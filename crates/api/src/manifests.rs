@@ -180,6 +180,8 @@ fn deployment(options: &Options) -> Value {
                     "securityContext": {
                         "runAsNonRoot": true,
                         "runAsUser": 65532,
+                        // Who may read the files of the Secret below.
+                        "fsGroup": 65532,
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
                     "topologySpreadConstraints": [{
@@ -216,7 +218,11 @@ fn deployment(options: &Options) -> Value {
                         },
                         "volumeMounts": [{"name": "topo", "mountPath": TOPO_FILES, "readOnly": true}],
                     }],
-                    "volumes": [{"name": "topo", "secret": {"secretName": TOPO_FILES_SECRET, "optional": true}}],
+                    // A key that everybody in the pod's node may read is refused.
+                    "volumes": [{
+                        "name": "topo",
+                        "secret": {"secretName": TOPO_FILES_SECRET, "optional": true, "defaultMode": 0o440},
+                    }],
                 },
             },
         },

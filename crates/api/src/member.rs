@@ -22,11 +22,12 @@ pub struct MemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub version: Option<String>,
-    /// How far its operator is behind, in seconds and rounded to an order of magnitude, such as 10s.
+    /// How long nothing was heard of its operator, by orders of magnitude: 0s, >10s, >1m, >10m, >1h or >1d.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub lag: Option<String>,
-    /// What the member does: Active, CutOff, Frozen, Paused, Observing, Lost or Unknown.
+    /// What was found, as the reason of Ready: Heartbeat (it is well), NeverSeen, NotJoined, Awaited, Silent, Lost, Frozen, KeyDiffers,
+    /// Unreadable, ApiServerAway, TopologyServerAway, TopologyServerReplaced or TopologyServerRolledBack.
     // A text and no enum: another release may know more states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
@@ -120,7 +121,7 @@ pub fn definition() -> Definition {
                 type_: "string",
                 json_path: ".status.lag",
                 priority: 0,
-                description: "How far its operator is behind.",
+                description: "How long nothing was heard of its operator.",
             },
             Column::AGE,
             Column {
@@ -128,7 +129,7 @@ pub fn definition() -> Definition {
                 type_: "string",
                 json_path: ".status.state",
                 priority: 1,
-                description: "What the member does.",
+                description: "What was found of the member.",
             },
             Column {
                 name: "REASON",

@@ -20,6 +20,8 @@ const NAMES: [&str; 3] = ["aws", "gcp", "azure"];
 const NAMESPACE: &str = "shop";
 const TOPO: &str = "topo.db";
 const KEYS: &str = "/api/v1/namespaces/hansa-system/secrets/hansa-operator-keys";
+/// With it a member that says nothing for a minute is voted lost.
+const HEARTBEAT: [&str; 2] = ["--heartbeat", "1s"];
 const LEAGUE: &str = "/apis/hansa.dev/v1alpha1/federations/league";
 
 /// A cluster with an operator that is in no league yet.
@@ -31,8 +33,8 @@ struct Place {
 }
 
 /// Starts an operator, and puts it behind its API server's proxy.
-async fn start(operator: &mut Operator, admin: &Api) -> Result<()> {
-    operator.start(&[])?;
+async fn start(operator: &mut Operator, admin: &Api, arguments: &[&str]) -> Result<()> {
+    operator.start(arguments)?;
     let address = within(PATIENCE, "the operator says where it answers", async || {
         Ok(operator.address().map_or_else(|| Seen::No(operator.log_since(0).join("\n")), Seen::Yes))
     })
@@ -47,7 +49,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start() -> Result<Self> {
+    async fn start(arguments: &[&str]) -> Result<Self> {
         let binary = Path::new(env!("CARGO_BIN_EXE_hansa"));
         let folder = tempfile::Builder::new().prefix("hansa-membership-").tempdir()?;
         let topo = format!("sqlite:{}", folder.path().join(TOPO).display());
@@ -65,7 +67,7 @@ impl Stage {
             admin.create(&NAMESPACES.collection(""), &namespace).await?.ok()?;
             let settings = Settings::new(binary, name, cluster.kubeconfig(User::Operator), &topo, folder.path());
             let mut operator = Operator::new(settings);
-            start(&mut operator, &admin).await?;
+            start(&mut operator, &admin, arguments).await?;
             places.push(Place { admin, operator: Mutex::new(operator), _cluster: cluster });
         }
         let kubeconfig = folder.path().join("kubeconfig");
@@ -221,15 +223,18 @@ async fn story(stage: &Stage) -> Result<()> {
     stage.settled("of-both", "aws").await
 }
 
-/// Two clusters and a witness: one of the two is lost, and the other goes on.
+/// Two clusters and a witness: one of the two is lost for good, and the other goes on.
 async fn of_two(stage: &Stage) -> Result<()> {
     stage.says("init --context aws --types configmaps,secrets", 0, &["is founded"]).await?;
     stage.says("join --context gcp --league-context aws", 0, &["gcp is a member of the league"]).await?;
     stage.says("join --context azure --league-context aws --witness", 0, &["azure is a member of the league"]).await?;
     stage.says("ballot show --context gcp", 0, &["live (witness)", "2 of 3 voters"]).await?;
-    stage.federate(0, CONFIG_MAPS, "of-aws", &everywhere(config(&[("from", "aws")]))).await?;
-    stage.settled("of-aws", "aws").await?;
-    stage.output_is(1, CONFIG_MAPS, "of-aws", "stands", |output| output.is_some()).await?;
+    for (index, name) in ["aws", "gcp"].into_iter().enumerate() {
+        let object = format!("of-{name}");
+        stage.federate(index, CONFIG_MAPS, &object, &everywhere(config(&[("from", name)]))).await?;
+        stage.settled(&object, name).await?;
+        stage.output_is(1 - index, CONFIG_MAPS, &object, "stands", |output| output.is_some()).await?;
+    }
     stage
         .says("explain configmaps/shop/of-aws --context aws", 0, &["a witness, which votes and has no objects"])
         .await?;
@@ -243,22 +248,55 @@ async fn of_two(stage: &Stage) -> Result<()> {
     .await?;
     stage.says("home move configmaps/shop/of-aws --to azure --context aws", 1, &["azure is a witness"]).await?;
 
-    stage.places[1].operator.lock().await.kill();
-    eventually("who is left decides about all pages", async || {
-        let told = stage.hansa("ballot show --context aws -o json").await?.1;
-        let ballots: Value = serde_json::from_str(&told)?;
+    // Where the spec and an object are at home is lost.
+    stage.places[0].operator.lock().await.kill();
+    let ballots_are = async |what: &str, are: fn(&Value) -> bool| {
+        within(3 * PATIENCE, what, async || {
+            let told = stage.hansa("ballot show --context gcp -o json").await?.1;
+            Ok(if are(&serde_json::from_str(&told)?) { Seen::Yes(()) } else { Seen::No(told) })
+        })
+        .await
+    };
+    ballots_are("who is left decides about all pages", |ballots| {
         let pages = |name: &str| ballots["voters"][name]["pages"].as_u64();
-        let is = (pages("aws"), pages("gcp"), pages("azure")) == (Some(256), Some(0), Some(0));
-        Ok(if is { Seen::Yes(()) } else { Seen::No(told) })
+        (pages("aws"), pages("gcp"), pages("azure")) == (Some(0), Some(256), Some(0))
     })
     .await?;
-    // And agrees on the spec, with the witness.
-    stage.says("pause --context aws", 0, &["the league: paused"]).await?;
+    stage.says("leave aws --context gcp --lost", 1, &["aws is not voted lost"]).await?;
+    ballots_are("it is voted lost", |ballots| ballots["voters"]["aws"]["state"] == "lost").await?;
+    stage.says("status --context azure", 0, &["aws: voted lost by ballot", "Lost"]).await?;
+
+    // The spec is taken from it, and agreed on with the witness.
+    let annotation = json!({"metadata": {"annotations": {"hansa.dev/take-home": "yes"}}});
+    stage.admin(1).patch(LEAGUE, "user", &annotation).await?;
+    eventually("the spec has its home here", async || {
+        let league = stage.admin(1).get(LEAGUE).await?;
+        Ok(if league["status"]["home"] == "gcp" { Seen::Yes(()) } else { Seen::No(league["status"].to_string()) })
+    })
+    .await?;
+    stage.says("pause --context gcp", 0, &["the league: paused"]).await?;
     eventually("the edit is agreed on", async || {
         let told = stage.hansa("status --context azure").await?.1;
         Ok(if told.contains("Paused") { Seen::Yes(()) } else { Seen::No(told) })
     })
-    .await
+    .await?;
+    stage.says("resume --context gcp", 0, &["the league: resumed"]).await?;
+
+    // It does not come back, and leaves without a word of its own.
+    let hint = "aws is voted lost: if it does not come back, `hansa leave aws --lost` goes on without it";
+    stage.says("leave aws --context gcp --timeout 20s", 1, &[hint]).await?;
+    let words = ["aws has left the league; what stands there is left as it is."];
+    stage.says("leave aws --context gcp --lost", 0, &words).await?;
+    stage.says("ballot show --context gcp", 0, &["2 of 2 voters"]).await?;
+    stage.federate(1, CONFIG_MAPS, "of-aws", &everywhere(config(&[("from", "gcp now")]))).await?;
+    stage.settled("of-aws", "gcp").await?;
+    for name in ["of-aws", "of-gcp"] {
+        let marked = |output: Option<&Value>| {
+            output.is_some_and(|output| !output["metadata"]["labels"]["hansa.dev/league"].is_null())
+        };
+        stage.output_is(0, CONFIG_MAPS, name, "is left as it is", marked).await?;
+    }
+    Ok(())
 }
 
 /// The keys of a member in a league of two: neither can decide without the other, and nothing waits for long.
@@ -284,7 +322,7 @@ async fn rotated(stage: &Stage) -> Result<()> {
     // Crashed in between, and repeated, with the spec's home at hand.
     let mut operator = stage.places[1].operator.lock().await;
     operator.kill();
-    start(&mut operator, stage.admin(1)).await?;
+    start(&mut operator, stage.admin(1), &[]).await?;
     drop(operator);
     stage.says("keys rotate --context gcp --league-context aws", 0, &["the keys of gcp are rotated"]).await?;
     let second = stage.keys(1).await?;
@@ -383,7 +421,7 @@ async fn rebuilt(stage: &Stage) -> Result<()> {
     let topo = stage.folder.path().join(TOPO).display().to_string();
     stage.says(&format!("topo restore sqlite:{topo} -f {file}"), 0, &["is restored in era 2"]).await?;
     for place in &stage.places {
-        start(&mut *place.operator.lock().await, &place.admin).await?;
+        start(&mut *place.operator.lock().await, &place.admin, &[]).await?;
     }
     for index in 0..NAMES.len() {
         let edited = |output: Option<&Value>| output.is_some_and(|output| output["data"]["from"] == "aws, edited");
@@ -406,7 +444,7 @@ async fn rebuilt(stage: &Stage) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_topology_server_is_rebuilt_from_the_members() {
-    let stage = Stage::start().await.expect("three clusters start");
+    let stage = Stage::start(&[]).await.expect("three clusters start");
     if let Err(error) = rebuilt(&stage).await {
         panic!("{error:#}");
     }
@@ -414,7 +452,7 @@ async fn a_lost_topology_server_is_rebuilt_from_the_members() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_league_of_two_goes_on_by_a_witness() {
-    let stage = Stage::start().await.expect("three clusters start");
+    let stage = Stage::start(&HEARTBEAT).await.expect("three clusters start");
     if let Err(error) = of_two(&stage).await {
         panic!("{error:#}");
     }
@@ -422,7 +460,7 @@ async fn a_league_of_two_goes_on_by_a_witness() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_rotated_in_a_league_of_two_whose_vote_goes_on() {
-    let stage = Stage::start().await.expect("three clusters start");
+    let stage = Stage::start(&[]).await.expect("three clusters start");
     if let Err(error) = rotated(&stage).await {
         panic!("{error:#}");
     }
@@ -430,7 +468,7 @@ async fn keys_are_rotated_in_a_league_of_two_whose_vote_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_league_begins_takes_clusters_in_and_lets_them_go() {
-    let stage = Stage::start().await.expect("three clusters start");
+    let stage = Stage::start(&[]).await.expect("three clusters start");
     if let Err(error) = story(&stage).await {
         panic!("{error:#}");
     }

@@ -72,7 +72,8 @@ impl Operator {
             let cell = self.cell_of(&member.name);
             let silent =
                 self.topology.cells.get(&member.name).map(|other| self.hearing_ms().saturating_sub(other.changed_ms));
-            json!({"member": member, "cell": cell.map(|cell| json!({
+            let (_, state, why) = self.readiness(&member.name);
+            json!({"member": member, "state": state, "why": why, "cell": cell.map(|cell| json!({
                 "kubernetes": cell.kubernetes, "release": cell.release, "clusterUid": cell.cluster_uid,
                 "incarnation": cell.incarnation, "sequence": cell.sequence, "apiServerReady": cell.api_server_ready,
                 "publicKeys": cell.public_keys,

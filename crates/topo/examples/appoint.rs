@@ -1,6 +1,6 @@
 //! One process sends invoices at a time; who follows it does so under a higher term, and it can then send
 //! none any more. `cargo run -p hansa-topo --example appoint` lets two take turns in one process; given a URL
-//! that they share, and a name, it is one of them: `… --example appoint sqlite:/tmp/topo.db amsterdam`.
+//! that they share, and a name, it is one of them: `… --example appoint sqlite:/tmp/appoint.db amsterdam`.
 
 use hansa_topo::agree::{Agreement, Options, Signer, founders};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Processes roll out in waves: nobody begins a wave before all have finished the one before.
 //! `cargo run -p hansa-topo --example barrier` lets three do so in one process; given a URL that they share, and
-//! the names of those that run here, they are processes or machines: `… --example barrier sqlite:/tmp/topo.db boston`.
+//! the names of those that run here, they are processes or machines: `… --example barrier sqlite:/tmp/barrier.db boston`.
 
 use hansa_topo::agree::{AgreeError, Agreement, Options, Signer, founders};
 

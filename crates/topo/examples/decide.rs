@@ -1,6 +1,6 @@
 //! Processes decide who is primary, without a leader. `cargo run -p hansa-topo --example decide` lets three vote
 //! in one process; given a URL that they share, and the names of those that vote here, they are processes or
-//! machines: `… --example decide sqlite:/tmp/topo.db amsterdam`.
+//! machines: `… --example decide sqlite:/tmp/decide.db amsterdam`.
 
 use hansa_topo::agree::{AgreeError, Agreement, Options, Rule, Signer, Vote, founders};
 

@@ -7,7 +7,8 @@
 //! | what stands there goes, or stays as ordinary objects (`--keep-outputs`) | the operators, within the budget for removals |
 //! | the spec lists the member no more, and it is voted out | this command's edit, voted on |
 //!
-//! Each step is looked for before it is done, so an interrupted one is simply repeated.
+//! Each step is looked for before it is done, so an interrupted one is simply repeated. Of a member that was voted lost
+//! and does not come back (`--lost`) nothing is waited for: its operator alone could say that its outputs are gone.
 
 use super::{Outcome, duration};
 use crate::cluster::{Cluster, Connection};
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// Leave what stands in the member as ordinary objects, without Hansa's marks.
     #[arg(long)]
     keep_outputs: bool,
+    /// The member is voted lost, and does not come back: what stands there is left as it is, and is not waited for.
+    #[arg(long)]
+    lost: bool,
     /// How long to wait until it has left.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     timeout: Duration,
@@ -53,7 +57,7 @@ pub struct Arguments {
 
 /// Lets a member leave, step by step.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
-    let Arguments { member, keep_outputs, .. } = &arguments;
+    let Arguments { member, lost, .. } = &arguments;
     let deadline = Instant::now() + arguments.timeout;
     let (cluster, reads) = (arguments.connection.cluster().await?, Reads::open(&arguments.connection).await?);
     let here = member::at_hand(&cluster, Some(&reads)).await;
@@ -63,18 +67,27 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             "{member} is the member at hand: ask in one that stays, where the league's spec is at home; if that is {member}, let another take it first (`hansa status`)"
         );
     }
-    let edit = |league: &League| mark(&league.list("members"), member, *keep_outputs);
+    // Nobody is there to take them away.
+    let keep_outputs = arguments.keep_outputs || *lost;
+    let edit = |league: &League| mark(&league.list("members"), member, keep_outputs);
     let listed = League::read(&cluster).await?.spec.member(member).is_some();
+    let ballots = reads.ballots().await?;
+    if !listed && !is_voter(&ballots, member) {
+        bail!("{member} is no member of the league: it has left, or never was one; `hansa status` lists them");
+    }
+    if *lost && !is_lost(&ballots, member) {
+        bail!(
+            "--lost: {member} is not voted lost (`hansa ballot show`), so its operator may take away itself what stands there: leave it out, or repeat this when it is"
+        );
+    }
     if listed {
         League::edit(&cluster, edit).await?;
-    } else if !is_voter(&reads.ballots().await?, member) {
-        bail!("{member} is no member of the league: it has left, or never was one; `hansa status` lists them");
     }
     let rows = reads.objects(&Selection::default()).await?;
     let (moved, secrets) = (at_home(&rows, member), secrets(&rows, member));
     if listed {
         move_homes(&cluster, &reads, member, &here, deadline).await?;
-        empty(&reads, member, deadline).await?;
+        empty(&reads, member, *lost, deadline).await?;
         League::edit(&cluster, |league| Ok(unlist(&league.list("members"), member))).await?;
     }
     let progress = Progress::spinner(format!("{member} is voted out"));
@@ -89,7 +102,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     .await?;
     drop(progress);
     let value = json!({"member": member, "homesMoved": moved.len(), "to": here, "secretsToRotate": secrets});
-    print::done(arguments.output, &value, &farewell(member, &here, moved.len(), &secrets))?;
+    print::done(arguments.output, &value, &farewell(member, &here, *lost, moved.len(), &secrets))?;
     Ok(Outcome::Done)
 }
 
@@ -98,8 +111,16 @@ fn is_voter(ballots: &Value, member: &MemberName) -> bool {
     ballots["voters"][member.as_str()].is_object()
 }
 
-fn farewell(member: &MemberName, here: &MemberName, moved: usize, secrets: &[RecordKey]) -> String {
+/// Whether the others have voted a member lost.
+fn is_lost(ballots: &Value, member: &MemberName) -> bool {
+    ballots["voters"][member.as_str()]["state"] == "lost"
+}
+
+fn farewell(member: &MemberName, here: &MemberName, lost: bool, moved: usize, secrets: &[RecordKey]) -> String {
     let mut words = format!("{member} has left the league");
+    if lost {
+        words.push_str("; what stands there is left as it is");
+    }
     if moved > 0 {
         words.push_str(&format!("; the home of {} moved to {here}", count(moved, "object")));
     }
@@ -163,15 +184,16 @@ fn secrets(rows: &[Value], member: &MemberName) -> Vec<RecordKey> {
     rows.iter().filter(shared).filter_map(key).collect()
 }
 
-/// What still ties a member to the league, for people; `None`: nothing.
-fn ties(rows: &[Value], member: &MemberName) -> Option<String> {
-    let homes =
-        rows.iter().filter(|row| row["homes"].as_array().into_iter().flatten().any(|home| home == member.as_str()));
-    let homes = homes.count();
+/// What still ties a member to the league, for people; `None`: nothing. One that is lost is tied by what nobody else
+/// keeps, and by what is to stand there: that it is not to any more needs no word of its own.
+fn ties(rows: &[Value], member: &MemberName, lost: bool) -> Option<String> {
+    let is_home = |row: &&Value| row["homes"].as_array().into_iter().flatten().any(|home| home == member.as_str());
+    let homes = if lost { at_home(rows, member).len() } else { rows.iter().filter(is_home).count() };
+    let stands = |placed: &Value| if lost { placed == "placed" } else { placed != "gone" };
     let mut outputs = 0;
     let mut why = None;
     for entry in rows.iter().flat_map(|row| row["members"].as_array().into_iter().flatten()) {
-        if entry["member"] == member.as_str() && entry["placed"] != "gone" {
+        if entry["member"] == member.as_str() && stands(&entry["placed"]) {
             outputs += 1;
             why = why.or(entry["message"].as_str().filter(|message| !message.is_empty()));
         }
@@ -237,7 +259,7 @@ async fn move_homes(
 }
 
 /// Waits until nothing ties the member to the league any more.
-async fn empty(reads: &Reads, member: &MemberName, deadline: Instant) -> anyhow::Result<()> {
+async fn empty(reads: &Reads, member: &MemberName, lost: bool, deadline: Instant) -> anyhow::Result<()> {
     let progress = Progress::spinner(format!("{member} is emptied"));
     let mut told = std::collections::BTreeSet::new();
     until(deadline, async || {
@@ -252,9 +274,15 @@ async fn empty(reads: &Reads, member: &MemberName, deadline: Instant) -> anyhow:
         if let Some(unread) = unread_page(&health) {
             return Ok(Err(unread));
         }
-        let Some(ties) = ties(&reads.objects(&Selection::default()).await?, member) else { return Ok(Ok(())) };
+        let Some(ties) = ties(&reads.objects(&Selection::default()).await?, member, lost) else { return Ok(Ok(())) };
         progress.say(ties.clone());
-        Ok(Err(format!("{ties}; `hansa leave {member}` goes on from here")))
+        let next = match !lost && is_lost(&reads.ballots().await?, member) {
+            true => format!(
+                "{member} is voted lost: if it does not come back, `hansa leave {member} --lost` goes on without it"
+            ),
+            false => format!("`hansa leave {member}` goes on from here"),
+        };
+        Ok(Err(format!("{ties}; {next}")))
     })
     .await
 }
@@ -323,18 +351,23 @@ mod tests {
         let gcp = name("gcp");
         assert_eq!(at_home(&rows, &gcp), ["configmaps/shop/alone".parse().unwrap()]);
         assert_eq!(secrets(&rows, &gcp), ["secrets/shop/token".parse().unwrap()]);
-        assert!(ties(&rows, &gcp).unwrap().starts_with("2 homes and 1 output are left in gcp; "));
+        assert!(ties(&rows, &gcp, false).unwrap().starts_with("2 homes and 1 output are left in gcp; "));
         let waits = [row("configmaps/shop/x", json!(["aws"]), json!([placed("gcp", "withdrawing", "it is held")]))];
-        assert!(ties(&waits, &gcp).unwrap().contains("(one says: it is held)"));
-        assert_eq!(ties(&rows[2..], &gcp), None);
+        assert!(ties(&waits, &gcp, false).unwrap().contains("(one says: it is held)"));
+        assert_eq!(ties(&rows[2..], &gcp, false), None);
+        // Without a word of its own: what it alone keeps, and what is still to stand there.
+        assert!(ties(&rows, &gcp, true).unwrap().starts_with("1 home and 1 output are left in gcp; "));
+        assert_eq!(ties(&waits, &gcp, true), None);
     }
 
     #[test]
     fn a_farewell_names_what_to_rotate() {
         let (gcp, aws) = (name("gcp"), name("aws"));
-        let words = farewell(&gcp, &aws, 2, &["secrets/shop/token".parse().unwrap()]);
+        let words = farewell(&gcp, &aws, false, 2, &["secrets/shop/token".parse().unwrap()]);
         assert!(words.contains("Rotate them:\n  shop/token"), "{words}");
         assert!(words.contains("; the home of 2 objects moved to aws."), "{words}");
-        assert!(farewell(&gcp, &aws, 0, &[]).contains("No Secret was shared with it."));
+        assert!(farewell(&gcp, &aws, false, 0, &[]).contains("No Secret was shared with it."));
+        let words = farewell(&gcp, &aws, true, 0, &[]);
+        assert!(words.starts_with("gcp has left the league; what stands there is left as it is."), "{words}");
     }
 }

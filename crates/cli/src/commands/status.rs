@@ -111,6 +111,13 @@ fn show(status: &Value, screen: &Screen) -> String {
     if operator["apiServerReady"] == false {
         line("API server", Tone::Bad, "cannot be used".to_owned());
     }
+    // What is wrong in the member at hand was said above.
+    for entry in status["members"].as_array().into_iter().flatten() {
+        let (member, is_well) = (&entry["member"]["name"], entry["state"].as_str().is_none_or(|state| state == WELL));
+        if *member != operator["member"] && !is_well {
+            line("Member", Tone::Bad, format!("{}: {}", text(member), text(&entry["why"])));
+        }
+    }
     let number = |field: &str| counters[field].as_u64().unwrap_or(0);
     line(
         "Objects",
@@ -142,6 +149,9 @@ fn show(status: &Value, screen: &Screen) -> String {
     out
 }
 
+/// The state of a member where nothing is wrong.
+const WELL: &str = "Heartbeat";
+
 fn members(status: &Value) -> Table {
     let mut table = Table::new(["MEMBER", "STATE", "PROVIDER", "REGION", "ZONE", "KUBERNETES", "RELEASE", "HEARD"]);
     for entry in status["members"].as_array().into_iter().flatten() {
@@ -149,13 +159,11 @@ fn members(status: &Value) -> Table {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let own = member["name"] == status["operator"]["member"];
         let silent = entry["silentMs"].as_u64();
-        let (state, tone) = match (cell.is_null(), silent) {
+        // The words of `kubectl get members -o wide`, where something is wrong.
+        let (state, tone) = match entry["state"].as_str() {
+            Some(reason) if reason != WELL => (reason, Tone::Bad),
             _ if member["leaving"].is_object() => ("leaving", Tone::Warning),
             _ if member["paused"] == true => ("paused", Tone::Warning),
-            (true, _) => ("never heard of", Tone::Bad),
-            // As the operators judge it: three heartbeats of five seconds, and a little.
-            (false, Some(silent)) if silent >= 17_000 && !own => ("silent", Tone::Bad),
-            _ if cell["apiServerReady"] == false => ("API server away", Tone::Bad),
             _ if member["witness"] == true => ("witness", Tone::Good),
             _ => ("active", Tone::Good),
         };
@@ -238,9 +246,10 @@ mod tests {
                          "types": [{"type": "configmaps", "version": "v1", "installed": true, "failure": null},
                                    {"type": "widgets.example.org", "version": "v1", "installed": false, "failure": "no such kind"}]},
             "members": [
-                {"member": {"name": "aws", "provider": "aws", "region": "us-east-1"}, "cell": cell, "silentMs": null},
-                {"member": {"name": "gcp", "provider": "gcp", "region": "europe-west4"}, "cell": cell, "silentMs": 200_000},
-                {"member": {"name": "azure", "provider": "azure", "region": "southeastasia"}, "cell": null, "silentMs": null},
+                {"member": {"name": "aws", "provider": "aws", "region": "us-east-1"}, "state": "TopologyServerAway", "why": "the topology server cannot be used", "cell": cell, "silentMs": null},
+                {"member": {"name": "gcp", "provider": "gcp", "region": "europe-west4"}, "state": "Silent", "why": "its heartbeat has stopped", "cell": cell, "silentMs": 200_000},
+                {"member": {"name": "azure", "provider": "azure", "region": "southeastasia"}, "state": "NeverSeen", "why": "no operator of this member has written yet", "cell": null, "silentMs": null},
+                {"member": {"name": "onprem", "leaving": {}}, "state": "Heartbeat", "why": "its operator lives", "cell": cell, "silentMs": 1_000},
             ],
             "federations": [{"name": "league", "agreed": false, "reason": "Invalid", "message": "spec.members[1].name: `aws` is the name of spec.members[0] too"}],
             "held": [{"decision": "End", "set": "fedcba9876543210fedcba9876543210", "why": "500 removals are more than the budget", "objects": ["a", "b"]}],
@@ -254,13 +263,16 @@ mod tests {
             Unreadable      /v1/pages/3: the page has format 2, this release reads format 1: run a newer operator
             Keys            are being rotated: `hansa keys rotate` says what is missing
             Topology server away since 2026-11-22T18:00:00Z: what was last agreed is kept up, edits wait
+            Member          gcp: its heartbeat has stopped
+            Member          azure: no operator of this member has written yet
             Objects         3 in the league, 1 at home here, 1 output here
             Strays          2 objects with the league's label and no record: left alone
 
-            MEMBER   STATE            PROVIDER   REGION          KUBERNETES   RELEASE   HEARD
-            aws      active           aws        us-east-1       v1.37.2      0.1.0     here
-            gcp      silent           gcp        europe-west4    v1.37.2      0.1.0     3m ago
-            azure    never heard of   azure      southeastasia
+            MEMBER   STATE                PROVIDER   REGION          KUBERNETES   RELEASE   HEARD
+            aws      TopologyServerAway   aws        us-east-1       v1.37.2      0.1.0     here
+            gcp      Silent               gcp        europe-west4    v1.37.2      0.1.0     3m ago
+            azure    NeverSeen            azure      southeastasia
+            onprem   leaving                                         v1.37.2      0.1.0     1s ago
 
             TYPE                  VERSION   HERE        FAILURE
             configmaps            v1        installed
