@@ -3,6 +3,7 @@
 //! A mutation that lost its compare-and-swap is applied to the page that won, so it carries what it
 //! was based on and not what it computed; [`apply`] does nothing when its ground is gone.
 
+use crate::cell::Made;
 use crate::lives::{self, Departure, HomeObject, Standing};
 use crate::page::{Header, Page, Slot};
 use crate::record::{FORMAT, Home, Intent, Members, Opened, Placed, PlacedState, Record, Tombstone};
@@ -53,8 +54,8 @@ pub enum Change {
     },
     /// A home in step says what is agreed in its own name: its author's signature does not count any more.
     Vouch {
-        /// The revision that is meant.
-        revision: Revision,
+        /// What is meant.
+        of: Made,
         /// The signature that does not count.
         instead_of: Option<String>,
     },
@@ -84,8 +85,8 @@ pub enum Change {
     },
     /// These members are given the output, because placement computes to them.
     Place {
-        /// The revision whose placement was computed.
-        revision: Revision,
+        /// What the placement was computed from. Each life counts its revisions anew: a revision alone may be of another.
+        of: Made,
         /// The members.
         members: BTreeSet<MemberName>,
     },
@@ -98,8 +99,8 @@ pub enum Change {
     },
     /// These members are to remove their outputs; only by the page's appointee.
     Withdraw {
-        /// The revision that was decided on.
-        revision: Revision,
+        /// What was decided on.
+        of: Made,
         /// The members.
         members: BTreeSet<MemberName>,
         /// The term under which the appointee decides, and the start of its process.
@@ -107,8 +108,8 @@ pub enum Change {
     },
     /// A further wave of this revision is open; only by the page's appointee.
     Open {
-        /// The revision.
-        revision: Revision,
+        /// What the wave is one of.
+        of: Made,
         /// The last wave that is open, counted from 0.
         wave: u32,
         /// The members that had the object when it was decided: whoever was given it since may be in an earlier wave.
@@ -125,6 +126,8 @@ pub enum Change {
     /// that of the new home where the rule allows it. A move to the only home takes one back that is
     /// under way.
     Move {
+        /// The life that is meant.
+        incarnation: Incarnation,
         /// The new home.
         to: MemberName,
         /// Whether the spec's rule lets the new home take over without consent.
@@ -187,9 +190,9 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
                 }
             }
         }
-        Change::Vouch { revision, instead_of } => {
-            let says_so = |home: &Home| home.hash == record.intent.hash && home.revision == *revision;
-            let is_meant = record.revision == *revision
+        Change::Vouch { of, instead_of } => {
+            let says_so = |home: &Home| home.hash == record.intent.hash && home.revision == of.revision;
+            let is_meant = Made::from(&record) == *of
                 && record.intent.signature == *instead_of
                 && record.homes.get(member).is_some_and(says_so);
             if is_meant {
@@ -231,40 +234,41 @@ pub fn apply(page: &mut Page, page_revision: Revision, mutation: &Mutation) -> R
             }
             ends
         }
-        Change::Place { revision, members } => {
-            record.tombstone.is_none() && record.revision == *revision && place(&mut record, members)
+        Change::Place { of, members } => {
+            record.tombstone.is_none() && Made::from(&record) == *of && place(&mut record, members)
         }
         Change::AddWraps { digest, wraps } => {
             let alive = record.tombstone.is_none();
             record.sealed.as_mut().is_some_and(|sealed| alive && sealed.digest == *digest && sealed.add_wraps(wraps))
         }
-        Change::Withdraw { revision, members, under } => {
+        Change::Withdraw { of, members, under } => {
             let header = decides(page, member, *under)?;
-            let changed = record.tombstone.is_none() && record.revision == *revision && withdraw(&mut record, members);
+            let changed = record.tombstone.is_none() && Made::from(&record) == *of && withdraw(&mut record, members);
             if changed {
                 page.header = header;
             }
             changed
         }
-        Change::Open { revision, wave, among, under } => {
+        Change::Open { of, wave, among, under } => {
             let header = decides(page, member, *under)?;
             if !record.placed_members().all(|placed| among.contains(placed)) {
                 return Err(Skipped::Undecided);
             }
-            let changed = record.tombstone.is_none() && record.revision == *revision && record.open_wave() < *wave;
+            let changed = record.tombstone.is_none() && Made::from(&record) == *of && record.open_wave() < *wave;
             if changed {
-                record.opened = Some(Box::new(Opened { revision: *revision, wave: *wave }));
+                record.opened = Some(Box::new(Opened { revision: of.revision, wave: *wave }));
                 page.header = header;
             }
             changed
         }
         Change::Acknowledge { incarnation } => acknowledge(&mut record, member, *incarnation),
-        Change::Move { to, takeover_allowed } => {
+        Change::Move { incarnation, to, takeover_allowed } => {
             let may =
                 record.homes.contains_key(member) || (member == to && (*takeover_allowed || record.is_homeless()));
             let is_only_home = record.homes.len() == 1 && record.homes.contains_key(to);
             let stands = if is_only_home { record.moving.is_none() } else { record.moving.as_ref() == Some(to) };
-            let changed = may && record.tombstone.is_none() && !stands;
+            let is_meant = record.incarnation == *incarnation && record.tombstone.is_none();
+            let changed = may && is_meant && !stands;
             if changed && is_only_home {
                 record.moving = None;
             } else if changed && record.homes.contains_key(to) {

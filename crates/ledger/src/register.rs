@@ -33,7 +33,10 @@
 //!   replaced in two steps (both quorums; every register written again; the new quorum alone), and
 //!   who still works with the old set meets the new epoch in the copies. A register that does not
 //!   exist yet has no copy to meet it in: before one is made, or said to be missing, the set is
-//!   looked up again on a quorum.
+//!   looked up again on a quorum. The register of the set itself is read under sets that are only
+//!   heard of, to find out whether they are in force: a copy of it never bears a later epoch than the
+//!   set that it has accepted ([`SET_KEY`]), or one that was never agreed on would lock out the
+//!   one that is.
 //! - **Registers are never deleted**: a missing copy is one that was never written, or one that was
 //!   lost.
 
@@ -46,4 +49,4 @@ mod store_set;
 pub use ballot::{Ballot, Ballots, InvalidBallot, ProposerId};
 pub use copy::{Accepted, Content, Copy, CopyError, State};
 pub use operation::{Act, Change, Evidence, Lease, Operation, Outcome, Reply, Request};
-pub use store_set::{StoreId, StoreSet, StoreSetError};
+pub use store_set::{SET_KEY, StoreId, StoreSet, StoreSetError};

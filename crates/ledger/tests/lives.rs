@@ -44,6 +44,13 @@ fn intent(author: &str, content: &str) -> Intent {
     }
 }
 
+/// The first life in a new book.
+const FIRST: Incarnation = Incarnation(2);
+
+fn of(revision: u64) -> Made {
+    Made { incarnation: FIRST, revision: Revision(revision) }
+}
+
 /// A page with its revision, as the topology server would number it.
 struct Book {
     page: Page,
@@ -103,7 +110,7 @@ fn an_edit_counts_when_the_home_was_in_step() {
 
 #[test]
 fn a_home_that_is_to_move_onto_another_content_waits_for_a_users_word() {
-    let moves = |to: &str| Change::Move { to: member(to), takeover_allowed: false };
+    let moves = |to: &str| Change::Move { incarnation: FIRST, to: member(to), takeover_allowed: false };
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
     let other = object("2", 1, "z");
@@ -215,7 +222,7 @@ fn taking_a_home_needs_the_rule_or_a_homeless_object() {
 
 #[test]
 fn a_move_needs_consent_or_the_rule_and_ends_with_one_home() {
-    let moves = |to: &str, takeover_allowed| Change::Move { to: member(to), takeover_allowed };
+    let moves = |to: &str, takeover_allowed| Change::Move { incarnation: FIRST, to: member(to), takeover_allowed };
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a"]).unwrap();
     assert_eq!(book.write("b", moves("b", false)), Err(Skipped::Unneeded), "nobody consented");
@@ -241,7 +248,7 @@ fn what_was_made_for_a_move_begins_no_life_without_a_users_word() {
     let mut book = Book::new();
     let made = HomeObject { unwritten: true, ..object("2", 1, "x") };
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b"]).unwrap();
-    book.write("a", Change::Move { to: member("b"), takeover_allowed: false }).unwrap();
+    book.write("a", Change::Move { incarnation: FIRST, to: member("b"), takeover_allowed: false }).unwrap();
     assert_eq!(book.standing("b", &made), Standing::Converged);
     // It is deleted while the object for the new home is on its way.
     book.depart("a", object("1", 1, "x"), false).unwrap();
@@ -342,14 +349,13 @@ fn a_withdrawal_is_fenced_by_the_term_in_the_header() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b", "c"]).unwrap();
     let withdraw = |name: &str, term| Change::Withdraw {
-        revision: Revision(1),
+        of: of(1),
         members: [member(name)].into(),
         under: (Term(term), Incarnation(2)),
     };
     book.write("a", withdraw("c", 5)).unwrap();
     // An earlier start of the appointee, which may still run.
-    let earlier =
-        Change::Withdraw { revision: Revision(1), members: [member("b")].into(), under: (Term(5), Incarnation(1)) };
+    let earlier = Change::Withdraw { of: of(1), members: [member("b")].into(), under: (Term(5), Incarnation(1)) };
     assert_eq!(book.write("a", earlier), Err(Skipped::Fenced { term: Term(5) }));
     assert_eq!(book.write("b", withdraw("b", 4)), Err(Skipped::Fenced { term: Term(5) }));
     assert_eq!(book.write("b", withdraw("b", 5)), Err(Skipped::Fenced { term: Term(5) }));
@@ -361,11 +367,36 @@ fn a_withdrawal_is_fenced_by_the_term_in_the_header() {
 }
 
 #[test]
+fn what_was_decided_about_one_life_is_not_done_to_the_next() {
+    let mut book = Book::new();
+    let all = ["a", "b", "c"];
+    book.ingest("a", object("1", 1, "x"), "x", &all).unwrap();
+    let under = (Term(1), Incarnation(1));
+    let decided = [
+        Change::Withdraw { of: of(1), members: [member("c")].into(), under },
+        Change::Open { of: of(1), wave: 1, among: all.map(member).into(), under },
+        Change::Place { of: of(1), members: [member("d")].into() },
+        Change::Vouch { of: of(1), instead_of: None },
+        Change::Move { incarnation: FIRST, to: member("b"), takeover_allowed: true },
+    ];
+    // It ends, and the name is born again: with a first revision, too.
+    book.depart("a", object("1", 1, "x"), false).unwrap();
+    book.ingest("a", object("2", 1, "x"), "x", &all).unwrap();
+    let born = book.record().unwrap();
+    assert_eq!((born.revision, born.incarnation > FIRST), (Revision(1), true));
+    let before = serde_json::to_value(born).unwrap();
+    for change in decided {
+        assert_eq!(book.write("a", change), Err(Skipped::Unneeded));
+    }
+    assert_eq!(serde_json::to_value(book.record().unwrap()).unwrap(), before);
+}
+
+#[test]
 fn a_wave_opens_once_for_one_revision_and_by_the_appointee() {
     let mut book = Book::new();
     book.ingest("a", object("1", 1, "x"), "x", &["a", "b", "c"]).unwrap();
     let open = |revision, wave, term| Change::Open {
-        revision: Revision(revision),
+        of: of(revision),
         wave,
         among: ["a", "b", "c"].map(member).into(),
         under: (Term(term), Incarnation(1)),
@@ -458,9 +489,9 @@ proptest! {
                 }
                 Event::Withdraw { target, term } => {
                     removing.insert(member(NAMES[target]));
-                    let revision = before.as_ref().map_or(Revision(1), |record| record.revision);
+                    let of = before.as_ref().map_or(of(1), Made::from);
                     let members = removing.clone();
-                    let _ = book.write("a", Change::Withdraw { revision, members, under: (Term(term), Incarnation(1)) });
+                    let _ = book.write("a", Change::Withdraw { of, members, under: (Term(term), Incarnation(1)) });
                 }
             }
             let (Some(before), Some(after)) = (&before, book.record()) else { continue };

@@ -4,6 +4,7 @@ use crate::io::{Question, Selection};
 use crate::machine::Operator;
 use crate::report::rfc3339;
 use hansa_ledger::Record;
+use hansa_ledger::lives::{Duty, duty};
 use hansa_ledger::record::PlacedState;
 use hansa_model::RecordKey;
 use serde_json::{Value, json};
@@ -82,10 +83,16 @@ impl Operator {
         league.spec.members.iter().map(member).collect()
     }
 
-    /// Objects of ours without a record: reported, never deleted.
+    /// Objects of ours that no record places here: reported, never deleted.
     pub(crate) fn strays(&self) -> Vec<&RecordKey> {
-        let standing = self.objects.iter().filter(|(_, object)| object.live.is_some()).map(|(key, _)| key);
-        standing.filter(|key| self.record_in_page(key).is_none() && self.unread(key).is_none()).collect()
+        self.objects.keys().filter(|key| self.is_stray(key)).collect()
+    }
+
+    fn is_stray(&self, key: &RecordKey) -> bool {
+        let is_owed = |record: &Record| matches!(duty(record, &self.config.member), Duty::Keep | Duty::Remove);
+        self.objects.get(key).is_some_and(|object| object.live.as_ref().is_some_and(|live| !live.deleting))
+            && !self.record_in_page(key).is_some_and(|record| is_owed(&record))
+            && self.unread(key).is_none()
     }
 
     fn list_objects(&self, homeless: bool, select: &Selection) -> Value {
@@ -142,6 +149,11 @@ impl Operator {
         answer["tombstone"] = json!(record.tombstone);
         if let Some(sealed) = &record.sealed {
             answer["sealedTo"] = json!(sealed.wraps.keys().collect::<Vec<_>>());
+        }
+        if self.is_stray(key) {
+            answer["why"] = json!(
+                "an object with the league's label stands here that this record does not place here: a stray, left alone"
+            );
         }
         if self.homes_left(&record) {
             answer["why"] = json!(

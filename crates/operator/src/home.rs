@@ -13,6 +13,7 @@ use crate::observed::{HomeState, take_home};
 use crate::removal::Decision;
 use hansa_ledger::Record;
 use hansa_ledger::breaker::{Pending, Scope};
+use hansa_ledger::cell::Made;
 use hansa_ledger::lives::{self, Departure, HomeObject, Standing};
 use hansa_ledger::mutation::{Change, Skipped};
 use hansa_ledger::record::Body;
@@ -220,7 +221,7 @@ impl Operator {
                     let says_so = home.object.take_home == Some(record.revision) && self.is_surely_rejected(key);
                     if !self.config.observe && (says_so || self.wants_a_voucher(key, record)) {
                         let instead_of = record.intent.signature.clone();
-                        self.mutate(key, Change::Vouch { revision: record.revision, instead_of });
+                        self.mutate(key, Change::Vouch { of: Made::from(record), instead_of });
                     }
                 }
             }
@@ -449,7 +450,7 @@ impl Operator {
         let has = |member: &MemberName| record.placed_members().any(|placed| placed == member);
         if wanted.contains(member) && !has(member) && refusal(key, context).is_none() {
             let members = [member.clone()].into();
-            self.mutate(key, Change::Place { revision: record.revision, members });
+            self.mutate(key, Change::Place { of: Made::from(record), members });
         }
         // That a namespace is not federated at all hinders additions; it is no wish to take away.
         let unfounded = context.spec.namespaces == NamespacePolicy::RequireFederated

@@ -7,7 +7,7 @@ use crate::io::Level;
 use crate::machine::{Operator, Timer};
 use hansa_ledger::Record;
 use hansa_ledger::breaker::{Judgement, Pending, Pendings, Removal, Scope, Set, Verdict, judge};
-use hansa_ledger::cell::{Health, State};
+use hansa_ledger::cell::{Health, Made, State};
 use hansa_ledger::mutation::Change;
 use hansa_model::{DeletionBudget, Hash, Incarnation, MemberName, RecordKey, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -321,7 +321,7 @@ impl Operator {
         let scope = Scope::withdrawal(record.incarnation, leaving.clone());
         if weight == 0 || self.removals.ask(Decision::Withdraw, key, Pending { scope, weight }) {
             self.removals.forget(Decision::Withdraw, key);
-            self.mutate(key, Change::Withdraw { revision: record.revision, members: leaving, under });
+            self.mutate(key, Change::Withdraw { of: Made::from(record), members: leaving, under });
         }
     }
 

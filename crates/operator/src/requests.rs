@@ -327,7 +327,10 @@ impl Operator {
                     ));
                 }
                 if record.moving.as_ref() != Some(to) {
-                    self.mutate(key, Change::Move { to: to.clone(), takeover_allowed });
+                    self.mutate(
+                        key,
+                        Change::Move { incarnation: record.incarnation, to: to.clone(), takeover_allowed },
+                    );
                 }
                 self.move_hindrance(key, to).map_or(Answer::Wait, Answer::Waits)
             }

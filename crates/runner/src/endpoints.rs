@@ -124,7 +124,7 @@ fn prometheus(metrics: Option<&Value>, extra: &str) -> String {
             "counter",
             "Kubernetes Events held back because there were too many at once.",
         ),
-        ("strays", "hansa_strays", "gauge", "Objects with the league's label and no record."),
+        ("strays", "hansa_strays", "gauge", "Objects with the league's label that no record places here."),
         ("homeObjects", "hansa_home_objects", "gauge", "Federated objects of this member."),
         ("records", "hansa_records", "gauge", "Records of the league."),
         ("outputs", "hansa_outputs", "gauge", "Outputs in this member."),

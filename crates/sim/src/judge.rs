@@ -300,6 +300,14 @@ impl Judge {
         knowledge.under_way.insert(act, read);
     }
 
+    /// A process that was stopped goes on: it could look at nothing meanwhile.
+    pub fn goes_on(&mut self, now: u64, id: ProcessId) {
+        if let Some(knowledge) = self.knowledge.get_mut(&id) {
+            knowledge.takers.hindered(now);
+            knowledge.seen.hindered(now);
+        }
+    }
+
     /// A process hears an answer of the topology server.
     pub fn topo_told(&mut self, now: u64, id: ProcessId, act: ActId, answer: &TopoAnswer, key: &PublicKey) {
         let removed = self.was_removed(key);

@@ -44,7 +44,7 @@ pub use open::{Options, open, open_url};
 pub use url::{TopoUrl, UrlError};
 pub use usage::{Operation, OperationUsage, Usage};
 
-/// How often an object store is asked for changes when nothing happens, for each thousand keys.
+/// How often an object store is asked for changes when nothing happens; with more than a thousand keys half as often.
 pub(crate) const IDLE_LOOK: std::time::Duration = std::time::Duration::from_secs(4);
 
 /// How many changes a store remembers by default. A follower that is further behind lists anew.

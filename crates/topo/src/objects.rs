@@ -53,8 +53,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A handle to the store. Asks nothing yet.
-pub(crate) fn open(url: ObjectsUrl, options: &Options) -> Result<Arc<dyn Topo>, TopoError> {
+/// A handle to the store, which tells of changes below `follows`. Asks nothing yet.
+pub(crate) fn open(url: ObjectsUrl, options: &Options, follows: &'static str) -> Result<Arc<dyn Topo>, TopoError> {
     let meter = Arc::new(Meter::default());
     let certificates = match url.ca.as_ref().or(options.ca.as_ref()) {
         Some(file) => clouds::certificates(url.cloud, file)?,
@@ -69,6 +69,7 @@ pub(crate) fn open(url: ObjectsUrl, options: &Options) -> Result<Arc<dyn Topo>, 
         generations: Mutex::default(),
         has_other_etags: AtomicBool::new(false),
         history,
+        follows,
         feed: Mutex::new(Feed::new(url.changes_kept.unwrap_or(crate::CHANGES_KEPT))),
         moved: watch::Sender::new(()),
         turn: tokio::sync::Mutex::default(),
@@ -89,6 +90,8 @@ struct Objects {
     has_other_etags: AtomicBool,
     /// The name of this handle's history in cursors.
     history: String,
+    /// What the keys begin with whose changes are told.
+    follows: &'static str,
     feed: Mutex<Feed>,
     /// Moves when the feed does.
     moved: watch::Sender<()>,

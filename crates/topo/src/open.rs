@@ -64,6 +64,16 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Topo>, TopoErr
 
 /// The same, of a URL that has been read already.
 pub async fn open_url(url: TopoUrl, options: &Options) -> Result<Arc<dyn Topo>, TopoError> {
+    open_to_follow(url, options, "").await
+}
+
+/// The same, where changes are wanted below this prefix alone: an object store, which lists for them, lists no more.
+pub(crate) async fn open_to_follow(
+    url: TopoUrl,
+    options: &Options,
+    prefix: &'static str,
+) -> Result<Arc<dyn Topo>, TopoError> {
+    let _ = prefix;
     match url {
         TopoUrl::Quorum { stores } => quorum::open(stores, options),
         TopoUrl::Memory { name, changes_kept } => memory::shared(&name, changes_kept),
@@ -78,7 +88,7 @@ pub async fn open_url(url: TopoUrl, options: &Options) -> Result<Arc<dyn Topo>, 
             Err(TopoError::new(Category::Configuration, "etcd", message))
         }
         #[cfg(feature = "object-stores")]
-        TopoUrl::Objects(objects) => crate::objects::open(objects, options),
+        TopoUrl::Objects(objects) => crate::objects::open(objects, options, prefix),
         #[cfg(not(feature = "object-stores"))]
         TopoUrl::Objects(objects) => {
             let message = "this program was built without object stores; build it with the cargo feature \

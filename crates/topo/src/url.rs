@@ -228,8 +228,7 @@ impl TopoUrl {
     }
 
     /// How late an idle handle may be told of a change, beside what a request takes: object stores do
-    /// not tell, they are asked every so often. In a league of more than a thousand keys they are
-    /// asked less often in proportion.
+    /// not tell, they are asked every so often. With more than a thousand keys it is up to twice as much.
     pub fn idle_lag(&self) -> Duration {
         match self {
             TopoUrl::Memory { .. } | TopoUrl::Sqlite { .. } | TopoUrl::Etcd(_) => Duration::ZERO,

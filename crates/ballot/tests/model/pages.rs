@@ -4,6 +4,7 @@
 use crate::sabotage::Sabotage;
 use crate::scenarios::Scenario;
 use crate::world::{League, State, Step};
+use hansa_ledger::cell::Made;
 use hansa_ledger::mutation::{Change, Mutation, apply};
 use hansa_ledger::page::Page;
 use hansa_model::{Incarnation, RecordKey, Revision, Term};
@@ -132,7 +133,12 @@ impl League {
             (Some(Sabotage::SeesNoFence), Some(member)) => member.clone(),
             _ => self.scenario.signers[number].member().clone(),
         };
-        let change = Change::Open { revision: Revision(1), wave, among: Default::default(), under };
+        let change = Change::Open {
+            of: Made { incarnation: Incarnation(1), revision: Revision(1) },
+            wave,
+            among: Default::default(),
+            under,
+        };
         match apply(&mut next, Revision(world.revision + 1), &Mutation { key, member, change }) {
             Ok(()) => world.writers.push(Writer { number, start, term, on: world.revision, next }),
             Err(_) => world.refused = true,

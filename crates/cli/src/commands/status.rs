@@ -134,7 +134,10 @@ fn show(status: &Value, screen: &Screen) -> String {
         line(
             "Strays",
             Tone::Warning,
-            format!("{} with the league's label and no record: left alone", count(strays as usize, "object")),
+            format!(
+                "{} with the league's label that no record places here: left alone",
+                count(strays as usize, "object")
+            ),
         );
     }
     out.push('\n');
@@ -266,7 +269,7 @@ mod tests {
             Member          gcp: its heartbeat has stopped
             Member          azure: no operator of this member has written yet
             Objects         3 in the league, 1 at home here, 1 output here
-            Strays          2 objects with the league's label and no record: left alone
+            Strays          2 objects with the league's label that no record places here: left alone
 
             MEMBER   STATE                PROVIDER   REGION          KUBERNETES   RELEASE   HEARD
             aws      TopologyServerAway   aws        us-east-1       v1.37.2      0.1.0     here

@@ -1,8 +1,9 @@
 //! Others who write to outputs: what is repaired, what is left to them, what is not fought over.
 
 use super::scene::{Scene, uid};
-use crate::objects::{CONFIG_MAPS, DEPLOYMENTS, config, deployment, everywhere};
+use crate::objects::{CONFIG_MAPS, DEPLOYMENTS, config, deployment, everywhere, placed};
 use crate::wait::{Seen, eventually};
+use crate::world::MEMBERS;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use std::rc::Rc;
@@ -102,35 +103,47 @@ pub async fn fight(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// An object with the league's label and no record is reported, never deleted.
+/// An object with the league's label that no record places here is reported, never deleted.
 pub async fn strays(scene: &Scene) -> Result<()> {
     scene.federate(0, CONFIG_MAPS, "conf", &everywhere(config(&[("greeting", "hello")]))).await?;
     scene.settled(0, CONFIG_MAPS, "conf").await?;
     let output = scene.output_is(1, CONFIG_MAPS, "conf", "stands", |_| true).await?;
-    let stray = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {
-            "name": "stray", "namespace": scene.namespace,
-            "labels": output["metadata"]["labels"], "annotations": output["metadata"]["annotations"],
-        },
-        "data": {"greeting": "who am I"},
-    });
-    scene.admin(1).create(&CONFIG_MAPS.collection(&scene.namespace), &stray).await?.ok()?;
-    let key = format!("/read/explain?key=configmaps/{}/stray", scene.namespace);
-    eventually("the stray is told of", async || {
-        let told = scene.world.ask(1, &key).await?.unwrap_or_default();
-        let stray = told["why"].as_str().is_some_and(|why| why.contains("stray"));
-        Ok(if stray { Seen::Yes(()) } else { Seen::No(told.to_string()) })
-    })
-    .await?;
+    // One has no record, and the record of the other places it elsewhere.
+    let alone = placed(config(&[("greeting", "hello")]), &[MEMBERS[0]]);
+    scene.federate(0, CONFIG_MAPS, "elsewhere", &alone).await?;
+    scene.settled(0, CONFIG_MAPS, "elsewhere").await?;
+    let strays = ["stray", "elsewhere"];
+    for name in strays {
+        let stray = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": name, "namespace": scene.namespace,
+                "labels": output["metadata"]["labels"], "annotations": output["metadata"]["annotations"],
+            },
+            "data": {"greeting": "who am I"},
+        });
+        scene.admin(1).create(&CONFIG_MAPS.collection(&scene.namespace), &stray).await?.ok()?;
+        let key = format!("/read/explain?key=configmaps/{}/{name}", scene.namespace);
+        eventually("the stray is told of", async || {
+            let told = scene.world.ask(1, &key).await?.unwrap_or_default();
+            let stray = told["why"].as_str().is_some_and(|why| why.contains("stray"));
+            Ok(if stray { Seen::Yes(()) } else { Seen::No(told.to_string()) })
+        })
+        .await?;
+    }
     let metrics = scene.world.ask(1, "/read/metrics").await?.unwrap_or_default();
-    ensure!(metrics["strays"].as_u64().is_some_and(|strays| strays > 0), "it is counted: {metrics}");
+    ensure!(metrics["strays"].as_u64().is_some_and(|strays| strays > 1), "they are counted: {metrics}");
     scene.quiet().await?;
-    let now = scene.output_is(1, CONFIG_MAPS, "stray", "stands", |_| true).await?;
-    ensure!(
-        now["data"]["greeting"] == "who am I" && now["metadata"]["deletionTimestamp"].is_null(),
-        "left alone: {now}"
-    );
-    // It goes with this scenario, or it would stay for every other one.
-    scene.admin(1).delete(&CONFIG_MAPS.path(&scene.namespace, "stray")).await
+    for name in strays {
+        let now = scene.output_is(1, CONFIG_MAPS, name, "stands", |_| true).await?;
+        ensure!(
+            now["data"]["greeting"] == "who am I" && now["metadata"]["deletionTimestamp"].is_null(),
+            "left alone: {now}"
+        );
+    }
+    // They go with this scenario, or would stay for every other one.
+    for name in strays {
+        scene.admin(1).delete(&CONFIG_MAPS.path(&scene.namespace, name)).await?;
+    }
+    Ok(())
 }

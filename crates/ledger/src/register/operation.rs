@@ -12,7 +12,7 @@ mod seat;
 use super::acceptor::{Proposal, Refusal, accept, promise};
 use super::ballot::{Ballot, Ballots};
 use super::copy::{Accepted, Content, Copy, State};
-use super::store_set::{StoreId, StoreSet};
+use super::store_set::{SET_KEY, StoreId, StoreSet};
 use crate::store::Version;
 use hansa_model::{Hash, SplitMix64};
 use seat::{Errand, Known, Seat, Sent};
@@ -434,11 +434,16 @@ impl Operation {
             _ if must_read => None,
             Phase::Preparing(ballot) if !seat.has_promised(ballot) => {
                 let copy = seat.known.as_ref().and_then(|known| known.copy.as_ref());
-                Some(promise(&self.key, copy, ballot, self.set.epoch))
+                let promised = promise(&self.key, copy, ballot, self.set.epoch);
+                // What was heard of is not known to be in force.
+                let epoch = copy.map_or(0, |copy| copy.epoch);
+                Some(promised.map(|copy| if &*self.key == SET_KEY { Copy { epoch, ..copy } } else { copy }))
             }
             Phase::Accepting(proposal) if !seat.has_accepted(&proposal.ballot) => {
                 let copy = seat.known.as_ref().and_then(|known| known.copy.as_ref());
-                Some(accept(&self.key, copy, proposal, self.set.epoch))
+                let accepted = accept(&self.key, copy, proposal, self.set.epoch);
+                let epoch = proposed_epoch(&self.key, &proposal.state).unwrap_or(u64::MAX).min(self.set.epoch);
+                Some(accepted.map(|copy| Copy { epoch, ..copy }))
             }
             _ => return,
         };
@@ -458,4 +463,19 @@ impl Operation {
     }
 }
 
+/// The epoch of the set of stores that is proposed, in the register of the set.
+///
+/// A copy bears the lower one of this and the proposer's own epoch. It is at least the epoch under which this set was
+/// first proposed (each set is proposed under the one before it), so a set that is in force stands on a quorum that
+/// refuses who knows neither it nor the one before: the quorums of three sets in a row need not intersect, those of two do.
+fn proposed_epoch(key: &str, state: &State) -> Option<u64> {
+    match &state.content {
+        Content::Inline(value) if key == SET_KEY => StoreSet::decode(value).ok().map(|set| set.epoch),
+        _ => None,
+    }
+}
+
 mod phases;
+
+#[cfg(test)]
+mod tests;

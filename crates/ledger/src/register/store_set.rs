@@ -34,6 +34,9 @@ impl fmt::Debug for StoreId {
     }
 }
 
+/// The key of the register that holds the set of stores. No caller's key is like it, for those begin with `/`.
+pub const SET_KEY: &str = "set";
+
 /// The stores at one epoch. It is itself the value of a register on them.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct StoreSet {

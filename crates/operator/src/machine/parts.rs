@@ -65,7 +65,7 @@ pub struct Metrics {
     pub events: u64,
     /// Kubernetes Events held back because there were too many at once.
     pub events_dropped: u64,
-    /// Objects with our label and no record.
+    /// Objects with our label that no record places here.
     pub strays: u64,
     /// Federated objects of this member.
     pub home_objects: u64,

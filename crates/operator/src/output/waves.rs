@@ -7,6 +7,7 @@
 
 use crate::machine::{Agreed, Context, Operator};
 use hansa_ledger::Record;
+use hansa_ledger::cell::Made;
 use hansa_ledger::mutation::Change;
 use hansa_model::{FederatedSpec, FederationSpec, MemberName, RecordKey};
 use std::collections::BTreeMap;
@@ -74,7 +75,7 @@ impl Operator {
             && let Some(under) = self.seat(key)
         {
             let among = waves.into_keys().collect();
-            self.mutate(key, Change::Open { revision: record.revision, wave, among, under });
+            self.mutate(key, Change::Open { of: Made::from(record), wave, among, under });
         }
     }
 

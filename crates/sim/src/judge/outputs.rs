@@ -207,7 +207,8 @@ impl Judge {
             .record(key)
             .and_then(|record| record.placed.get(member))
             .is_some_and(|placed| placed.state != PlacedState::Gone && placed.incarnation >= life);
-        if made && !owed {
+        // One that lost the Lease may make an output again by what it knew, or put its marks back on one.
+        if !owed && (made || !leads) {
             if leads && !self.went_back {
                 let what = format!("{member} makes life {life}, and has said that it is gone");
                 return Err(Violation::at(OWED, key, what));

@@ -197,6 +197,7 @@ impl World {
                     self.judge.reached.count(Hazard::ToldLate);
                 }
                 self.tell(name, format!("process {} goes on", id.0));
+                self.judge.goes_on(self.now, id);
                 inbox.into_iter().try_for_each(|event| self.deliver(id, event))
             }
             Heal::End(id) => {

@@ -122,13 +122,16 @@ pub(super) fn credentials(path: &Path, line: &Line) -> Result<Option<GcpCredenti
     let client = line
         .connect(&ClientOptions::new().with_allow_http(true))
         .map_err(|error| wrong("no client could be made".to_owned()).caused_by(error))?;
-    Ok(Some(Arc::new(Federated { configuration, place, client, held: Mutex::default() })))
+    let patience = line.timeout / 2;
+    Ok(Some(Arc::new(Federated { configuration, place, client, patience, held: Mutex::default() })))
 }
 
 struct Federated {
     configuration: Configuration,
     place: Place,
     client: HttpClient,
+    /// How long a renewal may take while a token still holds: a call that waits for it has its own time.
+    patience: Duration,
     held: Mutex<Option<Held>>,
 }
 
@@ -154,7 +157,17 @@ impl CredentialProvider for Federated {
         if let Some(held) = held.as_ref().filter(|held| now < held.renew) {
             return Ok(held.credential.clone());
         }
-        match (self.exchanged().await, held.as_mut().filter(|held| now < held.end)) {
+        let mut holds = held.as_mut().filter(|held| now < held.end);
+        let exchanged = match &mut holds {
+            None => self.exchanged().await,
+            Some(holds) => {
+                // It is dropped with the call when it takes as long, and is then not tried again at once.
+                holds.renew = now + AGAIN;
+                let renewed = tokio::time::timeout(self.patience, self.exchanged()).await;
+                renewed.unwrap_or_else(|_| Err(format!("no token within {:?}", self.patience).into()))
+            }
+        };
+        match (exchanged, holds) {
             (Ok((bearer, lifetime)), _) => {
                 let credential = Arc::new(GcpCredential { bearer });
                 let margin = MARGIN.min(lifetime / 4);
@@ -164,7 +177,6 @@ impl CredentialProvider for Federated {
             }
             (Err(error), Some(held)) => {
                 tracing::warn!(%error, "the access token could not be renewed yet");
-                held.renew = now + AGAIN;
                 Ok(held.credential.clone())
             }
             (Err(source), None) => Err(object_store::Error::Generic { store: "GCS", source }),

@@ -51,7 +51,7 @@ impl Objects {
     async fn look(&self) -> Result<(), TopoError> {
         let look = self.feed.lock().unwrap_or_else(PoisonError::into_inner).begin(self.started.elapsed());
         let mut requests = 0;
-        let listed = self.names(Operation::Changes, "", || requests += 1).await;
+        let listed = self.names(Operation::Changes, self.follows, || requests += 1).await;
         let now = self.started.elapsed();
         {
             let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,6 +75,9 @@ impl Objects {
 
     /// Tells those who wait at this handle of its own write.
     pub(super) fn wrote(&self, key: &str, version: &hansa_ledger::Version) {
+        if !key.starts_with(self.follows) {
+            return;
+        }
         let now = self.started.elapsed();
         self.feed.lock().unwrap_or_else(PoisonError::into_inner).wrote(key, version, now);
         self.moved.send_replace(());

@@ -23,6 +23,11 @@ pub(super) const GRACE: Duration = Duration::from_millis(100);
 /// from a backup is away for longer, so that no operation spans a restore.
 const OPERATION: Duration = Duration::from_secs(15);
 
+/// How long a store is let alone that takes reads, and of whose writes it is not known what came: once may be chance.
+fn pause(unknown: u32) -> Duration {
+    if unknown < 2 { Duration::ZERO } else { Duration::from_millis(8 << unknown.min(7)) }
+}
+
 /// Answers that are there already: of each store its copy, and the epoch of its set.
 pub(super) type Answers = BTreeMap<StoreId, (Reply, Reply)>;
 
@@ -117,6 +122,8 @@ impl Driver {
             let mut tell = Some(tell);
             let mut outcome = Outcome::Unavailable;
             let mut running = FuturesUnordered::new();
+            // How many writes of each store ended without it being known how.
+            let mut unknown: BTreeMap<StoreId, u32> = BTreeMap::new();
             let began = Instant::now();
             let (mut wake, mut hurry, deadline) = (None, Some(began + GRACE), began + OPERATION);
             loop {
@@ -124,7 +131,10 @@ impl Driver {
                     match act {
                         Act::Send { store, request } => match self.answered(&store, &request) {
                             Some(reply) => acts.extend(self.reply(&mut operation, &store, reply)),
-                            None => running.extend(self.request(store, request)),
+                            None => {
+                                let pause = pause(unknown.get(&store).copied().unwrap_or_default());
+                                running.extend(self.request(store, request, pause));
+                            }
                         },
                         Act::Wait(pause) => wake = Some(Instant::now() + pause),
                         Act::Bar { store, evidence } => self.quorum.bar(&store, &self.key, &evidence),
@@ -155,6 +165,9 @@ impl Driver {
                 let alarm = wake.into_iter().chain(hurry).fold(deadline, Instant::min);
                 tokio::select! {
                     Some((store, reply)) = running.next(), if !running.is_empty() => {
+                        if reply == Reply::Unknown {
+                            *unknown.entry(store.clone()).or_default() += 1;
+                        }
                         acts.extend(self.reply(&mut operation, &store, reply));
                     }
                     () = tokio::time::sleep_until(alarm) => {
@@ -205,10 +218,13 @@ impl Driver {
         }
     }
 
-    fn request(&self, id: StoreId, request: Request) -> Option<BoxFuture<'static, (StoreId, Reply)>> {
+    fn request(&self, id: StoreId, request: Request, pause: Duration) -> Option<BoxFuture<'static, (StoreId, Reply)>> {
         let store: Arc<Store> = self.view.stores.get(&id)?.clone();
         let (quorum, key, value) = (self.quorum.clone(), self.key.clone(), self.value.clone());
         let asked = async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             let reply = match request {
                 Request::Read => store.read_copy(&key).await,
                 Request::Write { expected, copy } => store.write_copy(expected, copy).await,

@@ -81,7 +81,8 @@ impl Quorum {
             let now = store.asked(|topo| topo.changes(None)).await;
             (number, now.ok().map(|now| (id.clone(), now.cursor().as_str().to_owned())))
         });
-        let feeds: BTreeMap<_, _> = gather(asked.collect(), view.stores.len(), GRACE).await.into_values().collect();
+        let feeds: BTreeMap<_, _> =
+            gather(asked.collect(), |feeds| feeds.len() == view.stores.len(), GRACE).await.into_values().collect();
         if view.set.is_quorum(|id| feeds.contains_key(id)) {
             Ok(Place { epoch: view.set.epoch, feeds })
         } else {

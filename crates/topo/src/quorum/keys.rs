@@ -4,12 +4,13 @@ use hansa_model::Hash;
 
 /// The store's own name.
 pub(super) const STORE: &str = "/q/store";
-/// The key of the register that holds the set of stores. No caller's key is like it, for those
-/// begin with `/`.
-pub(super) const SET: &str = "set";
+/// The key of the register that holds the set of stores.
+pub(super) const SET: &str = hansa_ledger::register::SET_KEY;
 
 const SET_COPY: &str = "/q/set";
 const REGISTERS: &str = "/r";
+/// What the keys of all copies of callers' registers begin with.
+pub(super) const COPIES: &str = "/r/";
 /// Keys up to this length are kept as they are. Shortened ones are longer, so that the two are
 /// never alike.
 const PLAIN_BYTES: usize = 440;
@@ -33,7 +34,7 @@ pub(super) fn copies(prefix: &str) -> String {
 
 /// Whether a store's key is that of a copy of a caller's register.
 pub(super) fn is_copy(key: &str) -> bool {
-    key.starts_with("/r/")
+    key.starts_with(COPIES)
 }
 
 /// Whether a store's key is that of the copy of the set.

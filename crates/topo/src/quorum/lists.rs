@@ -91,7 +91,7 @@ impl Quorum {
             }
         });
         let owes = keys.iter().any(|key| lock(&self.told).owes(key, began));
-        let surveys = gather(asked.collect(), enough(&view), patience(owes)).await;
+        let surveys = gather(asked.collect(), |surveys| enough(&view, surveys), patience(owes)).await;
         let surveys: BTreeMap<_, _> = surveys.into_values().collect();
         let states = stream::iter(keys.to_vec()).map(|key| {
             let answers = answers(&view, &surveys, &key);
@@ -131,7 +131,7 @@ impl Quorum {
     pub(super) async fn surveyed(&self, view: &View, prefix: &str) -> Result<BTreeMap<StoreId, Survey>, TopoError> {
         let asked = view.stores.iter().enumerate().map(|(number, (id, store))| async move {
             let place = keys::copies(prefix);
-            let listed = store.asked(|topo| topo.list(&place)).await;
+            let listed = store.list(&place).await;
             // After the list, so that a key which is missing there was not made under a newer set
             // before.
             let epoch = store.read_set().await;
@@ -151,7 +151,7 @@ impl Quorum {
             (number, Some((id.clone(), Survey { copies, epoch })))
         });
         let owes = lock(&self.told).owes_below(prefix);
-        let surveys = gather(asked.collect(), enough(view), patience(owes)).await;
+        let surveys = gather(asked.collect(), |surveys| enough(view, surveys), patience(owes)).await;
         let surveys: BTreeMap<_, _> = surveys.into_values().collect();
         if view.set.is_quorum(|id| surveys.contains_key(id)) { Ok(surveys) } else { Err(self.unavailable(prefix)) }
     }
@@ -162,16 +162,9 @@ fn patience(owes: bool) -> Duration {
     if owes { LATE } else { GRACE }
 }
 
-/// After how many answers only a little longer is waited for the others.
-fn enough(view: &View) -> usize {
-    (1..=view.stores.len())
-        .find(|count| {
-            // Whichever these are: the worst choice of them has to be a quorum.
-            let mut ids: Vec<&StoreId> = view.stores.keys().collect();
-            ids.sort_by_key(|id| view.set.counting().any(|counting| counting == *id));
-            view.set.is_quorum(|id| ids[..*count].contains(&id))
-        })
-        .unwrap_or(view.stores.len())
+/// Whether only a little longer is waited for the others: those that have answered are a quorum.
+fn enough(view: &View, surveys: &BTreeMap<usize, (StoreId, Survey)>) -> bool {
+    view.set.is_quorum(|id| surveys.values().any(|(other, _)| other == id))
 }
 
 fn newest(surveys: &BTreeMap<StoreId, Survey>) -> Option<u64> {

@@ -5,7 +5,7 @@
 //! whoever still works with the old set that there is a newer one. Then the new stores stand alone.
 //! Each step may be repeated: who was interrupted begins again.
 
-use super::{NAME, Quorum, Store, closed};
+use super::{NAME, Quorum, Store, closed, keys};
 use crate::error::{Category, TopoError};
 use crate::url::TopoUrl;
 use crate::{Options, UrlError};
@@ -88,6 +88,14 @@ impl Quorum {
         arriving: &Store,
         progress: &mut impl FnMut(Progress),
     ) -> Result<(), TopoError> {
+        // With a store too many, none is formed here.
+        if self.look(self.stores.len()).await.values().all(Option::is_none) {
+            let message = format!(
+                "no store that answers knows of a quorum, so there is none to replace a store of; away: {}",
+                self.away()
+            );
+            return Err(TopoError::new(Category::Unavailable, NAME, message));
+        }
         let view = self.view().await?;
         let new = match arriving.marker().await? {
             Some(marker) => marker.store,
@@ -104,7 +112,7 @@ impl Quorum {
                 return Err(wrong(format!("{} is a store of the quorum already", arriving.location)));
             }
             None => {
-                if !arriving.once(|topo| topo.list("/r/")).await?.is_empty() {
+                if !arriving.list(keys::COPIES).await?.is_empty() {
                     return Err(wrong(format!("{} holds registers already: give an empty store", arriving.location)));
                 }
                 let old = self.leaving(&view.set, leaving)?;

@@ -36,19 +36,22 @@ pub(super) struct Views {
 /// How often stores are asked that have not answered before.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// The longest pause before it is tried again to write down that a store has forgotten.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// How often a change of the set is tried again when others change it, too.
 const ATTEMPTS: usize = 8;
 
-/// Waits for all, or for `enough` and a little longer.
+/// Waits for all, or until the answers are enough and a little longer.
 pub(super) async fn gather<T>(
     mut asked: FuturesUnordered<impl Future<Output = (usize, Option<T>)>>,
-    enough: usize,
+    are_enough: impl Fn(&BTreeMap<usize, T>) -> bool,
     longer: Duration,
 ) -> BTreeMap<usize, T> {
     let mut answers = BTreeMap::new();
     while let Some((number, answer)) = asked.next().await {
         answers.extend(answer.map(|answer| (number, answer)));
-        if answers.len() >= enough {
+        if are_enough(&answers) {
             break;
         }
     }
@@ -158,7 +161,12 @@ impl Quorum {
             // again.
             let change = if set.epoch < heard_of { Change::Rewrite } else { Change::Read };
             let view = self.seen(Arc::new(set))?;
-            let state = self.set_register(&view, change).await?;
+            let Some(state) = self.set_register(&view, change).await? else {
+                // Whoever formed the quorum was stopped before most stores had it.
+                self.form().await?;
+                set = (*view.set).clone();
+                continue;
+            };
             let found = decoded(&state)?;
             if found.epoch == view.set.epoch {
                 return Ok(View { version: state.version, ..view });
@@ -169,7 +177,7 @@ impl Quorum {
     }
 
     /// Each store's marker, and the set that its copy has accepted.
-    async fn look(&self, enough: usize) -> BTreeMap<usize, Option<StoreSet>> {
+    pub(super) async fn look(&self, enough: usize) -> BTreeMap<usize, Option<StoreSet>> {
         let asked = self.stores.iter().enumerate().map(|(number, store)| async move {
             let look = async {
                 store.marker().await.ok()?;
@@ -180,7 +188,7 @@ impl Quorum {
             };
             (number, look.await)
         });
-        gather(asked.collect(), enough, GRACE).await
+        gather(asked.collect(), |answers| answers.len() >= enough, GRACE).await
     }
 
     fn knows(&self, id: &StoreId) -> bool {
@@ -229,7 +237,7 @@ impl Quorum {
         Ok(View { set, version: Version::new(""), stores })
     }
 
-    async fn set_register(self: &Arc<Self>, view: &View, change: Change) -> Result<State, TopoError> {
+    async fn set_register(self: &Arc<Self>, view: &View, change: Change) -> Result<Option<State>, TopoError> {
         let view = View { set: view.set.clone(), version: view.version.clone(), stores: view.stores.clone() };
         let driver = Driver {
             quorum: self.clone(),
@@ -241,12 +249,12 @@ impl Quorum {
             refreshes: false,
         };
         match self.carry_out(driver, change).await? {
-            Outcome::Value(Some(state)) => Ok(state),
+            Outcome::Value(state) => Ok(state),
             _ => Err(self.unavailable(keys::SET)),
         }
     }
 
-    /// Makes the first set. Whoever does it at the same time does exactly the same: the stores'
+    /// Makes the first set, or what is missing of it. Whoever does it at the same time does exactly the same: the stores'
     /// names are given once, by create-if-absent, and all else follows from them.
     async fn form(&self) -> Result<(), TopoError> {
         let mut stores = BTreeMap::new();
@@ -296,10 +304,16 @@ impl Quorum {
             let (set, version, stores) = (view.set.clone(), view.version.clone(), view.stores.clone());
             self.adopt(View { set, version, stores });
         }
-        let quorum = self.clone();
+        // A process that begins anew knows only what is written down. The handle may be let go meanwhile.
+        let quorum = Arc::downgrade(self);
         self.spawn(async move {
-            if let Err(error) = quorum.write_down_barred().await {
+            let mut pause = LOOK_AGAIN;
+            while let Some(quorum) = quorum.upgrade() {
+                let Err(error) = quorum.write_down_barred().await else { return };
                 tracing::warn!(error = error.chain(), "that a store has forgotten could not be written down yet");
+                drop(quorum);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         });
     }
@@ -326,7 +340,9 @@ impl Quorum {
         for _ in 0..ATTEMPTS {
             lock(&self.view.current).take();
             let view = self.view().await?;
-            let state = self.set_register(&view, Change::Read).await?;
+            let Some(state) = self.set_register(&view, Change::Read).await? else {
+                return Err(self.unavailable(keys::SET));
+            };
             let set = decoded(&state)?;
             if set.epoch != view.set.epoch {
                 continue;

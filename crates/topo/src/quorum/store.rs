@@ -2,7 +2,7 @@
 //! timed.
 
 use super::{NAME, keys, lock};
-use crate::contract::{Changes, Cursor, Topo};
+use crate::contract::{Changes, Cursor, Entry, Topo};
 use crate::error::{Category, TopoError};
 use crate::url::TopoUrl;
 use crate::usage::Usage;
@@ -21,8 +21,10 @@ use tokio::sync::OnceCell;
 const REQUEST: Duration = Duration::from_secs(10);
 /// The pauses before a request is repeated that certainly did nothing.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(40)];
-/// How often a blob is put again whose fate is unknown.
-const BLOB_ATTEMPTS: usize = 5;
+/// How long a list may take, in however many requests, each of which has a limit of its own.
+const LIST: Duration = Duration::from_secs(300);
+/// How often what never changes is put again while its fate is unknown.
+const ATTEMPTS: usize = 5;
 
 /// A store, and what this process knows of it.
 pub(super) struct Store {
@@ -94,7 +96,9 @@ impl Store {
                 let Some((url, options)) = &self.opening else {
                     return Err(TopoError::new(Category::Internal, NAME, "a store has neither a handle nor a URL"));
                 };
-                Box::pin(crate::open::open_url(url.clone(), options)).await
+                // Blobs stay for ever, and are no news: a list of them would take longer and longer. A new set of
+                // stores is met in the copies where its own is not told.
+                Box::pin(crate::open::open_to_follow(url.clone(), options, keys::COPIES)).await
             })
             .await
     }
@@ -105,19 +109,31 @@ impl Store {
         F: Future<Output = Result<T, TopoError>>,
     {
         let began = Instant::now();
+        let outcome = self.within(REQUEST, request).await;
+        if outcome.is_ok() {
+            let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let before = self.latency();
+            let smoothed = if before == 0 { took } else { before - before / 4 + took / 4 };
+            self.latency.store(smoothed.max(1), Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    async fn within<'s, T, F>(
+        &'s self,
+        limit: Duration,
+        request: impl FnOnce(&'s dyn Topo) -> F,
+    ) -> Result<T, TopoError>
+    where
+        F: Future<Output = Result<T, TopoError>>,
+    {
         let asked = async { request(&**self.topo().await?).await };
-        let outcome = match tokio::time::timeout(REQUEST, asked).await {
+        let outcome = match tokio::time::timeout(limit, asked).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(TopoError::new(Category::Timeout, NAME, format!("no answer within {REQUEST:?}"))),
+            Err(_) => Err(TopoError::new(Category::Timeout, NAME, format!("no answer within {limit:?}"))),
         };
         match &outcome {
-            Ok(_) => {
-                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                let before = self.latency();
-                let smoothed = if before == 0 { took } else { before - before / 4 + took / 4 };
-                self.latency.store(smoothed.max(1), Ordering::Relaxed);
-                lock(&self.trouble).take();
-            }
+            Ok(_) => drop(lock(&self.trouble).take()),
             Err(error) => {
                 tracing::debug!(store = self.location, error = error.chain(), "a store of the quorum did not answer");
                 lock(&self.trouble).replace(error.chain());
@@ -141,6 +157,11 @@ impl Store {
             }
         }
         self.once(&request).await
+    }
+
+    /// All that stands below a prefix.
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Entry>, TopoError> {
+        self.within(LIST, |topo| topo.list(prefix)).await
     }
 
     /// Waits for changes, as long as it takes.
@@ -199,7 +220,7 @@ impl Store {
     }
 
     pub(super) async fn put_blob(&self, place: &str, value: &Bytes) -> Reply {
-        for _ in 0..BLOB_ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             match self.asked(|topo| topo.create(place, value.clone())).await {
                 Ok(Swap::Committed(_)) => return Reply::BlobPut,
                 Ok(Swap::Mismatch { current: Some(current) }) if current.value == *value => return Reply::BlobPut,
@@ -247,13 +268,18 @@ impl Store {
         })?;
         let marker = Marker { format: MARKER_FORMAT, store: StoreId::new(name), location: self.location.clone() };
         let value = Bytes::from(serde_json::to_vec(&marker).unwrap_or_default());
-        loop {
+        let mut pause = PAUSES[0];
+        for _ in 0..ATTEMPTS {
             match self.asked(|topo| topo.create(keys::STORE, value.clone())).await? {
                 Swap::Committed(_) => return self.read_marker(&value),
                 Swap::Mismatch { current: Some(current) } => return self.read_marker(&current.value),
                 Swap::Mismatch { current: None } | Swap::Indeterminate { .. } => {}
             }
+            tokio::time::sleep(pause).await;
+            pause *= 4;
         }
+        let message = format!("{}: whether its name could be written is not known; look at it", self.location);
+        Err(TopoError::new(Category::Unavailable, NAME, message).at_key(keys::STORE))
     }
 }
 
