@@ -182,6 +182,39 @@ async fn a_quorum_is_formed_when_all_stores_are_there() {
     assert_eq!(value(&*topo, "/a").await, None);
 }
 
+/// Whoever formed it was stopped when one store alone held the set, which answers later than the others.
+#[tokio::test]
+async fn a_quorum_that_was_half_formed_is_formed() {
+    let (direct, named, _) = stores("half", 3).await;
+    assert_eq!(value(&*quorum::of(named.clone(), "test").unwrap(), "/a").await, None);
+    for first in 0..3 {
+        let mut half = Vec::new();
+        for (number, (location, _)) in named.iter().enumerate() {
+            let without = if number == first { "/nothing" } else { "/q/set" };
+            let store = restored(&format!("half-{first}-{number}"), &*direct[number], without).await;
+            let (store, faults) = fault::wrap(store, 1);
+            if number == first {
+                faults.set_latency(Duration::from_millis(300)..Duration::from_millis(301));
+            }
+            half.push((location.clone(), store));
+        }
+        let topo = quorum::of(half, "test").unwrap();
+        put(&*topo, "/a", "one").await;
+        assert_eq!(value(&*topo, "/a").await.as_deref(), Some("one"));
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_no_quorum_is_not_replaced() {
+    let [a, b, c, new] = ["a", "b", "c", "new"].map(|name| format!("memory:quorum-unformed-{name}"));
+    let error = quorum::replace(&format!("quorum:{a},{b},{c}"), &c, &new, &Options::default(), |_| ()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("no store that answers knows of a quorum"), "{error}");
+    for url in [a, new] {
+        assert!(opened(&url).await.unwrap().list("").await.unwrap().is_empty(), "{url}");
+    }
+}
+
 /// Wherever in the URL the stranger stands, the two that belong together are used, and it is named.
 #[tokio::test]
 async fn a_stranger_among_the_stores_is_not_used_and_is_named() {

@@ -263,7 +263,7 @@ impl Operation {
                 }
             }
             Reply::SetFailed => (seat.lookup, seat.failed) = (Errand::Idle, true),
-            Reply::BlobPut => seat.blob = Errand::Done,
+            Reply::BlobPut => seat.blob = seat.blob.answered(),
             Reply::BlobFailed => (seat.blob, seat.failed) = (Errand::Idle, true),
             Reply::Failed => {
                 seat.sent = None;

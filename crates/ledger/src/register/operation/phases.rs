@@ -175,8 +175,9 @@ impl Operation {
     fn want_blob(&mut self, hash: Hash) {
         if self.blob != Some(hash) {
             self.blob = Some(hash);
+            // What is under way is of another blob.
             for seat in self.seats.values_mut() {
-                seat.blob = Errand::Idle;
+                seat.blob = seat.blob.anew();
             }
         }
     }
