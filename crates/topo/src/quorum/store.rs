@@ -103,7 +103,7 @@ impl Store {
             .await
     }
 
-    /// One request, in time; what it says of the store is remembered.
+    /// One request, in time; how long it took is remembered.
     pub(super) async fn once<'s, T, F>(&'s self, request: impl FnOnce(&'s dyn Topo) -> F) -> Result<T, TopoError>
     where
         F: Future<Output = Result<T, TopoError>>,
@@ -119,6 +119,7 @@ impl Store {
         outcome
     }
 
+    /// One request within a limit; what it says of the store is remembered.
     async fn within<'s, T, F>(
         &'s self,
         limit: Duration,
@@ -148,20 +149,12 @@ impl Store {
     where
         F: Future<Output = Result<T, TopoError>>,
     {
-        for pause in PAUSES {
-            match self.once(&request).await {
-                Err(error) if error.is_retryable() && error.category() != Category::Timeout => {
-                    tokio::time::sleep(error.wait().unwrap_or(pause).min(Duration::from_secs(1))).await;
-                }
-                outcome => return outcome,
-            }
-        }
-        self.once(&request).await
+        repeated(|| self.once(&request)).await
     }
 
     /// All that stands below a prefix.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Entry>, TopoError> {
-        self.within(LIST, |topo| topo.list(prefix)).await
+        repeated(|| self.within(LIST, |topo| topo.list(prefix))).await
     }
 
     /// Waits for changes, as long as it takes.
@@ -281,6 +274,22 @@ impl Store {
         let message = format!("{}: whether its name could be written is not known; look at it", self.location);
         Err(TopoError::new(Category::Unavailable, NAME, message).at_key(keys::STORE))
     }
+}
+
+/// Asks again after an error that may pass.
+async fn repeated<T, F>(attempt: impl Fn() -> F) -> Result<T, TopoError>
+where
+    F: Future<Output = Result<T, TopoError>>,
+{
+    for pause in PAUSES {
+        match attempt().await {
+            Err(error) if error.is_retryable() && error.category() != Category::Timeout => {
+                tokio::time::sleep(error.wait().unwrap_or(pause).min(Duration::from_secs(1))).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt().await
 }
 
 pub(super) async fn swap(
