@@ -430,15 +430,21 @@ impl Operator {
         self.log(Level::Debug, Some(key), "nothing to write: the ground of the change is gone or it stands already");
     }
 
-    /// Gives members the output that placement computes to them; asks the page's appointee's
-    /// breaker for what is to be withdrawn.
-    pub(crate) fn process_placement(&mut self, key: &RecordKey, context: &Context, agreed: Option<Agreed<'_>>) {
+    /// Gives this member the output that placement computes to it, where it has the kind (`here`); as the page's
+    /// appointee, asks the breaker for what is to be withdrawn.
+    pub(crate) fn process_placement(
+        &mut self,
+        key: &RecordKey,
+        league: &FederationSpec,
+        here: Option<&Context>,
+        agreed: Option<Agreed<'_>>,
+    ) {
         // Others place by the newer spec: what one gives by the old one, another would take away, for ever.
         if self.ballots.is_behind() {
             return;
         }
         let placed = match agreed.filter(|(record, _)| record.tombstone.is_none() && !self.config.observe) {
-            Some((record, Ok(spec))) => self.placement_of(&context.spec, key, spec).ok().map(|placed| (record, placed)),
+            Some((record, Ok(spec))) => self.placement_of(league, key, spec).ok().map(|placed| (record, placed)),
             _ => None,
         };
         // A placement that is refused places nothing and takes nothing away, and what waited to be taken
@@ -448,12 +454,13 @@ impl Operator {
         };
         let member = &self.config.member;
         let has = |member: &MemberName| record.placed_members().any(|placed| placed == member);
-        if wanted.contains(member) && !has(member) && refusal(key, context).is_none() {
+        let may_have = here.is_some_and(|context| refusal(key, context).is_none());
+        if wanted.contains(member) && !has(member) && may_have {
             let members = [member.clone()].into();
             self.mutate(key, Change::Place { of: Made::from(record), members });
         }
         // That a namespace is not federated at all hinders additions; it is no wish to take away.
-        let unfounded = context.spec.namespaces == NamespacePolicy::RequireFederated
+        let unfounded = league.namespaces == NamespacePolicy::RequireFederated
             && !key.namespace.is_empty()
             && self.namespace_record(key).is_none();
         if unfounded {

@@ -403,8 +403,8 @@ impl Operator {
         self.process_output(key, context, object, agreed);
         self.process_awaited(key, object, record);
         // A withdrawal waits for this member's own output too: what was just learned of that counts.
-        self.process_placement(key, context, agreed);
-        self.process_waves(key, context, agreed);
+        self.process_placement(key, &context.spec, Some(context), agreed);
+        self.process_waves(key, &context.spec, agreed);
     }
 
     /// What is known for all objects of a type; `None` while the picture is incomplete: without it

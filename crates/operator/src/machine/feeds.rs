@@ -261,8 +261,10 @@ impl Operator {
         }
     }
 
-    /// An object whose kind this member does not have (yet) says so.
+    /// An object whose kind this member does not have (yet) says so. What is decided about it for others needs no
+    /// kind here.
     pub(super) fn process_without_type(&mut self, key: &RecordKey) {
+        self.decide_for_others(key);
         let lacks = |state: &&TypeState| state.installed.is_none();
         let failure = self.types.get(&key.type_name).filter(lacks).and_then(|state| state.failure.clone());
         if let Some(failure) = failure
@@ -273,6 +275,25 @@ impl Operator {
         {
             self.say(key, &record, State::Waiting, failure);
         }
+    }
+
+    /// Withdraws an object from others, and opens its waves, as its page's appointee: a member that does not reach its API
+    /// server, or has lost the kind, holds up nobody. Where its own output is to stay, its own word is missing.
+    fn decide_for_others(&mut self, key: &RecordKey) {
+        let Some(league) = self.league.as_ref().filter(|league| league.frozen.is_none()) else { return };
+        let (league, own) = (Arc::clone(&league.spec), &self.config.member);
+        let takes_part = league.member(own).is_some() && self.types.contains_key(&key.type_name);
+        if !takes_part || !self.topology.is_loaded() || !self.is_appointed(key) || self.unread(key).is_some() {
+            return;
+        }
+        let Some(record) = self.record_in_page(key).filter(|record| duty(record, own) != Duty::Keep) else { return };
+        if !self.has_bodies(key, &record) {
+            return;
+        }
+        let spec = self.answerable(key, &record).and_then(|()| self.intent_spec(&record));
+        let agreed = Some((&*record, &spec));
+        self.process_placement(key, &league, None, agreed);
+        self.process_waves(key, &league, agreed);
     }
 
     pub(super) fn follow_type(&mut self, name: &TypeName) {

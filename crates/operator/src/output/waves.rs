@@ -15,10 +15,6 @@ use std::collections::BTreeMap;
 /// How many members a message names.
 const SHOWN: usize = 3;
 
-fn waves_of(context: &Context, record: &Record, spec: &FederatedSpec) -> Option<BTreeMap<MemberName, u32>> {
-    waves(&context.spec, spec, record.placed_members())
-}
-
 /// The wave of each of these members, counted from 0; `None`: all at once.
 pub(crate) fn waves<'a>(
     league: &FederationSpec,
@@ -38,12 +34,12 @@ impl Operator {
         record: &Record,
         spec: &FederatedSpec,
     ) -> Option<String> {
-        let waves = waves_of(context, record, spec)?;
+        let waves = waves(&context.spec, spec, record.placed_members())?;
         let own = *waves.get(&self.config.member)?;
         if own <= record.open_wave() {
             return None;
         }
-        let holds_up = self.holding_up(key, context, record, spec);
+        let holds_up = self.holding_up(key, &context.spec, record, spec);
         let before = waves.iter().filter(|(member, wave)| **wave < own && holds_up(member));
         let names: Vec<&str> = before.map(|(member, _)| member.as_str()).collect();
         let for_whom = match names.len() {
@@ -63,12 +59,12 @@ impl Operator {
     }
 
     /// Opens the next wave of a record, as its page's appointee, when all before it are done.
-    pub(crate) fn process_waves(&mut self, key: &RecordKey, context: &Context, agreed: Option<Agreed<'_>>) {
+    pub(crate) fn process_waves(&mut self, key: &RecordKey, league: &FederationSpec, agreed: Option<Agreed<'_>>) {
         let Some((record, Ok(spec))) = agreed.filter(|(record, _)| record.tombstone.is_none()) else { return };
-        let Some(waves) = waves_of(context, record, spec) else { return };
+        let Some(waves) = waves(league, spec, record.placed_members()) else { return };
         let open = record.open_wave();
         let wave = {
-            let holds_up = self.holding_up(key, context, record, spec);
+            let holds_up = self.holding_up(key, league, record, spec);
             hansa_place::may_open(&waves, open, |member| !holds_up(member))
         };
         if wave > open
@@ -84,13 +80,13 @@ impl Operator {
     fn holding_up<'a>(
         &'a self,
         key: &'a RecordKey,
-        context: &Context,
+        league: &FederationSpec,
         record: &'a Record,
         spec: &FederatedSpec,
     ) -> impl Fn(&MemberName) -> bool + 'a {
         let ballots = self.league.as_ref().and_then(|league| league.control.ballots.as_ref());
         // Where a placement is refused, nobody loses the object.
-        let wanted = self.placement_of(&context.spec, key, spec).ok().map(|placed| placed.members);
+        let wanted = self.placement_of(league, key, spec).ok().map(|placed| placed.members);
         move |member| {
             let keeps = wanted.as_ref().is_none_or(|wanted| wanted.contains(member));
             let is_lost = ballots.is_some_and(|ballots| ballots.lost.contains_key(member));

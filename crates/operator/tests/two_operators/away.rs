@@ -1,7 +1,7 @@
 //! An API server that is away for a while, and another replica that leads meanwhile.
 
 use super::replaced::{FEDERATION, settled};
-use super::world::World;
+use super::world::{World, federated};
 use serde_json::{Value, json};
 
 const OWN: &str = "/apis/hansa.dev/v1alpha1/members/b";
@@ -85,4 +85,32 @@ fn a_spec_that_was_read_early_is_not_gone_back_to() {
     world.run_until("it is shown", |world| region(world) == "elsewhere");
     world.run_to_rest();
     assert_eq!(region(&world), "elsewhere");
+}
+
+/// What a member decides for all stands in the topology server: it needs no kind of its own for that.
+#[test]
+fn who_has_lost_a_kind_decides_about_its_pages_all_the_same() {
+    let (mut world, names) = (World::new(), ["one", "two", "three", "four", "five", "six"]);
+    world.found(&["configmaps"]);
+    let path = |name: &str| format!("/apis/core.types.hansa.dev/v1alpha1/namespaces/shop/federatedconfigmaps/{name}");
+    let stand = |world: &World| {
+        let output =
+            |name: &&&str| world.members[0].objects.contains_key(&format!("/api/v1/namespaces/shop/configmaps/{name}"));
+        names.iter().filter(output).count()
+    };
+    let put = |world: &mut World, placement: &Value| {
+        for name in names {
+            let spec = json!({"template": {"data": {"greeting": "hello"}}, "placement": placement});
+            world.put(0, &path(name), federated("ConfigMap", name, spec));
+        }
+    };
+    put(&mut world, &json!({"members": ["a"]}));
+    world.run_until("they stand", |world| stand(world) == names.len());
+    world.run_to_rest();
+    world.without_types = Some(1);
+    world.restart_one(1);
+    world.run_to_rest();
+    // Half of the pages are the other one's, which has just started.
+    put(&mut world, &json!({"memberSelector": {"matchLabels": {"env": "nowhere"}}}));
+    world.run_until("they are withdrawn", |world| stand(world) == 0);
 }

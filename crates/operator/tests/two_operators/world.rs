@@ -75,6 +75,8 @@ pub struct World {
     pub forbidding: BTreeSet<(usize, &'static str)>,
     /// The API server of this member cannot be reached.
     pub away: Option<usize>,
+    /// No type can be installed in this member.
+    pub without_types: Option<usize>,
     /// The topology server cannot be reached by this member.
     pub cut_off: Option<usize>,
     /// The operator of this member only observes, from its next start on.
@@ -432,7 +434,9 @@ impl World {
             Act::Topo { id, request } => self.topo(index, id, request),
             Act::InstallType { id, federated_type } => {
                 let kind = if federated_type.resource.resource() == "secrets" { "Secret" } else { "ConfigMap" };
-                let answer = Ok(InstalledType { kind: kind.to_owned(), namespaced: true, list_keys: BTreeMap::new() });
+                let found = InstalledType { kind: kind.to_owned(), namespaced: true, list_keys: BTreeMap::new() };
+                let lacks = self.without_types == Some(index);
+                let answer = if lacks { Err("the API server cannot be reached".to_owned()) } else { Ok(found) };
                 member.events.push_back(Event::TypeInstalled { id, answer });
             }
             Act::ChangeKeys(change) => {
