@@ -101,6 +101,7 @@ async fn spend(operators: usize, server: &Server, name: &str, times: &Times) -> 
     tell(&format!("{operators} operators come to rest on {name}"));
     let mut league = League::found(operators, server, HEARTBEAT_MS).await?;
     league.run_until(times.rest_ms).await?;
+    league.bear_no_failures();
     let before = league.spent();
     tell(&format!("{operators} operators on {name} are measured for {} s", times.measured_ms / 1_000));
     let mut measured_ms = 0;
