@@ -73,7 +73,6 @@ pub(crate) async fn open_to_follow(
     options: &Options,
     prefix: &'static str,
 ) -> Result<Arc<dyn Topo>, TopoError> {
-    let _ = prefix;
     match url {
         TopoUrl::Quorum { stores } => quorum::open(stores, options),
         TopoUrl::Memory { name, changes_kept } => memory::shared(&name, changes_kept),
@@ -91,6 +90,7 @@ pub(crate) async fn open_to_follow(
         TopoUrl::Objects(objects) => crate::objects::open(objects, options, prefix),
         #[cfg(not(feature = "object-stores"))]
         TopoUrl::Objects(objects) => {
+            let _ = prefix;
             let message = "this program was built without object stores; build it with the cargo feature \
                            `object-stores`, or use sqlite:PATH";
             Err(TopoError::new(Category::Configuration, objects.cloud.scheme(), message))

@@ -88,14 +88,6 @@ impl Quorum {
         arriving: &Store,
         progress: &mut impl FnMut(Progress),
     ) -> Result<(), TopoError> {
-        // With a store too many, none is formed here.
-        if self.look(self.stores.len()).await.values().all(Option::is_none) {
-            let message = format!(
-                "no store that answers knows of a quorum, so there is none to replace a store of; away: {}",
-                self.away()
-            );
-            return Err(TopoError::new(Category::Unavailable, NAME, message));
-        }
         let view = self.view().await?;
         let new = match arriving.marker().await? {
             Some(marker) => marker.store,

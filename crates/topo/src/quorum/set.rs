@@ -162,9 +162,12 @@ impl Quorum {
             let change = if set.epoch < heard_of { Change::Rewrite } else { Change::Read };
             let view = self.seen(Arc::new(set))?;
             let Some(state) = self.set_register(&view, change).await? else {
-                // Whoever formed the quorum was stopped before most stores had it.
-                self.form().await?;
-                set = (*view.set).clone();
+                // Whoever formed the quorum was stopped before most stores had it: that very set, whatever is named here.
+                if view.set.epoch > 1 {
+                    return Err(self.unavailable(keys::SET));
+                }
+                put_first(&view.set, view.stores.values()).await;
+                set = Arc::unwrap_or_clone(view.set);
                 continue;
             };
             let found = decoded(&state)?;
@@ -177,7 +180,7 @@ impl Quorum {
     }
 
     /// Each store's marker, and the set that its copy has accepted.
-    pub(super) async fn look(&self, enough: usize) -> BTreeMap<usize, Option<StoreSet>> {
+    async fn look(&self, enough: usize) -> BTreeMap<usize, Option<StoreSet>> {
         let asked = self.stores.iter().enumerate().map(|(number, store)| async move {
             let look = async {
                 store.marker().await.ok()?;
@@ -254,9 +257,13 @@ impl Quorum {
         }
     }
 
-    /// Makes the first set, or what is missing of it. Whoever does it at the same time does exactly the same: the stores'
+    /// Makes the first set. Whoever does it at the same time does exactly the same: the stores'
     /// names are given once, by create-if-absent, and all else follows from them.
     async fn form(&self) -> Result<(), TopoError> {
+        if self.stores.len().is_multiple_of(2) {
+            let message = "no store that answers knows of a quorum, so there is none to replace a store of";
+            return Err(TopoError::new(Category::Configuration, NAME, message));
+        }
         let mut stores = BTreeMap::new();
         for store in &self.stores {
             let marker = store.marked().await?;
@@ -266,23 +273,7 @@ impl Quorum {
                 return Err(TopoError::new(Category::Configuration, NAME, message));
             }
         }
-        let ballot = Ballot { counter: 1, proposer: ProposerId { incarnation: 0, name: "formation".into() } };
-        let state = State {
-            revision: 1,
-            version: Version::new("1-formation"),
-            parent: None,
-            content: Content::Inline(StoreSet::first(stores).encode().into()),
-        };
-        let copy = Copy {
-            key: keys::SET.into(),
-            epoch: 1,
-            promised: ballot.clone(),
-            accepted: Some(Accepted { ballot, state }),
-            high_water: BTreeMap::new(),
-        };
-        for store in &self.stores {
-            store.write_copy(None, copy.clone()).await;
-        }
+        put_first(&StoreSet::first(stores), &self.stores).await;
         Ok(())
     }
 
@@ -340,9 +331,7 @@ impl Quorum {
         for _ in 0..ATTEMPTS {
             lock(&self.view.current).take();
             let view = self.view().await?;
-            let Some(state) = self.set_register(&view, Change::Read).await? else {
-                return Err(self.unavailable(keys::SET));
-            };
+            let state = self.set_register(&view, Change::Read).await?.ok_or_else(|| self.unavailable(keys::SET))?;
             let set = decoded(&state)?;
             if set.epoch != view.set.epoch {
                 continue;
@@ -357,6 +346,27 @@ impl Quorum {
             }
         }
         Err(TopoError::new(Category::Unavailable, NAME, "others change the set of stores all the time"))
+    }
+}
+
+/// Puts the first set into stores that hold none.
+async fn put_first(set: &StoreSet, stores: impl IntoIterator<Item = &Arc<Store>>) {
+    let ballot = Ballot { counter: 1, proposer: ProposerId { incarnation: 0, name: "formation".into() } };
+    let state = State {
+        revision: 1,
+        version: Version::new("1-formation"),
+        parent: None,
+        content: Content::Inline(set.encode().into()),
+    };
+    let copy = Copy {
+        key: keys::SET.into(),
+        epoch: 1,
+        promised: ballot.clone(),
+        accepted: Some(Accepted { ballot, state }),
+        high_water: BTreeMap::new(),
+    };
+    for store in stores {
+        store.write_copy(None, copy.clone()).await;
     }
 }
 
