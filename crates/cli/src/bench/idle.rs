@@ -111,7 +111,7 @@ async fn spend(operators: usize, server: &Server, name: &str, times: &Times) -> 
         tell(&format!("{operators} operators on {name}: {} of {} s", measured_ms / 1_000, times.measured_ms / 1_000));
     }
     let spent = league.spent() - before;
-    league.all_are_at_rest()?;
+    league.all_come_to_rest(times.rest_ms + times.measured_ms + HEARTBEAT_MS).await?;
     Ok(spent)
 }
 

@@ -31,6 +31,9 @@ const EPOCH_MS: u64 = 1_767_225_600_000;
 /// How long a real answer may take.
 const ANSWER: Duration = Duration::from_secs(60);
 
+/// How often operators that are not at rest are looked at again, in milliseconds.
+const LOOK_MS: u64 = 50;
+
 /// How many steps all operators may take at one moment of simulated time.
 const STEPS: u32 = 1_000_000;
 
@@ -215,14 +218,25 @@ impl League {
         Ok(())
     }
 
-    /// Proves that every operator knows everything and has nothing to do.
-    pub fn all_are_at_rest(&mut self) -> Result<()> {
-        for index in 0..self.nodes.len() {
-            self.step(index, Event::Query { query: 0, question: Question::Health })?;
-            let health = &self.nodes[index].health;
-            ensure!(health["ready"] == true && health["idle"] == true, "operator {index} is not at rest: {health}");
+    /// Proves that every operator knows everything and has nothing to do, each at some moment before a time: at any one
+    /// moment of a clock that passes, one of many reads heartbeats.
+    pub async fn all_come_to_rest(&mut self, until: u64) -> Result<()> {
+        let mut busy: Vec<usize> = (0..self.nodes.len()).collect();
+        loop {
+            let mut still = Vec::new();
+            for index in busy {
+                self.step(index, Event::Query { query: 0, question: Question::Health })?;
+                let health = &self.nodes[index].health;
+                if health["ready"] != true || health["idle"] != true {
+                    still.push(index);
+                }
+            }
+            let Some(first) = still.first() else { return Ok(()) };
+            let health = &self.nodes[*first].health;
+            ensure!(self.now < until, "{} operators do not come to rest, the first is {first}: {health}", still.len());
+            self.run_until(until.min(self.now + LOOK_MS)).await?;
+            busy = still;
         }
-        Ok(())
     }
 
     /// From now on each call is to be answered.
