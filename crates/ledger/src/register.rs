@@ -30,13 +30,13 @@
 //!   stores before any copy names them; copies stay small, and a read moves the value once, not
 //!   from each store.
 //! - **The set of stores has an epoch**, which stands in every copy ([`StoreSet`]). A store is
-//!   replaced in two steps (both quorums; every register written again; the new quorum alone), and
-//!   who still works with the old set meets the new epoch in the copies. A register that does not
+//!   replaced in steps (both quorums, for two epochs; every register written again; the new quorum
+//!   alone), and who still works with the old set meets the new epoch in the copies. A register that does not
 //!   exist yet has no copy to meet it in: before one is made, or said to be missing, the set is
 //!   looked up again on a quorum. The register of the set itself is read under sets that are only
-//!   heard of, to find out whether they are in force: a copy of it never bears a later epoch than the
-//!   set that it has accepted ([`SET_KEY`]), or one that was never agreed on would lock out the
-//!   one that is.
+//!   heard of, to find out whether they are in force ([`Search`]): a copy of it bears the epoch
+//!   under which the set that it has accepted was proposed ([`SET_KEY`]), never that set's own,
+//!   or one that was never agreed on would lock out the one that is.
 //! - **Registers are never deleted**: a missing copy is one that was never written, or one that was
 //!   lost.
 
@@ -44,9 +44,13 @@ pub mod acceptor;
 mod ballot;
 mod copy;
 mod operation;
+mod search;
 mod store_set;
+#[cfg(test)]
+mod stores;
 
 pub use ballot::{Ballot, Ballots, InvalidBallot, ProposerId};
 pub use copy::{Accepted, Content, Copy, CopyError, State};
 pub use operation::{Act, Change, Evidence, Lease, Operation, Outcome, Reply, Request};
+pub use search::Search;
 pub use store_set::{SET_KEY, StoreId, StoreSet, StoreSetError};

@@ -446,7 +446,7 @@ async fn a_store_is_replaced_while_another_process_writes() {
     let next = replaced.unwrap().to_string();
     assert_eq!(next, url.replace(&old, &new));
     assert!(
-        matches!(seen[..], [quorum::Progress::Began { epoch: 2 }, .., quorum::Progress::Ended { epoch: 3 }]),
+        matches!(seen[..], [quorum::Progress::Began { epoch: 3 }, .., quorum::Progress::Ended { epoch: 4 }]),
         "{seen:?}"
     );
     // Who goes on with the old URL is told once to look anew, and goes on.
@@ -470,7 +470,7 @@ async fn a_store_is_replaced_while_another_process_writes() {
         assert_eq!(value(&*reader, "/large").await.map(|value| value.len()), Some(quorum::INLINE_BYTES + 1));
     }
     let findings = opened(&next).await.unwrap().check().await.unwrap();
-    assert!(findings[0].message.contains("3 of 3") && findings[0].message.contains("epoch 3"), "{findings:#?}");
+    assert!(findings[0].message.contains("3 of 3") && findings[0].message.contains("epoch 4"), "{findings:#?}");
 }
 
 /// A folder stands where the file was: it cannot be opened.
@@ -557,7 +557,7 @@ async fn interrupted(step: &str, old_is_lost: bool) {
     let findings = opened(&next).await.unwrap().check().await.unwrap();
     let total = &findings[0].message;
     assert!(
-        total.contains("3 of 3") && total.contains("epoch 3") && !total.contains("being replaced"),
+        total.contains("3 of 3") && total.contains("epoch 4") && !total.contains("being replaced"),
         "{findings:#?}"
     );
 }

@@ -442,7 +442,8 @@ impl Operation {
             Phase::Accepting(proposal) if !seat.has_accepted(&proposal.ballot) => {
                 let copy = seat.known.as_ref().and_then(|known| known.copy.as_ref());
                 let accepted = accept(&self.key, copy, proposal, self.set.epoch);
-                let epoch = proposed_epoch(&self.key, &proposal.state).unwrap_or(u64::MAX).min(self.set.epoch);
+                let least = copy.map_or(0, |copy| copy.epoch);
+                let epoch = proposed_under(&self.key, &proposal.state).map_or(self.set.epoch, |epoch| epoch.max(least));
                 Some(accepted.map(|copy| Copy { epoch, ..copy }))
             }
             _ => return,
@@ -463,14 +464,14 @@ impl Operation {
     }
 }
 
-/// The epoch of the set of stores that is proposed, in the register of the set.
+/// The epoch of the set under which a set of stores is proposed first, in the register of the set.
 ///
-/// A copy bears the lower one of this and the proposer's own epoch. It is at least the epoch under which this set was
-/// first proposed (each set is proposed under the one before it), so a set that is in force stands on a quorum that
-/// refuses who knows neither it nor the one before: the quorums of three sets in a row need not intersect, those of two do.
-fn proposed_epoch(key: &str, state: &State) -> Option<u64> {
+/// That one is in force; the set that is proposed may never be, and a copy that bore its epoch would lock out the one that
+/// is. The epoch before is enough: a set that is in force stands on a quorum that refuses who knows neither it nor the one
+/// before. The quorums of three sets in a row need not intersect, those of two do.
+fn proposed_under(key: &str, state: &State) -> Option<u64> {
     match &state.content {
-        Content::Inline(value) if key == SET_KEY => StoreSet::decode(value).ok().map(|set| set.epoch),
+        Content::Inline(value) if key == SET_KEY => StoreSet::decode(value).ok().map(|set| set.epoch.saturating_sub(1)),
         _ => None,
     }
 }

@@ -49,6 +49,9 @@ pub struct StoreSet {
     /// While a store is replaced: the stores as they will be. A quorum is then one of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<BTreeMap<StoreId, String>>,
+    /// While a store is replaced: whether a quorum was one of both in the set before this one, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
     /// Stores that do not count, with the reason: they have lost what they had acknowledged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub barred: BTreeMap<StoreId, String>,
@@ -70,7 +73,7 @@ const FORMAT: u32 = 1;
 impl StoreSet {
     /// The first set.
     pub fn first(stores: BTreeMap<StoreId, String>) -> Self {
-        StoreSet { format: FORMAT, epoch: 1, stores, joining: None, barred: BTreeMap::new() }
+        StoreSet { format: FORMAT, epoch: 1, stores, joining: None, settled: false, barred: BTreeMap::new() }
     }
 
     /// The set in which `old` is on its way out and `new` on its way in.
@@ -79,16 +82,32 @@ impl StoreSet {
         let mut joining = self.stores.clone();
         joining.remove(old);
         joining.insert(new.clone(), location.to_owned());
-        StoreSet { epoch: self.epoch + 1, joining: Some(joining), ..self.clone() }
+        StoreSet { epoch: self.epoch + 1, joining: Some(joining), settled: false, ..self.clone() }
     }
 
-    /// The set after a replacement.
+    /// The same set once more, while a store is replaced.
+    ///
+    /// A set is found by asking its own quorum ([`super::Search`]), and proposed under the one before it. Where a
+    /// quorum of the new stores alone is asked, all who may still write the register must write to a quorum of those,
+    /// too. Whoever knows the set from before the replacement does not; but once this set is in force, copies on a
+    /// quorum of the old stores bear the epoch of the set that began it, and refuse them. So the new stores stand
+    /// alone after two sets of both, never after one.
     #[must_use]
-    pub fn replaced(&self) -> Self {
-        let stores = self.joining.clone().unwrap_or_else(|| self.stores.clone());
+    pub fn settled(&self) -> Self {
+        StoreSet { epoch: self.epoch + 1, settled: self.joining.is_some(), ..self.clone() }
+    }
+
+    /// The set after a replacement; `None` when none is under way, or not for two sets yet ([`StoreSet::settled`]).
+    pub fn replaced(&self) -> Option<Self> {
+        let stores = self.joining.clone().filter(|_| self.settled)?;
         let mut barred = self.barred.clone();
         barred.retain(|store, _| stores.contains_key(store));
-        StoreSet { format: FORMAT, epoch: self.epoch + 1, stores, joining: None, barred }
+        Some(StoreSet { format: FORMAT, epoch: self.epoch + 1, stores, joining: None, settled: false, barred })
+    }
+
+    /// Whether `store` is the one on its way in.
+    pub fn awaits(&self, store: &StoreId) -> bool {
+        self.joining.as_ref().is_some_and(|joining| joining.contains_key(store)) && !self.stores.contains_key(store)
     }
 
     /// The set in which `store` does not count.

@@ -108,7 +108,8 @@ fn restore(backup: Backup) -> Setting {
     Setting { prologue: true, backup: Some(backup), unreachable: vec![(0, 2), (1, 1)], wakes: 0, ..setting }
 }
 
-const REPLACE: [Step; 4] = [Step::BeginReplacement, Step::Rescan, Step::EndReplacement, Step::Read];
+const REPLACE: [Step; 5] =
+    [Step::BeginReplacement, Step::SettleReplacement, Step::Rescan, Step::EndReplacement, Step::Read];
 
 /// The third store is replaced while a client makes the register with the old set, of which it
 /// reaches the last two.

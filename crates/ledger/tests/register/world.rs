@@ -18,6 +18,8 @@ pub enum Step {
     Read,
     /// Install the set in which the last store makes room for a new one.
     BeginReplacement,
+    /// Install the same set once more.
+    SettleReplacement,
     /// Write the register again, if any store that is asked has a copy.
     Rescan,
     /// Install the set with the new store alone.
@@ -271,17 +273,18 @@ impl Setting {
                 };
                 Change::Write { expected: client.known.clone(), content, id: id.into() }
             }
-            Step::BeginReplacement | Step::EndReplacement => {
+            Step::BeginReplacement | Step::SettleReplacement | Step::EndReplacement => {
                 let next = match step {
                     Step::BeginReplacement => set.replacing(&store_id(2), &store_id(3), ""),
-                    _ => set.replaced(),
+                    Step::SettleReplacement => set.settled(),
+                    _ => set.replaced().expect("it is settled"),
                 };
                 let content = Content::Inline(next.encode().into());
                 Change::Write { expected: client.known.clone(), content, id: id.into() }
             }
         };
         let key = match step {
-            Step::BeginReplacement | Step::EndReplacement => SET,
+            Step::BeginReplacement | Step::SettleReplacement | Step::EndReplacement => SET,
             _ => KEY,
         };
         if step == Step::Rescan && (0..2).all(|store| !world.stores[store].copies.contains_key(KEY)) {
@@ -346,7 +349,7 @@ impl Setting {
     fn is_at_once(&self, world: &World, me: usize, request: &Request) -> bool {
         let step = world.clients[me].operation.as_ref().map(|(step, _)| *step);
         match request {
-            _ if matches!(step, Some(Step::BeginReplacement | Step::EndReplacement)) => true,
+            _ if matches!(step, Some(Step::BeginReplacement | Step::SettleReplacement | Step::EndReplacement)) => true,
             Request::Read => step != Some(Step::Read),
             Request::ReadSet => !self.replaces(),
             Request::PutBlob(_) | Request::Write { .. } => false,
@@ -356,7 +359,7 @@ impl Setting {
     fn end(&self, world: &mut World, me: usize, outcome: Outcome) {
         let client = &mut world.clients[me];
         let Some((step, operation)) = client.operation.take() else { return };
-        if step == Step::BeginReplacement || step == Step::EndReplacement {
+        if matches!(step, Step::BeginReplacement | Step::SettleReplacement | Step::EndReplacement) {
             if let Outcome::Committed(state) = outcome {
                 let Content::Inline(bytes) = &state.content else { return };
                 let set = Arc::new(StoreSet::decode(bytes).unwrap());
@@ -449,7 +452,7 @@ impl Setting {
 impl Client {
     fn key(&self) -> Arc<str> {
         match &self.operation {
-            Some((Step::BeginReplacement | Step::EndReplacement, _)) => SET.into(),
+            Some((Step::BeginReplacement | Step::SettleReplacement | Step::EndReplacement, _)) => SET.into(),
             _ => KEY.into(),
         }
     }

@@ -1,7 +1,7 @@
 //! Puts another store in the place of one, while the league goes on.
 //!
-//! First the set gets a new epoch in which a quorum is one of the old stores and one of the new.
-//! Then every register is written again, which puts it on a quorum of the new stores, and tells
+//! First the set gets a new epoch in which a quorum is one of the old stores and one of the new, and
+//! then one more of the same ([`StoreSet::settled`] says why). Then every register is written again, which puts it on a quorum of the new stores, and tells
 //! whoever still works with the old set that there is a newer one. Then the new stores stand alone.
 //! Each step may be repeated: who was interrupted begins again.
 
@@ -93,8 +93,8 @@ impl Quorum {
             Some(marker) => marker.store,
             None => arriving.marked().await?.store,
         };
-        let began = match &view.set.joining {
-            Some(joining) if joining.contains_key(&new) => view,
+        match &view.set.joining {
+            Some(joining) if joining.contains_key(&new) => {}
             Some(_) => {
                 return Err(wrong(
                     "another replacement is under way: end that first, with the same stores as before".into(),
@@ -110,12 +110,14 @@ impl Quorum {
                 let old = self.leaving(&view.set, leaving)?;
                 let replacing =
                     |set: &StoreSet| set.joining.is_none().then(|| set.replacing(&old, &new, &arriving.location));
-                self.change_set(replacing).await?
+                self.change_set(replacing).await?;
             }
-        };
-        progress(Progress::Began { epoch: began.set.epoch });
+        }
+        // Others may be at the same replacement, and have ended it or begun another one.
+        let settled = self.change_set(|set| (set.awaits(&new) && !set.settled).then(|| set.settled())).await?;
+        progress(Progress::Began { epoch: settled.set.epoch });
         self.rewrite_all(progress).await?;
-        let ended = self.change_set(|set| set.joining.as_ref().map(|_| set.replaced())).await?;
+        let ended = self.change_set(|set| set.replaced().filter(|_| set.awaits(&new))).await?;
         progress(Progress::Ended { epoch: ended.set.epoch });
         Ok(())
     }

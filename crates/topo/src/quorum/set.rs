@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hansa_ledger::Version;
 use hansa_ledger::register::{
-    Accepted, Ballot, Change, Content, Copy, Evidence, Outcome, ProposerId, Reply, State, StoreId, StoreSet,
+    Accepted, Ballot, Change, Content, Copy, Evidence, Outcome, ProposerId, Reply, Search, State, StoreId, StoreSet,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -124,8 +124,7 @@ impl Quorum {
         view
     }
 
-    /// Finds the set that is in force: from the newest one that a store has heard of, along what
-    /// registers of the set say, to the one that its own quorum confirms.
+    /// Finds the set that is in force, from the newest one that a store has heard of.
     async fn load(self: &Arc<Self>) -> Result<View, TopoError> {
         let majority = self.stores.len() / 2 + 1;
         let mut looks = self.look(majority).await;
@@ -149,32 +148,26 @@ impl Quorum {
         // Of sets of two quorums, that of which more stores are named here: a stranger's word decides nothing.
         let at_hand = |set: &StoreSet| set.all().into_iter().filter(|id| self.knows(id)).count();
         let newest = looks.values().flatten().max_by_key(|set| (set.epoch, at_hand(set)));
-        let mut set = newest.cloned().ok_or_else(|| self.unavailable(keys::SET))?;
+        let set = newest.cloned().ok_or_else(|| self.unavailable(keys::SET))?;
         if self.refuse_empty(&set, &looks).is_err() {
             // While the quorum was being formed a store may have been empty that bears its name by now.
             looks = self.look(self.stores.len()).await;
             self.refuse_empty(&set, &looks)?;
         }
-        let heard_of = set.epoch;
+        let mut search = Search::from(set);
         for _ in 0..ATTEMPTS {
-            // A set that one store has heard of and no quorum agreed on must not be met again and
-            // again.
-            let change = if set.epoch < heard_of { Change::Rewrite } else { Change::Read };
-            let view = self.seen(Arc::new(set))?;
-            let Some(state) = self.set_register(&view, change).await? else {
+            let view = self.seen(search.set().clone())?;
+            let Some(state) = self.set_register(&view, search.change()).await? else {
                 // Whoever formed the quorum was stopped before most stores had it: that very set, whatever is named here.
                 if view.set.epoch > 1 {
                     return Err(self.unavailable(keys::SET));
                 }
                 put_first(&view.set, view.stores.values()).await;
-                set = Arc::unwrap_or_clone(view.set);
                 continue;
             };
-            let found = decoded(&state)?;
-            if found.epoch == view.set.epoch {
+            if search.found(decoded(&state)?) {
                 return Ok(View { version: state.version, ..view });
             }
-            set = found;
         }
         Err(TopoError::new(Category::Unavailable, NAME, "the set of stores changes faster than it can be read"))
     }
