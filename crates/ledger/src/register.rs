@@ -14,6 +14,8 @@
 //!   chosen, and a read that saw it there is done after one round trip, without a write.
 //! - **The next promise rides on the acceptance**, so a proposer that writes a register again needs
 //!   one round trip ([`Lease`]).
+//! - **Others go first.** Who finds a write under way looks again, and again, before it settles the
+//!   register itself ([`Waits`]): else readers stop writers, and many of them everything.
 //! - **A proposer is a process**: a name and a random incarnation. Two processes under one name, or
 //!   one that was restarted and counts anew, can never use the same ballot.
 //! - **A value has its own version**, given when it is first proposed; whoever finishes a half-done
@@ -51,6 +53,6 @@ mod stores;
 
 pub use ballot::{Ballot, Ballots, InvalidBallot, ProposerId};
 pub use copy::{Accepted, Content, Copy, CopyError, State};
-pub use operation::{Act, Change, Evidence, Lease, Operation, Outcome, Reply, Request};
+pub use operation::{Act, Change, Evidence, Lease, Operation, Outcome, Reply, Request, Waits};
 pub use search::Search;
 pub use store_set::{SET_KEY, StoreId, StoreSet, StoreSetError};

@@ -197,10 +197,12 @@ impl Quorum {
     fn unavailable(&self, key: &str) -> TopoError {
         let away = self.away();
         let quorum = self.stores.len() / 2 + 1;
-        let mut message = format!("fewer than {quorum} of the {} stores answered", self.stores.len());
-        if !away.is_empty() {
-            message = format!("{message} ({away})");
-        }
+        let message = if away.is_empty() {
+            "the stores answer too slowly, or others write there all the time: no quorum of them agreed in time"
+                .to_owned()
+        } else {
+            format!("fewer than {quorum} of the {} stores answered ({away})", self.stores.len())
+        };
         TopoError::new(Category::Unavailable, NAME, message).at_key(key)
     }
 }

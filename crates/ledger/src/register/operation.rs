@@ -178,21 +178,54 @@ pub struct Operation {
     blob: Option<Hash>,
     hurried: bool,
     attempts: u32,
-    entropy: SplitMix64,
+    waits: Waits,
+    /// What copies had promised when it was looked last, and nothing was settled.
+    looked: BTreeMap<StoreId, Option<Ballot>>,
+    /// How many looks since then found the same.
+    unmoved: u32,
     done: bool,
+}
+
+/// How long an operation lets others go first.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Waits {
+    /// Spreads the waits of proposers that meet.
+    entropy: SplitMix64,
+    /// How many looks must find nothing changed before what another proposer has begun is taken for left behind.
+    patience: u32,
+}
+
+impl Waits {
+    /// With that patience; the entropy differs with each operation.
+    ///
+    /// Of many who meet at one register, those who push in where one is at work stop it, and are stopped by the next. With
+    /// patience most find that the other has ended, and that nothing is left to do. A look takes a round trip, as each
+    /// phase of the other does: two looks are enough, however far the stores are.
+    pub fn new(entropy: u64, patience: u32) -> Self {
+        Waits { entropy: SplitMix64(entropy), patience }
+    }
+
+    /// A time up to a bound that doubles with each attempt.
+    fn next(&mut self, attempts: u32) -> Duration {
+        let bound = u64::try_from(BACK_OFF.as_micros()).unwrap_or(u64::MAX) << attempts.min(6);
+        Duration::from_micros(self.entropy.below(bound))
+    }
 }
 
 /// The longest first wait after a conflict; it doubles with each.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
+/// After how many attempts nobody is let go first any more.
+const POLITE: u32 = 10;
+
 impl Operation {
-    /// Begins. The lease is used if it fits; the entropy spreads the waits of proposers that meet.
+    /// Begins. The lease is used if it fits.
     pub fn start(
         key: Arc<str>,
         change: Change,
         set: Arc<StoreSet>,
         lease: Option<Lease>,
-        entropy: u64,
+        waits: Waits,
         ballots: &mut Ballots,
     ) -> (Self, Vec<Act>) {
         let seats = set.counting().map(|store| (store.clone(), Seat::default())).collect();
@@ -210,7 +243,9 @@ impl Operation {
             blob,
             hurried: false,
             attempts: 0,
-            entropy: SplitMix64(entropy),
+            waits,
+            looked: BTreeMap::new(),
+            unmoved: 0,
             done: false,
         };
         if let Some(lease) = lease {
@@ -396,18 +431,15 @@ impl Operation {
     }
 
     fn yield_to_others(&mut self, acts: &mut Vec<Act>) {
-        if !self.is_hindered() {
-            return;
+        if self.is_hindered() {
+            self.wait(acts);
         }
-        self.attempts += 1;
-        self.phase = Phase::Waiting;
-        acts.push(Act::Wait(self.some_wait()));
     }
 
-    /// A time up to a bound that doubles with each conflict.
-    fn some_wait(&mut self) -> Duration {
-        let bound = u64::try_from(BACK_OFF.as_micros()).unwrap_or(u64::MAX) << self.attempts.min(6);
-        Duration::from_micros(self.entropy.below(bound))
+    fn wait(&mut self, acts: &mut Vec<Act>) {
+        self.attempts += 1;
+        self.phase = Phase::Waiting;
+        acts.push(Act::Wait(self.waits.next(self.attempts)));
     }
 
     fn ask(&mut self, store: &StoreId, acts: &mut Vec<Act>) {

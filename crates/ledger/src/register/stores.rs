@@ -1,6 +1,8 @@
 //! Stores for tests of the set's register: an operation after the other, each carried out in one go.
 
-use super::{Accepted, Act, Ballot, Ballots, Change, Content, Copy, Operation, Outcome, ProposerId, Reply, Request};
+use super::{
+    Accepted, Act, Ballot, Ballots, Change, Content, Copy, Operation, Outcome, ProposerId, Reply, Request, Waits,
+};
 use super::{SET_KEY, State, StoreId, StoreSet};
 use crate::store::Version;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +39,8 @@ pub(super) fn decoded(state: &State) -> StoreSet {
 #[derive(Default)]
 pub(super) struct Stores {
     standing: BTreeMap<StoreId, (u64, Option<Copy>)>,
+    /// How many writes were accepted.
+    writes: usize,
     /// What was sent by processes that are stopped, and may arrive.
     late: Vec<(StoreId, Request)>,
 }
@@ -66,7 +70,11 @@ impl Stores {
         Reply::Copy(standing.1.map(|copy| (Version::new(standing.0.to_string()), copy)))
     }
 
-    fn answer(&mut self, store: &StoreId, request: &Request) -> Reply {
+    pub(super) fn writes(&self) -> usize {
+        self.writes
+    }
+
+    pub(super) fn answer(&mut self, store: &StoreId, request: &Request) -> Reply {
         match request {
             Request::Read => self.standing(store),
             Request::Write { expected, copy } => {
@@ -76,6 +84,7 @@ impl Stores {
                     return self.standing(store);
                 }
                 (*version, *standing) = (*version + 1, Some(copy.clone()));
+                self.writes += 1;
                 Reply::Written(Version::new(version.to_string()))
             }
             Request::ReadSet => Reply::Set(None),
@@ -103,7 +112,8 @@ impl Stores {
         up: &[&str],
         ballots: &mut Ballots,
     ) -> Option<Outcome> {
-        let (mut operation, acts) = Operation::start(SET_KEY.into(), change, Arc::new(set.clone()), None, 1, ballots);
+        let (mut operation, acts) =
+            Operation::start(SET_KEY.into(), change, Arc::new(set.clone()), None, Waits::new(1, 0), ballots);
         let mut acts = VecDeque::from(acts);
         while let Some(act) = acts.pop_front() {
             acts.extend(match act {

@@ -70,6 +70,16 @@ fn duel() -> Setting {
     Setting { wakes: 2, ..two_apart() }
 }
 
+/// Clients that let each other go first.
+fn polite() -> Setting {
+    Setting { patience: 1, wakes: 3, ..two_apart() }
+}
+
+/// The same, and one of them crashes anywhere and starts anew.
+fn polite_crash() -> Setting {
+    Setting { faults: Faults { crashes: 1, ..Faults::default() }, ..polite() }
+}
+
 /// A client writes twice, the second time without preparing; another one reads.
 fn writer_and_reader() -> Setting {
     let setting = scripts(&[&[Step::Write, Step::Write], &[Step::Read]]);
@@ -145,6 +155,8 @@ macro_rules! find {
 hold! {
     two_writers_race: two_writers();
     two_writers_duel: duel();
+    two_writers_let_each_other_go_first: polite();
+    a_writer_that_was_let_go_first_crashes: polite_crash();
     a_writer_goes_on_beside_a_reader: writer_and_reader();
     writes_form_a_chain: chain();
     three_writers_race: three_clients();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hansa_ledger::Version;
 use hansa_ledger::register::{
     Accepted, Act, Ballot, Ballots, Change, Content, Copy, Lease, Operation, Outcome, ProposerId, Reply, Request,
-    State, StoreId, StoreSet,
+    State, StoreId, StoreSet, Waits,
 };
 use hansa_model::Hash;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -80,6 +80,8 @@ pub struct Setting {
     pub tries: u8,
     /// How often a client goes on after it gave way, all together.
     pub wakes: u8,
+    /// How many looks find another at work, before a client pushes in.
+    pub patience: u32,
     /// The first client's first step is done, and all know of it.
     pub prologue: bool,
     /// The first store has a backup: from before the prologue, or from after it.
@@ -228,6 +230,7 @@ impl Setting {
             blobs: false,
             tries: 0,
             wakes: 1,
+            patience: 0,
             prologue: false,
             backup: None,
             unreachable: Vec::new(),
@@ -294,7 +297,8 @@ impl Setting {
         client.floor = world.witness.acknowledged;
         (client.waiting, client.refreshing, client.hurried) = (false, false, false);
         let lease = client.lease.take();
-        let (operation, acts) = Operation::start(key.into(), change, set, lease, 0, &mut client.ballots);
+        let (operation, acts) =
+            Operation::start(key.into(), change, set, lease, Waits::new(0, self.patience), &mut client.ballots);
         client.operation = Some((step, operation));
         self.act(world, me, acts);
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use hansa_ledger::register::{Act, Change, Operation, Outcome, Reply, Request, State, StoreId};
+use hansa_ledger::register::{Act, Change, Operation, Outcome, Reply, Request, State, StoreId, Waits};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +22,9 @@ pub(super) const GRACE: Duration = Duration::from_millis(100);
 /// How long an operation may take, and go on for the stores that are late. A store that is restored
 /// from a backup is away for longer, so that no operation spans a restore.
 const OPERATION: Duration = Duration::from_secs(15);
+
+/// How many looks find a write of another process where it was, before it is settled here.
+const PATIENCE: u32 = 2;
 
 /// How long a store is let alone that takes reads, and of whose writes it is not known what came: once may be chance.
 fn pause(unknown: u32) -> Duration {
@@ -115,7 +118,8 @@ impl Driver {
             let (mut operation, acts) = {
                 let mut ballots = lock(&self.quorum.ballots);
                 ballots.tick(now());
-                Operation::start(self.key.clone(), change, self.view.set.clone(), lease, entropy, &mut ballots)
+                let waits = Waits::new(entropy, PATIENCE);
+                Operation::start(self.key.clone(), change, self.view.set.clone(), lease, waits, &mut ballots)
             };
             let mut acts = VecDeque::from(acts);
             let is_told = tell.is_some();

@@ -15,13 +15,16 @@ impl Operation {
                     return self.end_without_quorum(acts);
                 }
                 let settled = self.settled();
-                match (&self.change, settled) {
-                    (Change::Read, Some(current)) => self.answer(current, acts),
-                    (Change::Write { expected, .. }, Some(current)) if version(&current) != expected.as_ref() => {
-                        self.answer(current, acts);
-                    }
-                    (Change::Read, None) if !self.hurried && self.awaits_copies() => return false,
-                    _ => self.prepare(ballots),
+                let is_settled = settled.is_some();
+                if let Some(current) = settled.filter(|current| self.is_answered_by(current)) {
+                    self.answer(current, acts);
+                } else if self.change == Change::Read && !self.hurried && self.awaits_copies() {
+                    return false;
+                } else if self.is_anothers_turn(is_settled, ballots) {
+                    self.wait(acts);
+                    return false;
+                } else {
+                    self.prepare(ballots);
                 }
             }
             Phase::Preparing(ballot) => {
@@ -102,6 +105,39 @@ impl Operation {
             let same = self.is_quorum(|seat| seat.fresh && seat.accepted() == one.accepted());
             same.then(|| state(one))
         })
+    }
+
+    /// Whether that this stands there is all that there is to say.
+    fn is_answered_by(&self, current: &Option<State>) -> bool {
+        match &self.change {
+            Change::Read => true,
+            Change::Write { expected, .. } => version(current) != expected.as_ref(),
+            Change::Rewrite => false,
+        }
+    }
+
+    /// Whether another proposer is at work here, as far as this look tells, and gets on or may still.
+    fn is_anothers_turn(&mut self, is_settled: bool, ballots: &Ballots) -> bool {
+        if self.waits.patience == 0 || self.attempts >= POLITE || self.change == Change::Rewrite {
+            return false;
+        }
+        let fresh = || self.seats.iter().filter(|(_, seat)| seat.counts() && seat.fresh);
+        // Whoever writes promises its next ballot along with the value: another's promise is the beginning of a write.
+        let begun = |seat: &Seat| match (seat.promised(), seat.accepted()) {
+            (Some(promised), accepted) if promised.proposer != *ballots.proposer() => {
+                accepted.is_none_or(|accepted| promised.proposer != accepted.proposer)
+            }
+            _ => false,
+        };
+        if is_settled && !fresh().any(|(_, seat)| begun(seat)) {
+            return false;
+        }
+        let looked: BTreeMap<_, _> = fresh().map(|(store, seat)| (store.clone(), seat.promised().cloned())).collect();
+        let before = |store| self.looked.get(store).is_none_or(|before| before != &looked[store]);
+        let moved = self.looked.is_empty() || looked.keys().any(before);
+        self.unmoved = if moved { 0 } else { self.unmoved + 1 };
+        self.looked = looked;
+        self.unmoved < self.waits.patience
     }
 
     fn prepare(&mut self, ballots: &mut Ballots) {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::register::ProposerId;
 use crate::register::stores::{Stores, accepted, decoded, id, state};
+use std::collections::VecDeque;
 
 fn epoch(outcome: Option<Outcome>) -> Option<u64> {
     match outcome? {
@@ -69,4 +70,64 @@ fn who_knows_a_set_of_long_ago_is_refused() {
     let ended = stores.run(write(&third, &fourth), &third, &["a", "b", "d"], &mut ballots);
     assert!(matches!(ended, Some(Outcome::Committed(_))), "{ended:?}");
     assert_eq!(epoch(stores.run(Change::Read, &fourth, &["b", "d"], &mut ballots)), Some(4));
+}
+
+/// A read that finds a write under way at one of two stores; what the stores hold is told it by `look`.
+fn patient_read(stores: &mut Stores, mut look: impl FnMut(usize, &mut Stores)) -> (usize, Option<Outcome>) {
+    let first = StoreSet::first(["a", "b", "c"].map(|name| (id(name), name.to_owned())).into());
+    let mut ballots = Ballots::new(ProposerId { incarnation: 2, name: "later".into() });
+    let waits = Waits::new(1, 2);
+    let (mut operation, acts) =
+        Operation::start(SET_KEY.into(), Change::Read, Arc::new(first), None, waits, &mut ballots);
+    let (mut acts, mut looks, mut outcome) = (VecDeque::from(acts), 0, None);
+    while let Some(act) = acts.pop_front() {
+        acts.extend(match act {
+            Act::Send { store, .. } if store == id("c") => operation.reply(&store, Reply::Failed, &mut ballots),
+            Act::Send { store, request } => {
+                let reply = stores.answer(&store, &request);
+                operation.reply(&store, reply, &mut ballots)
+            }
+            Act::Wait(_) => {
+                look(looks, stores);
+                looks += 1;
+                operation.wake(&mut ballots)
+            }
+            Act::Done(end) => {
+                outcome = Some(end);
+                Vec::new()
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+    (looks, outcome)
+}
+
+fn half_written() -> (Stores, StoreSet) {
+    let first = StoreSet::first(["a", "b", "c"].map(|name| (id(name), name.to_owned())).into());
+    let next = first.barring(&id("c"), "");
+    let mut stores = Stores::default();
+    stores.put("a", accepted(&first, 2));
+    stores.put("b", accepted(&next, 3));
+    (stores, next)
+}
+
+#[test]
+fn a_read_lets_a_write_that_gets_on_go_first() {
+    let (mut stores, next) = half_written();
+    let (looks, outcome) = patient_read(&mut stores, |look, stores| {
+        // Its other half comes late.
+        if look == 1 {
+            stores.put("a", accepted(&next, 3));
+        }
+    });
+    assert_eq!((looks, epoch(outcome)), (2, Some(2)));
+    assert_eq!(stores.writes(), 0, "a read that finds the write done changes nothing");
+}
+
+#[test]
+fn a_read_settles_a_write_that_was_left_behind() {
+    let (mut stores, _) = half_written();
+    let (looks, outcome) = patient_read(&mut stores, |_, _| ());
+    assert_eq!((looks, epoch(outcome)), (2, Some(2)), "two looks find it where it was");
+    assert!(stores.writes() > 0);
 }
