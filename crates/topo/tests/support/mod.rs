@@ -15,6 +15,37 @@ pub async fn opened(url: &str) -> Result<Arc<dyn Topo>, TopoError> {
     open(url, &Options::default()).await
 }
 
+/// Stores of a quorum as they are, and by their URLs behind switches.
+pub async fn stores(run: &str, count: usize) -> (Vec<Arc<dyn Topo>>, Vec<(String, Arc<dyn Topo>)>, Vec<Faults>) {
+    let (mut direct, mut named, mut switches) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..count {
+        let url = format!("memory:quorum-{run}-{number}");
+        let topo = opened(&url).await.unwrap();
+        let (faulty, faults) = fault::wrap(topo.clone(), 1);
+        direct.push(topo);
+        named.push((url, faulty));
+        switches.push(faults);
+    }
+    (direct, named, switches)
+}
+
+/// What a key holds.
+pub async fn value(topo: &dyn Topo, key: &str) -> Option<String> {
+    let found = topo.get(key).await.unwrap();
+    found.map(|found| String::from_utf8(found.value.to_vec()).unwrap())
+}
+
+/// A store that was restored from a backup has fewer entries than it acknowledged.
+pub async fn restored(run: &str, from: &dyn Topo, without: &str) -> Arc<dyn Topo> {
+    let topo = opened(&format!("memory:quorum-{run}-restored")).await.unwrap();
+    for entry in from.list("").await.unwrap() {
+        if !entry.key.contains(without) {
+            topo.create(&entry.key, entry.versioned.value).await.unwrap();
+        }
+    }
+    topo
+}
+
 /// Runs the battery and tells everything that did not pass; nothing may be skipped.
 pub async fn assert_conforms(subject: &dyn Subject) {
     let reports = conformance::run(subject).await;
