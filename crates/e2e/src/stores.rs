@@ -192,7 +192,7 @@ async fn quorum_store_replaced(binary: &Path) -> Result<()> {
             };
             let (edited, told) = futures::join!(editing, replacing);
             edited?;
-            ensure!(told?["epoch"] == 3, "two changes of the set of stores");
+            ensure!(told?["epoch"] == 4, "three changes of the set of stores");
             // Who still has the old URL goes on with the stores that both name.
             league.edit("edited", "good evening").await?;
             for (index, member) in league.scene.world.members.iter().enumerate() {

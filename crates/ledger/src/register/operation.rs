@@ -8,17 +8,19 @@
 //! brought to where the others are.
 
 mod seat;
+mod waits;
 
 use super::acceptor::{Proposal, Refusal, accept, promise};
 use super::ballot::{Ballot, Ballots};
 use super::copy::{Accepted, Content, Copy, State};
 use super::store_set::{SET_KEY, StoreId, StoreSet};
 use crate::store::Version;
-use hansa_model::{Hash, SplitMix64};
+use hansa_model::Hash;
 use seat::{Errand, Known, Seat, Sent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+pub use waits::Waits;
 
 /// What an operation is to do.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -185,38 +187,6 @@ pub struct Operation {
     unmoved: u32,
     done: bool,
 }
-
-/// How long an operation lets others go first.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Waits {
-    /// Spreads the waits of proposers that meet.
-    entropy: SplitMix64,
-    /// How many looks must find nothing changed before what another proposer has begun is taken for left behind.
-    patience: u32,
-}
-
-impl Waits {
-    /// With that patience; the entropy differs with each operation.
-    ///
-    /// Of many who meet at one register, those who push in where one is at work stop it, and are stopped by the next. With
-    /// patience most find that the other has ended, and that nothing is left to do. A look takes a round trip, as each
-    /// phase of the other does: two looks are enough, however far the stores are.
-    pub fn new(entropy: u64, patience: u32) -> Self {
-        Waits { entropy: SplitMix64(entropy), patience }
-    }
-
-    /// A time up to a bound that doubles with each attempt.
-    fn next(&mut self, attempts: u32) -> Duration {
-        let bound = u64::try_from(BACK_OFF.as_micros()).unwrap_or(u64::MAX) << attempts.min(6);
-        Duration::from_micros(self.entropy.below(bound))
-    }
-}
-
-/// The longest first wait after a conflict; it doubles with each.
-const BACK_OFF: Duration = Duration::from_millis(20);
-
-/// After how many attempts nobody is let go first any more.
-const POLITE: u32 = 10;
 
 impl Operation {
     /// Begins. The lease is used if it fits.

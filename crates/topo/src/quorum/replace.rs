@@ -1,9 +1,10 @@
 //! Puts another store in the place of one, while the league goes on.
 //!
 //! First the set gets a new epoch in which a quorum is one of the old stores and one of the new, and
-//! then one more of the same ([`StoreSet::settled`] says why). Then every register is written again, which puts it on a quorum of the new stores, and tells
-//! whoever still works with the old set that there is a newer one. Then the new stores stand alone.
-//! Each step may be repeated: who was interrupted begins again.
+//! then one more of the same ([`StoreSet::settled`] says why). Then every register is written again,
+//! which puts it on a quorum of the new stores, and tells whoever still works with the old set that
+//! there is a newer one. Then the new stores stand alone. Each step may be repeated: who was
+//! interrupted begins again.
 
 use super::{NAME, Quorum, Store, closed, keys};
 use crate::error::{Category, TopoError};

@@ -1,5 +1,6 @@
 //! When a phase has what it needs, and what then follows.
 
+use super::waits::POLITE;
 use super::*;
 
 impl Operation {
