@@ -71,9 +71,9 @@ async fn a_quorum_that_was_half_formed_is_formed_as_it_was_begun() {
     let (direct, named, _) = stores("begun", 4).await;
     assert_eq!(value(&*quorum::of(named[..3].to_vec(), "test").unwrap(), "/a").await, None);
     let mut half = Vec::new();
-    for number in 0..3 {
+    for (number, store) in direct[..3].iter().enumerate() {
         let without = if number == 0 { "/nothing" } else { "/q/set" };
-        let store = restored(&format!("begun-{number}"), &*direct[number], without).await;
+        let store = restored(&format!("begun-{number}"), &**store, without).await;
         half.push((format!("memory:quorum-begun-{number}-restored"), store));
     }
     let others = vec![half[0].clone(), half[1].clone(), named[3].clone()];
