@@ -33,9 +33,10 @@ impl Search {
         if self.set.epoch < self.heard_of { Change::Rewrite } else { Change::Read }
     }
 
-    /// Whether the set that was asked is in force, by what its register holds. Otherwise that is asked next.
+    /// Whether the set that was asked is in force, by what its register holds. Otherwise that is asked next: also one of
+    /// the same epoch, when two were proposed at once.
     pub fn found(&mut self, found: StoreSet) -> bool {
-        let is_in_force = found.epoch == self.set.epoch;
+        let is_in_force = found == *self.set;
         self.set = Arc::new(found);
         is_in_force
     }

@@ -173,6 +173,17 @@ impl Story {
     }
 }
 
+/// Two people replaced different stores at once, and one of them won.
+#[test]
+fn of_two_sets_of_one_epoch_the_one_that_was_agreed_on_is_in_force() {
+    let first = StoreSet::first(["a", "b", "c"].map(|name| (id(name), name.to_owned())).into());
+    let (heard_of, agreed) = (first.replacing(&id("a"), &id("d"), "d"), first.replacing(&id("c"), &id("e"), "e"));
+    let mut search = Search::from(heard_of);
+    assert!(!search.found(agreed.clone()), "its quorums are others than those that were asked");
+    assert_eq!(**search.set(), agreed);
+    assert!(search.found(agreed));
+}
+
 /// As if it stood for two epochs.
 fn hasty(set: &StoreSet) -> StoreSet {
     let mut settled = set.clone();
