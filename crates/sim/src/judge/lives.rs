@@ -54,7 +54,8 @@ impl Judge {
                     now.state == PlacedState::Placed && now.incarnation == new.incarnation
                         || now.state == PlacedState::Withdrawing && now.incarnation == owed.incarnation
                 });
-                if *member == name && kept.is_some_and(|kept| kept.state == PlacedState::Gone) {
+                // Who pays and begins the next life in one write leaves nothing to carry.
+                if *member == name && kept.is_none_or(|kept| kept.state == PlacedState::Gone) {
                     self.is_gone(now, writer, key, owed.incarnation)?;
                 } else if !carried {
                     return Err(Violation::at(

@@ -207,10 +207,9 @@ impl Judge {
             .record(key)
             .and_then(|record| record.placed.get(member))
             .is_some_and(|placed| placed.state != PlacedState::Gone && placed.incarnation >= life);
-        // One that lost the Lease may make an output again by what it knew, also while the leader's word that
-        // it is gone is under way, or put its marks back on one.
-        let deposed = !leads;
-        if (!owed && (made || deposed)) || (made && deposed) {
+        // One that lost the Lease may make an output again by what it knew, or put its marks back on one; also while the
+        // leader's word that it is gone is under way.
+        if !leads || (!owed && made) {
             if leads && !self.went_back {
                 let what = format!("{member} makes life {life}, and has said that it is gone");
                 return Err(Violation::at(OWED, key, what));
