@@ -81,6 +81,9 @@ impl Operator {
     pub(super) fn look_anew(&mut self) {
         let now = self.now;
         self.log(Level::Warning, None, "this process was stopped for a while: it looks at everything anew");
+        // What a feed waited for is over: its timer would ask a second time, and of two watches the one that began earlier
+        // would stand for both.
+        self.timers.retain(|(_, timer)| !matches!(timer, Timer::Feed(_)));
         let ids: Vec<FeedId> = self.feeds.keys().cloned().collect();
         for id in ids {
             if let Some(act) = self.watches.remove(&id) {
