@@ -37,7 +37,8 @@ pub struct Operator {
     pub(crate) types: BTreeMap<TypeName, TypeState>,
     feeds: BTreeMap<FeedId, Feed>,
     faults: faults::Faults,
-    watches: BTreeMap<FeedId, ActId>,
+    /// The list or watch that each feed has under way: never two.
+    followed_by: BTreeMap<FeedId, ActId>,
     pub(crate) federations: crate::league::Federations,
     pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) requests: crate::requests::Requests,
@@ -84,7 +85,7 @@ impl Operator {
             types: BTreeMap::new(),
             feeds: BTreeMap::new(),
             faults: faults::Faults::default(),
-            watches: BTreeMap::new(),
+            followed_by: BTreeMap::new(),
             federations: crate::league::Federations::default(),
             upkeep: crate::upkeep::Upkeep::default(),
             requests: crate::requests::Requests::default(),
@@ -302,6 +303,7 @@ impl Operator {
         let Some(purpose) = self.pending.remove(&id) else { return };
         match purpose {
             Purpose::FeedList(feed_id) => {
+                self.followed_by.remove(&feed_id);
                 let now = self.now;
                 let Some(feed) = self.feeds.get_mut(&feed_id) else { return };
                 let answer = answer.as_ref().map(|answer| (answer.status, &*answer.body)).map_err(Clone::clone);

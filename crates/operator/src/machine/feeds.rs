@@ -36,8 +36,13 @@ impl Operator {
     pub(crate) fn unfollow(&mut self, id: &FeedId) {
         self.feeds.remove(id);
         self.faults.forget(id);
-        if let Some(act) = self.watches.remove(id) {
-            self.pending.remove(&act);
+        self.leave_off(id);
+    }
+
+    /// Lets go what a feed has under way: what comes of it is not heard.
+    fn leave_off(&mut self, id: &FeedId) {
+        let Some(act) = self.followed_by.remove(id) else { return };
+        if matches!(self.pending.remove(&act), Some(Purpose::FeedWatch(_))) {
             self.acts.push(Act::CloseWatch { id: act });
         }
     }
@@ -51,18 +56,24 @@ impl Operator {
         self.feeds.values().any(|feed| !feed.is_failing())
     }
 
+    /// Asks for what a feed needs next, unless that is under way: a timer may come from before the feed began anew, and of
+    /// two watches of one feed the later one would be told what it has heard from the earlier one.
     pub(super) fn continue_feed(&mut self, id: &FeedId) {
         let now = self.now;
-        let Some(feed) = self.feeds.get_mut(id) else { return };
-        match feed.next(now) {
-            FeedRequest::List(request) => self.api(Purpose::FeedList(id.clone()), request),
+        let Some(feed) = self.feeds.get_mut(id).filter(|_| !self.followed_by.contains_key(id)) else { return };
+        let (act, asked) = match feed.next(now) {
+            FeedRequest::List(request) => {
+                let act = self.issue(Purpose::FeedList(id.clone()));
+                (act, Act::Api { id: act, request })
+            }
             FeedRequest::Watch(request) => {
                 let act = self.issue(Purpose::FeedWatch(id.clone()));
-                self.watches.insert(id.clone(), act);
-                self.acts.push(Act::Watch { id: act, request });
+                (act, Act::Watch { id: act, request })
             }
-            FeedRequest::Wait(until) => self.at(until, Timer::Feed(id.clone())),
-        }
+            FeedRequest::Wait(until) => return self.at(until, Timer::Feed(id.clone())),
+        };
+        self.followed_by.insert(id.clone(), act);
+        self.acts.push(asked);
     }
 
     /// Whether this process was stopped: its tick is overdue.
@@ -81,16 +92,9 @@ impl Operator {
     pub(super) fn look_anew(&mut self) {
         let now = self.now;
         self.log(Level::Warning, None, "this process was stopped for a while: it looks at everything anew");
-        // What a feed waited for is over: its timer would ask a second time, and of two watches the one that began earlier
-        // would stand for both.
-        self.timers.retain(|(_, timer)| !matches!(timer, Timer::Feed(_)));
         let ids: Vec<FeedId> = self.feeds.keys().cloned().collect();
         for id in ids {
-            if let Some(act) = self.watches.remove(&id) {
-                self.pending.remove(&act);
-                self.acts.push(Act::CloseWatch { id: act });
-            }
-            self.pending.retain(|_, purpose| !matches!(purpose, Purpose::FeedList(listed) if *listed == id));
+            self.leave_off(&id);
             if let Some(feed) = self.feeds.get_mut(&id) {
                 feed.begin_anew(now);
             }
@@ -120,9 +124,7 @@ impl Operator {
             Ok(Some(change)) => self.feed_changed(&id, change),
             Ok(None) => {}
             Err(fault) => {
-                self.pending.remove(&act);
-                self.watches.remove(&id);
-                self.acts.push(Act::CloseWatch { id: act });
+                self.leave_off(&id);
                 self.feed_fault(&id, &fault);
                 self.continue_feed(&id);
             }
@@ -131,7 +133,7 @@ impl Operator {
 
     pub(super) fn watch_closed(&mut self, act: ActId, status: Option<u16>, reason: &str) {
         let Some(Purpose::FeedWatch(id)) = self.pending.remove(&act) else { return };
-        self.watches.remove(&id);
+        self.followed_by.remove(&id);
         let now = self.now;
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         if let Some(fault) = feed.closed(status, reason, now) {

@@ -99,6 +99,27 @@ fn what_waited_to_be_told_while_a_process_was_stopped_begins_no_life() {
     assert!(!world.members[1].objects.contains_key(&OUTPUT.replace("conf", "late")));
 }
 
+/// A feed that waits to ask again has a timer, which a process that was stopped finds overdue when it asks anew anyway.
+#[test]
+fn a_process_that_was_stopped_while_its_api_server_was_away_watches_each_resource_once() {
+    let mut world = with_home();
+    world.run_to_rest();
+    let watched = world.watched(1);
+    world.go_away(1);
+    world.run_until("its feeds wait to ask again", |world| {
+        world.notes.iter().any(|note| note.message.contains("connection refused"))
+    });
+    world.members[1].stopped = true;
+    world.away = None;
+    world.sleep(20_000);
+    world.members[1].stopped = false;
+    world.run_until("it has looked anew", |world| {
+        world.notes.iter().any(|note| note.message.contains("was stopped for a while"))
+    });
+    world.run_to_rest();
+    assert_eq!(world.watched(1), watched);
+}
+
 /// Two processes of one member that both decided would be two writers of a page in one term.
 #[test]
 fn an_earlier_start_decides_nothing_where_a_later_one_does_and_a_clock_that_was_set_back_is_gone_on_from() {

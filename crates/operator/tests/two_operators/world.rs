@@ -507,6 +507,13 @@ impl World {
         }
     }
 
+    /// What a member watches, in order: a collection once for each watch.
+    pub fn watched(&self, index: usize) -> Vec<String> {
+        let mut paths: Vec<String> = self.members[index].watches.values().map(|(path, ..)| path.clone()).collect();
+        paths.sort_unstable();
+        paths
+    }
+
     /// A member does not reach the topology server any more.
     pub fn cut_off(&mut self, index: usize) {
         self.cut_off = Some(index);
