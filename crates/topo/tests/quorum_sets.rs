@@ -348,6 +348,10 @@ async fn interrupted(step: &str, old_is_lost: bool) {
         assert!(findings[0].message.contains("a store is being replaced"), "{findings:#?}");
         let other = quorum::replace(&url, &file("c"), &file("e"), &options, |_| ()).await.unwrap_err();
         assert!(other.to_string().contains("another replacement is under way"), "{other}");
+        // Nor by a store that counts already, which this URL does not name.
+        let three = format!("quorum:{},{},{}", file("a"), file("c"), file("d"));
+        let member = quorum::replace(&three, &file("c"), &file("b"), &options, |_| ()).await.unwrap_err();
+        assert!(member.to_string().contains("another replacement is under way"), "{member}");
     }
     let again = quorum::replace(&url, &file("c"), &file("d"), &options, |_| ()).await;
     let next = format!("quorum:{},{},{}", file("a"), file("b"), file("d"));

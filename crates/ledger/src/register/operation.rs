@@ -181,10 +181,6 @@ pub struct Operation {
     hurried: bool,
     attempts: u32,
     waits: Waits,
-    /// What copies had promised when it was looked last, and nothing was settled.
-    looked: BTreeMap<StoreId, Option<Ballot>>,
-    /// How many looks since then found the same.
-    unmoved: u32,
     done: bool,
 }
 
@@ -214,8 +210,6 @@ impl Operation {
             hurried: false,
             attempts: 0,
             waits,
-            looked: BTreeMap::new(),
-            unmoved: 0,
             done: false,
         };
         if let Some(lease) = lease {

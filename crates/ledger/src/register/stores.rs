@@ -112,8 +112,21 @@ impl Stores {
         up: &[&str],
         ballots: &mut Ballots,
     ) -> Option<Outcome> {
-        let (mut operation, acts) =
+        let (operation, acts) =
             Operation::start(SET_KEY.into(), change, Arc::new(set.clone()), None, Waits::new(1, 0), ballots);
+        self.drive(operation, acts, writes, up, ballots, |_| ())
+    }
+
+    /// Carries out what has begun; `wait` is told of each wait, and may change what stands.
+    pub(super) fn drive(
+        &mut self,
+        mut operation: Operation,
+        acts: Vec<Act>,
+        writes: &mut usize,
+        up: &[&str],
+        ballots: &mut Ballots,
+        mut wait: impl FnMut(&mut Self),
+    ) -> Option<Outcome> {
         let mut acts = VecDeque::from(acts);
         while let Some(act) = acts.pop_front() {
             acts.extend(match act {
@@ -132,7 +145,10 @@ impl Stores {
                     let reply = self.answer(&store, &request);
                     operation.reply(&store, reply, ballots)
                 }
-                Act::Wait(_) => operation.wake(ballots),
+                Act::Wait(_) => {
+                    wait(self);
+                    operation.wake(ballots)
+                }
                 Act::Refresh { .. } => return None,
                 Act::Done(outcome) => return Some(outcome),
                 Act::Bar { .. } => Vec::new(),

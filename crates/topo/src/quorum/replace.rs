@@ -95,7 +95,7 @@ impl Quorum {
             None => arriving.marked().await?.store,
         };
         match &view.set.joining {
-            Some(joining) if joining.contains_key(&new) => {}
+            Some(_) if view.set.awaits(&new) => {}
             Some(_) => {
                 return Err(wrong(
                     "another replacement is under way: end that first, with the same stores as before".into(),

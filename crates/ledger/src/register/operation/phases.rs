@@ -1,6 +1,5 @@
 //! When a phase has what it needs, and what then follows.
 
-use super::waits::POLITE;
 use super::*;
 
 impl Operation {
@@ -119,7 +118,7 @@ impl Operation {
 
     /// Whether another proposer is at work here, as far as this look tells, and gets on or may still.
     fn is_anothers_turn(&mut self, is_settled: bool, ballots: &Ballots) -> bool {
-        if self.waits.patience == 0 || self.attempts >= POLITE || self.change == Change::Rewrite {
+        if !self.waits.is_polite(self.attempts) || self.change == Change::Rewrite {
             return false;
         }
         let fresh = || self.seats.iter().filter(|(_, seat)| seat.counts() && seat.fresh);
@@ -133,12 +132,8 @@ impl Operation {
         if is_settled && !fresh().any(|(_, seat)| begun(seat)) {
             return false;
         }
-        let looked: BTreeMap<_, _> = fresh().map(|(store, seat)| (store.clone(), seat.promised().cloned())).collect();
-        let before = |store| self.looked.get(store).is_none_or(|before| before != &looked[store]);
-        let moved = self.looked.is_empty() || looked.keys().any(before);
-        self.unmoved = if moved { 0 } else { self.unmoved + 1 };
-        self.looked = looked;
-        self.unmoved < self.waits.patience
+        let looked = fresh().map(|(store, seat)| (store.clone(), seat.promised().cloned())).collect();
+        self.waits.may_get_on(looked)
     }
 
     fn prepare(&mut self, ballots: &mut Ballots) {

@@ -1,7 +1,6 @@
 use super::*;
 use crate::register::ProposerId;
 use crate::register::stores::{Stores, accepted, decoded, id, state};
-use std::collections::VecDeque;
 
 fn epoch(outcome: Option<Outcome>) -> Option<u64> {
     match outcome? {
@@ -77,28 +76,12 @@ fn patient_read(stores: &mut Stores, mut look: impl FnMut(usize, &mut Stores)) -
     let first = StoreSet::first(["a", "b", "c"].map(|name| (id(name), name.to_owned())).into());
     let mut ballots = Ballots::new(ProposerId { incarnation: 2, name: "later".into() });
     let waits = Waits::new(1, 2);
-    let (mut operation, acts) =
-        Operation::start(SET_KEY.into(), Change::Read, Arc::new(first), None, waits, &mut ballots);
-    let (mut acts, mut looks, mut outcome) = (VecDeque::from(acts), 0, None);
-    while let Some(act) = acts.pop_front() {
-        acts.extend(match act {
-            Act::Send { store, .. } if store == id("c") => operation.reply(&store, Reply::Failed, &mut ballots),
-            Act::Send { store, request } => {
-                let reply = stores.answer(&store, &request);
-                operation.reply(&store, reply, &mut ballots)
-            }
-            Act::Wait(_) => {
-                look(looks, stores);
-                looks += 1;
-                operation.wake(&mut ballots)
-            }
-            Act::Done(end) => {
-                outcome = Some(end);
-                Vec::new()
-            }
-            other => panic!("{other:?}"),
-        });
-    }
+    let (operation, acts) = Operation::start(SET_KEY.into(), Change::Read, Arc::new(first), None, waits, &mut ballots);
+    let mut looks = 0;
+    let outcome = stores.drive(operation, acts, &mut usize::MAX.clone(), &["a", "b"], &mut ballots, |stores| {
+        look(looks, stores);
+        looks += 1;
+    });
     (looks, outcome)
 }
 
