@@ -1,5 +1,6 @@
 //! What stands when all is quiet.
 
+use super::waves::in_waves;
 use super::{Judge, key_of, life_of, marks_of};
 use crate::kinds::{KINDS, homes_path, output_path, outputs_path, type_name};
 use crate::member::Member;
@@ -32,21 +33,20 @@ impl Judge {
             .flat_map(|page| &page.records)
             .filter_map(|(key, slot)| Some((key.clone(), Record::clone(slot.record()?))))
             .collect();
+        let held_up = self.held_up(now, &records, members);
         for (key, record) in &records {
             if let Some(why) = self.undecided(record, dead_name.as_ref()) {
                 return Some(format!("{key}: {why}: {}", super::pages::brief(record)));
             }
+            let waits = self.waits_in_waves(record, dead_name.as_ref())
+                || self.waits_for_a_word(key, record, dead_name.as_ref())
+                || held_up.contains(key);
             for (index, member) in members.iter_mut().enumerate() {
-                if Some(index) == dead || !self.lists(&member.name) {
+                if waits || Some(index) == dead || !self.lists(&member.name) {
                     continue;
                 }
                 // Without the dead one's vote it may be that a member never joins.
                 if dead.is_some() && !self.votes(&member.name) {
-                    continue;
-                }
-                if self.waits_in_waves(record, dead_name.as_ref())
-                    || self.waits_for_a_word(key, record, dead_name.as_ref())
-                {
                     continue;
                 }
                 if let Some(why) = self.misplaced(now, key, record, member) {
@@ -59,7 +59,7 @@ impl Judge {
             if Some(index) == dead || !takes_part {
                 continue;
             }
-            let why = self.stray(now, member).or_else(|| self.untrue(now, member, dead_name.as_ref()));
+            let why = self.stray(now, member).or_else(|| self.untrue(now, member, dead_name.as_ref(), &held_up));
             if let Some(why) = why {
                 return Some(format!("in {}: {why}", member.name));
             }
@@ -156,6 +156,25 @@ impl Judge {
             && record.homes.keys().all(|home| Some(home) == dead)
     }
 
+    /// Whether an output is ahead of what was restored: it stays, and its member says so until a user writes the object
+    /// again.
+    fn is_ahead(&self, live: &Value, record: &Record) -> bool {
+        self.went_back && marks_of(live) > Some((record.incarnation, record.revision))
+    }
+
+    /// Objects whose waves wait for a member whose output is ahead.
+    fn held_up(&self, now: u64, records: &[(RecordKey, Record)], members: &mut [Member]) -> BTreeSet<RecordKey> {
+        let mut held_up = BTreeSet::new();
+        for (key, record) in records.iter().filter(|(_, record)| self.went_back && in_waves(record)) {
+            let path = output_path(key);
+            let mut keepers = members.iter_mut().filter(|member| duty(record, &member.name) == Duty::Keep);
+            if keepers.any(|member| member.look(now, &path).is_some_and(|live| self.is_ahead(&live, record))) {
+                held_up.insert(key.clone());
+            }
+        }
+        held_up
+    }
+
     /// Whether the agreed spec pauses a member, or any: its home may be frozen (restored from a backup),
     /// so that no user could end it.
     pub(super) fn pauses(&self, member: Option<&MemberName>) -> bool {
@@ -179,8 +198,7 @@ impl Judge {
         let Some(live) = member.look(now, &output_path(key)) else {
             return Some("its output is missing".to_owned());
         };
-        if self.went_back && marks_of(&live) > Some((record.incarnation, record.revision)) {
-            // It is ahead of what was restored, and stays.
+        if self.is_ahead(&live, record) {
             return None;
         }
         if life_of(&live) != Some(record.incarnation) {
@@ -215,7 +233,13 @@ impl Judge {
     }
 
     /// A federated object whose status says what is not so.
-    fn untrue(&self, now: u64, member: &mut Member, dead: Option<&MemberName>) -> Option<String> {
+    fn untrue(
+        &self,
+        now: u64,
+        member: &mut Member,
+        dead: Option<&MemberName>,
+        held_up: &BTreeSet<RecordKey>,
+    ) -> Option<String> {
         for kind in KINDS {
             let type_name = type_name(kind.type_name);
             for object in member.all(now, &homes_path(&type_name)) {
@@ -253,7 +277,7 @@ impl Judge {
                 if agreed && placement.is_some_and(|placed| condition("Scheduled") != Some(placed == Ok(true))) {
                     return Some(format!("{key} says Scheduled={:?}, and is not", condition("Scheduled")));
                 }
-                if spec.is_some_and(|spec| spec.paused) || self.pauses(None) {
+                if spec.is_some_and(|spec| spec.paused) || self.pauses(None) || held_up.contains(&key) {
                     continue;
                 }
                 let whole = object["status"]["observedGeneration"] == object["metadata"]["generation"];

@@ -78,7 +78,12 @@ impl Judge {
 
     /// Whether the rollout of a record waits for somebody who cannot do its share.
     pub(super) fn waits_in_waves(&self, record: &Record, dead: Option<&MemberName>) -> bool {
-        let in_waves = spec_of(record).and_then(|spec| spec.rollout).is_some_and(|rollout| !rollout.waves.is_empty());
-        in_waves && (dead.is_some_and(|dead| record.placed_members().any(|member| member == dead)) || self.pauses(None))
+        in_waves(record)
+            && (dead.is_some_and(|dead| record.placed_members().any(|member| member == dead)) || self.pauses(None))
     }
+}
+
+/// Whether a record's members follow in waves.
+pub(super) fn in_waves(record: &Record) -> bool {
+    spec_of(record).and_then(|spec| spec.rollout).is_some_and(|rollout| !rollout.waves.is_empty())
 }
