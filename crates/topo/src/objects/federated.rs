@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long before its end a token is renewed, unless its whole life is short.
@@ -157,29 +157,22 @@ impl CredentialProvider for Federated {
         if let Some(held) = held.as_ref().filter(|held| now < held.renew) {
             return Ok(held.credential.clone());
         }
-        let mut holds = held.as_mut().filter(|held| now < held.end);
-        let exchanged = match &mut holds {
-            None => self.exchanged().await,
-            Some(holds) => {
-                // It is dropped with the call when it takes as long, and is then not tried again at once.
-                holds.renew = now + AGAIN;
-                let renewed = tokio::time::timeout(self.patience, self.exchanged()).await;
-                renewed.unwrap_or_else(|_| Err(format!("no token within {:?}", self.patience).into()))
-            }
+        let Some(holds) = held.as_mut().filter(|held| now < held.end) else {
+            // Whoever needs one meanwhile waits for the same.
+            let new = self.renewed().await.map_err(|source| object_store::Error::Generic { store: "GCS", source })?;
+            return Ok(held.insert(new).credential.clone());
         };
-        match (exchanged, holds) {
-            (Ok((bearer, lifetime)), _) => {
-                let credential = Arc::new(GcpCredential { bearer });
-                let margin = MARGIN.min(lifetime / 4);
-                *held =
-                    Some(Held { credential: credential.clone(), renew: now + lifetime - margin, end: now + lifetime });
+        // While this call asks, and for a time after it, the others go on with what holds. It may be dropped.
+        holds.renew = now + self.patience + AGAIN;
+        let credential = holds.credential.clone();
+        drop(held);
+        let late = |_| Err(format!("no token within {:?}", self.patience).into());
+        match timeout(self.patience, self.renewed()).await.unwrap_or_else(late) {
+            Ok(new) => Ok(self.held.lock().await.insert(new).credential.clone()),
+            Err(error) => {
+                tracing::warn!(%error, "the access token could not be renewed yet");
                 Ok(credential)
             }
-            (Err(error), Some(held)) => {
-                tracing::warn!(%error, "the access token could not be renewed yet");
-                Ok(held.credential.clone())
-            }
-            (Err(source), None) => Err(object_store::Error::Generic { store: "GCS", source }),
         }
     }
 }
@@ -201,6 +194,14 @@ struct Impersonated {
 }
 
 impl Federated {
+    async fn renewed(&self) -> Result<Held, Failure> {
+        let now = Instant::now();
+        let (bearer, lifetime) = self.exchanged().await?;
+        let margin = MARGIN.min(lifetime / 4);
+        let credential = Arc::new(GcpCredential { bearer });
+        Ok(Held { credential, renew: now + lifetime - margin, end: now + lifetime })
+    }
+
     /// A token, and how long it holds.
     async fn exchanged(&self) -> Result<(String, Duration), Failure> {
         let configuration = &self.configuration;
@@ -274,3 +275,6 @@ impl Federated {
         Err(format!("{what}: {}: {}", parts.status, told.trim()).into())
     }
 }
+
+#[cfg(test)]
+mod tests;
