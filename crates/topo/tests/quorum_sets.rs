@@ -271,6 +271,39 @@ async fn a_store_is_replaced_while_another_process_writes() {
     assert!(findings[0].message.contains("3 of 3") && findings[0].message.contains("epoch 4"), "{findings:#?}");
 }
 
+/// What was made on stores that it does not know of, it would not miss.
+#[tokio::test(start_paused = true)]
+async fn who_lists_and_is_not_told_whether_the_set_is_another_by_now_is_told_nothing() {
+    let (direct, named, switches) = stores("unasked", 3).await;
+    let urls: Vec<String> = named.iter().map(|(url, _)| url.clone()).collect();
+    let follower = quorum::of(named, "follower").unwrap();
+    put(&*follower, "/before", "one").await;
+    let new = "memory:quorum-unasked-new".to_owned();
+    let url = format!("quorum:{}", urls.join(","));
+    quorum::replace(&url, &urls[2], &new, &Options::default(), |_| ()).await.unwrap();
+    // Of the stores that the follower knows of, the first one alone has this.
+    let (without, away) = fault::wrap(direct[1].clone(), 1);
+    let arrived = opened(&new).await.unwrap();
+    let there = [(urls[0].clone(), direct[0].clone()), (urls[1].clone(), without), (new, arrived)];
+    let writer = quorum::of(there.into(), "writer").unwrap();
+    value(&*writer, "/before").await.unwrap();
+    away.set_available(false);
+    put(&*writer, "/new", "one").await;
+
+    switches[0].set_available(false);
+    for switch in &switches {
+        switch.add_rule(Rule { key_prefix: "/q/set".into(), times: u64::MAX, ..Rule::once(Fault::Unavailable) });
+    }
+    let error = follower.list("/n").await.unwrap_err();
+    assert_eq!(error.category(), Category::Unavailable, "{error}");
+    for switch in &switches {
+        switch.calm();
+        switch.set_available(true);
+    }
+    let listed = follower.list("/n").await.unwrap();
+    assert_eq!(listed.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), ["/new"]);
+}
+
 /// A folder stands where the file was: it cannot be opened.
 fn lose_file(directory: &Path, name: &str) {
     for entry in std::fs::read_dir(directory).unwrap() {

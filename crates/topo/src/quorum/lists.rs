@@ -133,9 +133,9 @@ impl Quorum {
             let place = keys::copies(prefix);
             let listed = store.list(&place).await;
             // After the list, so that a key which is missing there was not made under a newer set
-            // before.
+            // before. Who cannot say it does not count: nothing else would tell of such a key.
             let epoch = store.read_set().await;
-            let Ok(listed) = listed else { return (number, None) };
+            let (Ok(listed), Reply::Set(_)) = (listed, &epoch) else { return (number, None) };
             let mut copies = BTreeMap::new();
             for entry in listed {
                 let key = match (keys::register(&entry.key), Copy::decode(&entry.versioned.value)) {
