@@ -1,24 +1,16 @@
 //! `hansa topo cost`: what a league costs a month on each kind of server.
 //!
-//! [`requests`] counts what the members of a league ask of a topology server, [`bill`] multiplies by a
-//! cloud's list prices. Both are functions of their arguments. What they count:
-//!
-//! - each member writes its heartbeat, and spends [`READS_PER_HEARTBEAT`] requests in the time of one on what is in
-//!   those of the others: they bring as many values each as the server gives in one;
-//! - an edit writes a page, which every other member reads;
-//! - a change of status writes the member's cell, which every other member reads;
-//! - on object stores each member lists all keys (a request for each thousand) every four seconds while
-//!   nothing happens, and some [`LISTS_FOR_NEWS`] times more for each edit and change of status, as if
-//!   each came alone, but never more than four times a second;
-//! - each member starts so many times a day, once by default, and reads everything;
-//! - a quorum asks each of its stores for the same, and keeps everything in each; it tells of heartbeats without a read,
-//!   and brings one value a request. What several members write (edits) is promised in each store before it is written,
-//!   and so is two writes.
+//! [`count`] says what the members of a league ask of a topology server, [`price`] what a cloud takes for it. Both
+//! are functions of their arguments.
+
+mod count;
+mod price;
 
 use super::Outcome;
 use crate::print::{self, Output, Screen, Table};
-use hansa_operator::READS_PER_HEARTBEAT;
+use count::{League, Requests, requests, requests_of_store};
 use hansa_topo::TopoUrl;
+use price::{Bill, TARIFFS, TARIFFS_OF, Tariff, bill, tariff_of};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -55,226 +47,6 @@ struct Row {
     bill: Bill,
 }
 
-/// A league, as far as its cost goes.
-#[derive(Clone, Copy, Debug)]
-pub struct League {
-    members: u32,
-    /// How many members are outside of the server's region.
-    remote: u32,
-    objects: u32,
-    edits_a_day: u32,
-    status_changes_a_day: u32,
-    starts_a_day: u32,
-    heartbeat: Duration,
-}
-
-/// What is asked of a server in a month.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Requests {
-    writes: f64,
-    /// Those among the writes whose key several members write.
-    shared_writes: f64,
-    lists: f64,
-    reads: f64,
-    /// What members outside of the server's region receive, in GB, the lists apart.
-    read_gb: f64,
-    /// The entries of lists that they receive.
-    listed_entries: f64,
-    stored_gb: f64,
-}
-
-const DAYS: f64 = 30.0;
-const DAY: f64 = 86_400.0;
-/// Pages of a league, unless it was made with another number.
-const PAGES: f64 = 256.0;
-/// Sizes as they are in the server, compressed; measured on leagues of some thousand Deployments and
-/// ConfigMaps.
-const OBJECT_BYTES: f64 = 1_000.0;
-const STATUS_BYTES: f64 = 100.0;
-const CELL_BYTES: f64 = 2_000.0;
-/// As its handle says it, whatever its stores are.
-const VALUES_PER_READ_OF_QUORUM: f64 = 1.0;
-/// So many lists more than in quiet times follow on news: eight each after 1/4, 1/2, 1 and 2 seconds,
-/// in the time of seven or eight quiet ones.
-const LISTS_FOR_NEWS: f64 = 24.0;
-
-/// Counts a month of a league on a server.
-pub fn requests(league: &League, server: &Tariff) -> Requests {
-    counted(league, server, server.values_per_read)
-}
-
-/// Counts a month of a league on one of the stores of a quorum.
-fn requests_of_store(league: &League, store: &Tariff) -> Requests {
-    let requests = counted(league, store, VALUES_PER_READ_OF_QUORUM);
-    Requests { writes: requests.writes + requests.shared_writes, ..requests }
-}
-
-/// Counts a month of a league on a server that says it gives so many values in one request.
-fn counted(league: &League, server: &Tariff, values_per_read: f64) -> Requests {
-    let month = DAYS * DAY;
-    let (members, others) = (f64::from(league.members), f64::from(league.members - 1));
-    let remote_share = f64::from(league.remote.min(league.members)) / members;
-    let keys = PAGES + members * (PAGES + 1.0) + 10.0;
-    let heartbeats = members * month / league.heartbeat.as_secs_f64();
-    let most_reads = READS_PER_HEARTBEAT as f64;
-    let heard = others.min(most_reads * values_per_read);
-    // In a small league each is read by itself.
-    let hearing = if others <= most_reads { others } else { (heard / server.values_per_read).ceil() };
-    let (edits, changes) = (f64::from(league.edits_a_day) * DAYS, f64::from(league.status_changes_a_day) * DAYS);
-    let objects = f64::from(league.objects);
-    let page = (objects / PAGES * OBJECT_BYTES).max(200.0);
-    let status = (objects / PAGES * STATUS_BYTES).max(200.0);
-    let loads = members * DAYS * f64::from(league.starts_a_day);
-    let looks = (month / 4.0 + (edits + changes) * LISTS_FOR_NEWS).min(month * 4.0);
-    let lists_a_look = (keys / 1000.0).ceil();
-    // A list that takes more requests is made less often in proportion.
-    let lists = if server.entry_bytes > 0.0 { members * looks } else { 0.0 };
-    let read_bytes = heartbeats * heard * CELL_BYTES
-        + edits * others * page
-        + changes * others * status
-        + loads * (PAGES * (page + members * status) + members * CELL_BYTES);
-    Requests {
-        writes: heartbeats + edits + changes,
-        shared_writes: edits,
-        lists: lists + loads * lists_a_look,
-        reads: heartbeats * hearing + (edits + changes) * others + loads * (keys / server.values_per_read).ceil(),
-        read_gb: read_bytes * remote_share / 1e9,
-        listed_entries: lists * keys / lists_a_look * remote_share,
-        stored_gb: (PAGES * (page + status * members) + members * CELL_BYTES) / 1e9,
-    }
-}
-
-impl Requests {
-    fn plus(self, other: &Requests) -> Requests {
-        Requests {
-            writes: self.writes + other.writes,
-            shared_writes: self.shared_writes + other.shared_writes,
-            lists: self.lists + other.lists,
-            reads: self.reads + other.reads,
-            read_gb: self.read_gb + other.read_gb,
-            listed_entries: self.listed_entries + other.listed_entries,
-            stored_gb: self.stored_gb + other.stored_gb,
-        }
-    }
-}
-
-/// A provider's list prices in US dollars.
-#[derive(Clone, Copy, Debug)]
-pub struct Tariff {
-    server: &'static str,
-    scheme: &'static str,
-    /// For a million requests.
-    writes: f64,
-    lists: f64,
-    reads: f64,
-    /// For a GB that leaves the region towards the internet.
-    egress: f64,
-    /// For a GB kept for a month.
-    storage: f64,
-    /// How many values it gives in one request.
-    values_per_read: f64,
-    /// What an entry of a list of names takes, in bytes; zero where lists are not needed.
-    entry_bytes: f64,
-    /// What runs whether it is used or not, for a month.
-    fixed: f64,
-}
-
-/// When the tariffs below were looked up.
-const TARIFFS_OF: &str = "2025-06";
-
-/// The clouds' public price lists for their largest regions in the United States, first tier, without
-/// free allowances: <https://aws.amazon.com/s3/pricing>, <https://cloud.google.com/storage/pricing>,
-/// <https://azure.microsoft.com/pricing/details/storage/blobs>. The etcd is three virtual machines of
-/// two processors and 4 GiB with 20 GB disks each (AWS t3.medium and gp3) in three zones.
-pub const TARIFFS: [Tariff; 4] = [
-    Tariff {
-        server: "Amazon S3 Standard",
-        scheme: "s3",
-        writes: 5.0,
-        lists: 5.0,
-        reads: 0.4,
-        egress: 0.09,
-        storage: 0.023,
-        values_per_read: 1.0,
-        entry_bytes: 330.0,
-        fixed: 0.0,
-    },
-    Tariff {
-        server: "Google Cloud Storage Standard",
-        scheme: "gs",
-        writes: 5.0,
-        lists: 5.0,
-        reads: 0.4,
-        egress: 0.12,
-        storage: 0.020,
-        values_per_read: 1.0,
-        entry_bytes: 300.0,
-        fixed: 0.0,
-    },
-    Tariff {
-        server: "Azure Blob Storage Hot LRS",
-        scheme: "az",
-        writes: 5.0,
-        lists: 5.0,
-        reads: 0.4,
-        egress: 0.087,
-        storage: 0.018,
-        values_per_read: 1.0,
-        entry_bytes: 900.0,
-        fixed: 0.0,
-    },
-    Tariff {
-        server: "etcd of one's own",
-        scheme: "etcd",
-        writes: 0.0,
-        lists: 0.0,
-        reads: 0.0,
-        egress: 0.09,
-        storage: 0.0,
-        values_per_read: 64.0,
-        entry_bytes: 0.0,
-        fixed: 3.0 * (730.0 * 0.0416 + 20.0 * 0.08),
-    },
-];
-
-/// What a month costs, in US dollars.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Bill {
-    writes: f64,
-    lists: f64,
-    reads: f64,
-    egress: f64,
-    /// Storage and machines.
-    standing: f64,
-}
-
-impl Bill {
-    fn plus(self, other: &Bill) -> Bill {
-        Bill {
-            writes: self.writes + other.writes,
-            lists: self.lists + other.lists,
-            reads: self.reads + other.reads,
-            egress: self.egress + other.egress,
-            standing: self.standing + other.standing,
-        }
-    }
-
-    fn total(&self) -> f64 {
-        self.writes + self.lists + self.reads + self.egress + self.standing
-    }
-}
-
-/// Prices what was counted.
-pub fn bill(requests: &Requests, tariff: &Tariff) -> Bill {
-    Bill {
-        writes: requests.writes / 1e6 * tariff.writes,
-        lists: requests.lists / 1e6 * tariff.lists,
-        reads: requests.reads / 1e6 * tariff.reads,
-        egress: (requests.read_gb + requests.listed_entries * tariff.entry_bytes / 1e9) * tariff.egress,
-        standing: requests.stored_gb * tariff.storage + tariff.fixed,
-    }
-}
-
 /// What is priced: each kind of server, or the server that is named, with all stores of a quorum.
 fn rows(league: &League, url: Option<&TopoUrl>) -> Vec<Row> {
     let row = |tariff: &Tariff, requests: Requests| Row {
@@ -301,26 +73,6 @@ fn rows(league: &League, url: Option<&TopoUrl>) -> Vec<Row> {
             vec![row(&tariff, requests(league, &tariff))]
         }
     }
-}
-
-/// The price list of a server. A file costs no more than the disk that it is on.
-fn tariff_of(url: &TopoUrl) -> Tariff {
-    let scheme = match url.scheme() {
-        "etcds" => "etcd",
-        other => other,
-    };
-    TARIFFS.into_iter().find(|tariff| tariff.scheme == scheme).unwrap_or(Tariff {
-        server: "a file of one's own",
-        scheme: url.scheme(),
-        writes: 0.0,
-        lists: 0.0,
-        reads: 0.0,
-        egress: 0.0,
-        storage: 0.0,
-        values_per_read: f64::INFINITY,
-        entry_bytes: 0.0,
-        fixed: 0.0,
-    })
 }
 
 /// Counts and prices.
@@ -384,6 +136,7 @@ fn text(league: &League, rows: &[Row], screen: &Screen) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::count::{DAY, DAYS};
     use super::*;
     use expect_test::{Expect, expect};
 
