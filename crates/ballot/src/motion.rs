@@ -23,8 +23,10 @@ use std::sync::Arc;
 pub enum Accept {
     /// Any: what matters is that all hold the same.
     Any,
-    /// Its own value only.
+    /// Its own value only: it says no to others.
     Equal,
+    /// Its own value only, and it says nothing of others yet: they have to be judged first.
+    Judged,
 }
 
 /// One thing that a voter wants.
@@ -72,7 +74,7 @@ pub enum Motion {
         hash: Hash,
         /// The phase.
         phase: u32,
-        /// How many have to post, when this is the first post; `None`: every live worker.
+        /// How many have to post, the same for all; `None`: every live worker.
         needs: Option<u32>,
     },
     /// It takes part in a barrier no more.
@@ -180,12 +182,17 @@ pub fn progress(
         },
         Motion::Speak { level } => said(cell.is_some_and(|cell| cell.speaks == *level)),
         Motion::Suspect { members } => said(cell.map_or(members.is_empty(), |cell| cell.suspects == *members)),
-        Motion::Post { key, hash, phase, .. } => {
+        Motion::Post { key, hash, phase, needs } => {
             let posted = cell.and_then(|cell| cell.phases.get(key));
             match (ballots.barriers.get(key), posted) {
                 (Some(barrier), _) if barrier.hash != *hash => refused(format!(
                     "the barrier {key} is of {}, not of {}: give the other one a key of its own",
                     barrier.hash, hash
+                )),
+                (Some(barrier), _) if barrier.needs != *needs => refused(format!(
+                    "the barrier {key} opens for {}, not for {}: all have to say the same",
+                    openers(barrier.needs),
+                    openers(*needs)
                 )),
                 (Some(barrier), Some(posted)) if posted.phase >= *phase && barrier.open > *phase => {
                     Progress::Done(Answer::Open)
@@ -199,10 +206,12 @@ pub fn progress(
         }
         Motion::Forget { key } => said(cell.is_none_or(|cell| !cell.phases.contains_key(key))),
         Motion::Claim { key, over, .. } => match ballots.appointments.claims.get(key) {
+            // An own claim that is to be taken over is one of a call that nobody waits for: its term is not given twice.
+            Some(claim) if Some(claim.term) == *over => Progress::Unsaid,
             Some(claim) if claim.member.as_ref() == Some(member) && claim.incarnation == incarnation => {
                 Progress::Done(Answer::Term(claim.term))
             }
-            Some(claim) if claim.member.is_some() && Some(claim.term) != *over => refused(format!(
+            Some(claim) if claim.member.is_some() => refused(format!(
                 "{} holds {key} under term {}",
                 claim.member.as_ref().map_or("nobody", MemberName::as_str),
                 claim.term
@@ -247,11 +256,15 @@ pub fn apply<D: Document>(motion: &Motion, document: &mut D, cell: &mut Cell, pe
             None => open(document, cell, pen, key, value, *rule),
             Some(candidate) => {
                 let (mine, theirs) = (value.get(), candidate.value.get());
+                if *accept == Accept::Judged && mine != theirs {
+                    let proposer = &candidate.proposer;
+                    return Err(format!("{proposer} has another candidate of {key} open: it is voted on first"));
+                }
                 let reason = format!("would have {}", shorten(mine, MAX_REASON / 2));
                 let (verdict, reason) = match accept {
                     Accept::Any => (Verdict::Yes, None),
-                    Accept::Equal if mine == theirs => (Verdict::Yes, None),
-                    Accept::Equal => (Verdict::No, Some(reason)),
+                    _ if mine == theirs => (Verdict::Yes, None),
+                    Accept::Equal | Accept::Judged => (Verdict::No, Some(reason)),
                 };
                 vote(document, cell, pen, key, verdict, reason);
                 Ok(())
@@ -277,7 +290,10 @@ pub fn apply<D: Document>(motion: &Motion, document: &mut D, cell: &mut Cell, pe
         Motion::Post { key, hash, phase, needs } => {
             let barriers = &mut document.ballots_mut().barriers;
             if !barriers.contains_key(key) && barriers.len() >= MAX_BARRIERS {
-                return Err(format!("{MAX_BARRIERS} barriers are in use: let those that are done be forgotten first"));
+                return Err(format!(
+                    "{MAX_BARRIERS} barriers are in use, and {key} would be one more: one ends when all who posted in \
+                     it forget it"
+                ));
             }
             barriers.entry(key.clone()).or_insert(Barrier { hash: *hash, needs: *needs, open: 0 });
             cell.phases.insert(key.clone(), Posted { hash: *hash, phase: *phase });
@@ -321,6 +337,11 @@ pub fn apply<D: Document>(motion: &Motion, document: &mut D, cell: &mut Cell, pe
             Ok(())
         }
     }
+}
+
+/// How many a barrier opens for, in words.
+fn openers(needs: Option<u32>) -> String {
+    needs.map_or("all that are at work".to_owned(), |needs| format!("{needs} of those that are at work"))
 }
 
 fn open<D: Document>(

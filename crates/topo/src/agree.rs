@@ -200,8 +200,9 @@ impl Agreement {
         Ok(Agreement { commands, view, options, incarnation, topo, verifier })
     }
 
-    /// Decides a key, once: all who ask get the same answer, also later and after a restart. Returns
-    /// the decision, adopted or rejected; a rejected one has the reasons of those who were against.
+    /// Decides a key, once: all who ask get the same answer, also later and after a restart, as long as it
+    /// is among the last 512 that were decided. An older one is forgotten, and asked anew. Returns the
+    /// decision, adopted or rejected; a rejected one has the reasons of those who were against.
     ///
     /// # Errors
     /// When this process does not vote here, or the value is too large.
@@ -226,15 +227,30 @@ impl Agreement {
     }
 
     /// Says that this voter has finished `phase` of `key`, and waits until the next one may begin: when
-    /// `count` voters, or (`None`) all that are at work, have finished it. Phases begin with 0.
+    /// `count` voters, or (`None`) all that are not voted lost, have finished it. Phases begin with 0, and all
+    /// voters give the same count.
     ///
     /// # Errors
-    /// When the phases are not taken in order, or this process does not vote here.
+    /// When the phases are not taken in order, another count was given before, 64 other barriers are in use
+    /// ([`forget`](Agreement::forget) those that are done), or this process does not vote here.
     pub async fn barrier(&self, key: &str, phase: u32, count: Option<u32>) -> Result<(), AgreeError> {
         let key = parse(key)?;
         let hash = Hash::of_bytes(key.as_str().as_bytes());
         match self.settle(&key, Motion::Post { key: key.clone(), hash, phase, needs: count }).await? {
             Answer::Open => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Takes part in the barrier of `key` no more, after its last phase. Once all who posted in it have
+    /// said so it is gone, and its key may be used again.
+    ///
+    /// # Errors
+    /// When this process does not vote here.
+    pub async fn forget(&self, key: &str) -> Result<(), AgreeError> {
+        let key = parse(key)?;
+        match self.settle(&key, Motion::Forget { key: key.clone() }).await? {
+            Answer::Said => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
@@ -287,17 +303,16 @@ impl Agreement {
 
     /// Hands a motion to the proposer without waiting for its answer.
     fn say(&self, motion: Motion) {
-        let (reply, _) = oneshot::channel();
         // A closed agreement says nothing any more.
-        let _ = self.commands.send(Command { motion, reply });
+        let _ = self.commands.send(Command { motion, reply: None });
     }
 
     /// Hands a motion to the proposer, and waits for its answer, saying on whom.
     async fn settle(&self, key: &Key, motion: Motion) -> Result<Answer, AgreeError> {
         let (reply, mut answer) = oneshot::channel();
-        self.commands.send(Command { motion, reply }).map_err(|_| AgreeError::Closed)?;
+        self.commands.send(Command { motion, reply: Some(reply) }).map_err(|_| AgreeError::Closed)?;
         let mut view = self.view.clone();
-        let mut said = None;
+        let mut waiting = Waiting::default();
         loop {
             tokio::select! {
                 biased;
@@ -308,15 +323,24 @@ impl Agreement {
                 },
                 changed = view.changed() => {
                     changed.map_err(|_| AgreeError::Closed)?;
-                    let waits = self.waits(&view.borrow_and_update(), key);
-                    if waits != said {
-                        if let Some(waits) = &waits {
-                            tracing::info!(%key, "{waits}");
-                        }
-                        said = waits;
-                    }
+                    waiting.on(key, self.waits(&view.borrow_and_update(), key));
                 }
             }
+        }
+    }
+}
+
+/// What a call waits on, as far as the log says it.
+#[derive(Default)]
+struct Waiting(Option<String>);
+
+impl Waiting {
+    fn on(&mut self, key: &Key, waits: Option<String>) {
+        if waits != self.0 {
+            if let Some(waits) = &waits {
+                tracing::info!(%key, "{waits}");
+            }
+            self.0 = waits;
         }
     }
 }

@@ -2,11 +2,11 @@
 //! restarts and cancelled calls.
 
 use hansa_topo::agree::{AgreeError, Agreement, FencedError, Options, Outcome, Rule, Signer, Vote, Voters, founders};
-use hansa_topo::fault::{Chances, wrap};
+use hansa_topo::fault::{Chances, Fault, Rule as FaultRule, wrap};
 use hansa_topo::{Topo, memory};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const NAMES: [&str; 3] = ["amsterdam", "boston", "cape-town"];
 
@@ -175,6 +175,78 @@ async fn a_holder_that_vanishes_is_followed_and_can_write_no_more() {
     assert!(third.holds());
 }
 
+/// Two clocks may differ so much that both hold it: then what is written to tells.
+#[tokio::test]
+async fn where_a_higher_term_stands_nothing_is_written() {
+    use hansa_ledger::Envelope;
+    let topo = memory::unshared().unwrap();
+    let amsterdam = join(&topo, "amsterdam", &["amsterdam"]).await;
+    let appointment = amsterdam.appoint("invoices", Duration::from_secs(60)).await.unwrap();
+    appointment.write("/v1/invoices", |_| 1.into()).await.unwrap();
+    let found = topo.get("/v1/invoices").await.unwrap().unwrap();
+    let (envelope, body) = Envelope::open(&found.value).unwrap();
+    let later = String::from_utf8(body).unwrap().replace("\"term\":1", "\"term\":9");
+    let later = envelope.seal(later.as_bytes());
+    topo.compare_and_swap("/v1/invoices", &found.version, later.clone()).await.unwrap();
+    assert!(appointment.holds());
+    let refused = appointment.write("/v1/invoices", |_| 2.into()).await.unwrap_err();
+    assert!(
+        matches!(&refused, FencedError::Overtaken { key, found, term }
+            if key == "/v1/invoices" && found.0 == 9 && *term == appointment.term()),
+        "{refused}"
+    );
+    assert_eq!(topo.get("/v1/invoices").await.unwrap().unwrap().value, later);
+}
+
+/// Wherever a call is dropped, nobody waits for it longer than its lease.
+#[tokio::test]
+async fn an_appointment_that_is_not_waited_for_holds_nobody_up() {
+    let topo = memory::unshared().unwrap();
+    let ttl = Duration::from_millis(100);
+    let (amsterdam, boston) = (join(&topo, "amsterdam", &NAMES).await, join(&topo, "boston", &NAMES).await);
+    for steps in 0..12 {
+        let key = format!("invoices-{steps}");
+        {
+            let dropped = amsterdam.appoint(&key, ttl);
+            tokio::pin!(dropped);
+            for _ in 0..steps {
+                tokio::select! {
+                    biased;
+                    _ = &mut dropped => break,
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        }
+        let appointment = tokio::time::timeout(Duration::from_secs(30), boston.appoint(&key, ttl)).await;
+        assert!(appointment.expect("it is free again").unwrap().holds());
+    }
+    // Who waits for a holder, and is dropped, leaves nothing behind.
+    let held = amsterdam.appoint("orders", Duration::from_secs(60)).await.unwrap();
+    {
+        let dropped = boston.appoint("orders", ttl);
+        tokio::pin!(dropped);
+        tokio::select! {
+            term = &mut dropped => panic!("amsterdam holds it: {term:?}"),
+            () = waiting(&boston, "orders", "amsterdam holds it, under term") => {}
+        }
+    }
+    held.resign().await.unwrap();
+    let again = amsterdam.appoint("orders", ttl).await.unwrap();
+    assert!(again.holds());
+}
+
+#[tokio::test]
+async fn an_appointment_that_is_dropped_is_resigned() {
+    let topo = memory::unshared().unwrap();
+    let (amsterdam, boston) = (join(&topo, "amsterdam", &NAMES).await, join(&topo, "boston", &NAMES).await);
+    let day = Duration::from_secs(24 * 3_600);
+    let held = amsterdam.appoint("invoices", day).await.unwrap();
+    let term = held.term();
+    drop(held);
+    let next = tokio::time::timeout(Duration::from_secs(60), boston.appoint("invoices", day)).await;
+    assert!(next.expect("nobody waits for its lease").unwrap().term() > term);
+}
+
 #[tokio::test]
 async fn who_comes_back_waits_for_its_own_earlier_start_and_says_so() {
     let topo = memory::unshared().unwrap();
@@ -215,6 +287,102 @@ async fn a_barrier_says_on_whom_it_waits() {
     let (one, two, three) =
         tokio::join!(waits, boston.barrier("rollout", 0, None), cape_town.barrier("rollout", 0, None));
     one.and(two).and(three).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_said_at_a_barrier_stays_said_when_the_call_is_dropped() {
+    let topo = memory::unshared().unwrap();
+    let names = ["amsterdam", "boston"];
+    let (amsterdam, boston) = (join(&topo, names[0], &names).await, join(&topo, names[1], &names).await);
+    {
+        let dropped = amsterdam.barrier("rollout", 0, None);
+        tokio::pin!(dropped);
+        tokio::select! {
+            done = &mut dropped => panic!("boston has not finished: {done:?}"),
+            () = waiting(&amsterdam, "rollout", "waits for 1 of boston") => {}
+        }
+    }
+    boston.barrier("rollout", 0, None).await.unwrap();
+    amsterdam.barrier("rollout", 0, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_barrier_for_some_opens_without_the_others_and_for_as_many_as_all_say() {
+    let topo = memory::unshared().unwrap();
+    let (amsterdam, boston, cape_town) =
+        (join(&topo, NAMES[0], &NAMES).await, join(&topo, NAMES[1], &NAMES).await, join(&topo, NAMES[2], &NAMES).await);
+    let (one, two) = tokio::join!(amsterdam.barrier("rollout", 0, Some(2)), boston.barrier("rollout", 0, Some(2)));
+    one.and(two).unwrap();
+    cape_town.barrier("rollout", 0, Some(2)).await.unwrap();
+    for (count, words) in [(Some(3), "not for 3 of those"), (None, "not for all that are at work")] {
+        let error = cape_town.barrier("rollout", 1, count).await.unwrap_err().to_string();
+        assert!(error.contains("rollout opens for 2 of those that are at work") && error.contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn barriers_that_all_have_forgotten_make_room_for_others() {
+    let topo = memory::unshared().unwrap();
+    let names = ["amsterdam", "boston"];
+    let (amsterdam, boston) = (join(&topo, names[0], &names).await, join(&topo, names[1], &names).await);
+    let both = async |key: &str| {
+        let (one, two) = tokio::join!(amsterdam.barrier(key, 0, None), boston.barrier(key, 0, None));
+        one.and(two)
+    };
+    for number in 0..64 {
+        both(&format!("rollout-{number}")).await.unwrap();
+    }
+    let error = both("one-more").await.unwrap_err().to_string();
+    assert!(error.contains("64 barriers are in use, and one-more would be one more"), "{error}");
+    // One of the two still may want to know how far it is.
+    amsterdam.forget("rollout-7").await.unwrap();
+    assert!(both("one-more").await.is_err());
+    boston.barrier("rollout-7", 0, None).await.unwrap();
+    boston.forget("rollout-7").await.unwrap();
+    both("one-more").await.unwrap();
+    // Its key begins anew.
+    amsterdam.forget("rollout-8").await.unwrap();
+    boston.forget("rollout-8").await.unwrap();
+    both("rollout-8").await.unwrap();
+}
+
+#[tokio::test]
+async fn notes_that_cannot_be_written_are_named_and_nothing_is_voted() {
+    let topo = memory::unshared().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let notes = folder.path().join("amsterdam.notes");
+    // A folder stands where the next notes are drafted.
+    let in_the_way = notes.with_extension("new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let options = Options::new("test", signer("amsterdam"), voters(&["amsterdam"]));
+    let options = Options { notes: Some(notes), ..options };
+    let amsterdam = Agreement::open(topo.clone(), options).await.unwrap();
+    let asked = amsterdam.decide("primary", value("x"), Rule::Quorum);
+    tokio::pin!(asked);
+    tokio::select! {
+        decided = &mut asked => panic!("it could not keep its notes: {decided:?}"),
+        () = waiting(&amsterdam, "primary", "nothing is voted until the notes can be kept") => {}
+    }
+    std::fs::remove_dir(&in_the_way).unwrap();
+    asked.await.unwrap();
+    assert_eq!(amsterdam.waiting("primary").filter(|waits| waits.contains("notes")), None);
+}
+
+#[tokio::test]
+async fn a_store_that_asks_to_be_let_alone_is() {
+    let (topo, faults) = wrap(memory::unshared().unwrap(), 1);
+    let amsterdam = join(&topo, "amsterdam", &["amsterdam"]).await;
+    let wait = Duration::from_millis(700);
+    faults.add_rule(FaultRule { key_prefix: "/v1/ballots".into(), ..FaultRule::once(Fault::Throttled(wait)) });
+    let began = Instant::now();
+    let asked = amsterdam.decide("primary", value("x"), Rule::Quorum);
+    tokio::pin!(asked);
+    tokio::select! {
+        decided = &mut asked => panic!("it was turned away: {decided:?}"),
+        () = waiting(&amsterdam, "primary", "throttling was injected") => {}
+    }
+    asked.await.unwrap();
+    assert!(began.elapsed() >= wait);
 }
 
 /// The bytes of the ballots in a store.

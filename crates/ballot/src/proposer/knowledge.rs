@@ -201,6 +201,12 @@ impl<D: Document> Proposer<D> {
         })
     }
 
+    /// Whether the notes hold whose word begins an era, as the newest document has it: a restart judges by them.
+    pub fn has_noted_people(&self) -> bool {
+        let noted = |document: &D| !self.notes.know_none() && self.notes.people == document.ballots().voters.people;
+        self.document().is_none_or(noted)
+    }
+
     /// Makes the newest document durable as what this voter acts on, when it is about to act on it without
     /// having had a say in it. Nothing is to be done while something is under way: ask again afterwards.
     pub fn note_now(&mut self) -> Vec<Act> {

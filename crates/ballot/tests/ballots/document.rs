@@ -1,14 +1,14 @@
 //! The document as others may leave it: unknown fields, hostile bytes, forged and copied words; and the
 //! laws of merging and deciding.
 
-use crate::support::{Table, founding, league, name, raw, signer, voter};
+use crate::support::{Table, answers, founding, league, name, raw, signer, voter};
 use hansa_ballot::audit::audit;
 use hansa_ballot::cell::{Cell, Cells, merge};
 use hansa_ballot::decide::{certified, decide as decide_all, settle, tally, verified};
 use hansa_ballot::motion::{Accept, Answer, Pen, apply};
 use hansa_ballot::proposer::Told;
 use hansa_ballot::{Ballots, DocumentError, Epoch, Key, Motion, Outcome, Rule, Verdict, Verifier, Vote};
-use hansa_model::{Era, Incarnation, LeagueId};
+use hansa_model::{Era, Incarnation, LeagueId, Term};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -312,4 +312,33 @@ fn answers_tell_what_was_decided_and_why_not() {
     let told = table.proposers[1].told();
     assert!(told.iter().any(|told| matches!(told, Told::Answer(_, Answer::Decided(_)))), "{told:?}");
     assert!(!matches!(faults(table.proposers[1].document().unwrap())[..], [(_, "forged"), ..]));
+}
+
+/// Who asks for a change that has to be judged signs nothing of the change that another one has asked for first.
+#[test]
+fn a_proposal_says_nothing_of_anothers_that_has_to_be_judged() {
+    let mut table = Table::new(&["a", "b", "c"], &founding(&["a", "b", "c"]));
+    table.proposers[1].want(decide("primary", "2", Rule::Quorum, Accept::Judged));
+    table.proposers[0].want(decide("primary", "1", Rule::Quorum, Accept::Any));
+    table.serve(0);
+    table.serve(1);
+    assert_eq!(answers(&mut table, 1), ["a has another candidate of primary open: it is voted on first"]);
+    let document = table.proposers[0].document().unwrap();
+    let vote = |text: &str| document.cells.get(&name(text)).and_then(|slot| slot.cell().unwrap().votes.values().next());
+    assert!(vote("a").is_some() && vote("b").is_none());
+    table.proposers[1].want(decide("primary", "1", Rule::Quorum, Accept::Judged));
+    table.serve(1);
+    assert_eq!(answers(&mut table, 1), ["Adopted"]);
+}
+
+/// A call that was dropped may have claimed: whoever asks again gets a term that nobody had.
+#[test]
+fn an_own_claim_that_is_taken_over_gets_another_term() {
+    let mut table = Table::new(&["a"], &founding(&["a"]));
+    let claim = |over| Motion::Claim { key: "invoices".parse().unwrap(), over, ttl_ms: 1_000 };
+    for (over, told) in [(None, 1), (None, 1), (Some(Term(1)), 2), (Some(Term(1)), 2)] {
+        table.proposers[0].want(claim(over));
+        table.serve(0);
+        assert_eq!(answers(&mut table, 0), [format!("{:?}", Answer::Term(Term(told)))], "over {over:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Holding an appointment: winning it, renewing it, stopping early, letting it go.
 
 use super::driver::now_ms;
-use super::{AgreeError, Agreement};
+use super::{AgreeError, Agreement, Waiting};
 use hansa_ballot::appointments::{Claim, Hold, Patience};
 use hansa_ballot::motion::Answer;
 use hansa_ballot::{Key, Motion};
@@ -32,15 +32,13 @@ impl Appointment {
             return Err(AgreeError::Invalid(format!("{key}: a lease of {ttl:?} is too short: at least {MIN_TTL:?}")));
         }
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        let mut patience = Patience::default();
+        let (mut patience, mut waiting) = (Patience::default(), Waiting::default());
         let mut view = agreement.view.clone();
         loop {
             let (claim, beat) = standing(&agreement, &key);
             let may_ms = patience.look(claim.as_ref(), beat, now_ms());
             if may_ms > now_ms() {
-                if let Some(waits) = agreement.waiting(key.as_str()) {
-                    tracing::debug!(%key, "{waits}");
-                }
+                waiting.on(&key, agreement.waiting(key.as_str()));
                 let wait = Duration::from_millis(may_ms.saturating_sub(now_ms()));
                 tokio::select! {
                     changed = view.changed() => changed.map_err(|_| AgreeError::Closed)?,
@@ -146,7 +144,10 @@ async fn renew(agreement: Agreement, key: Key, sender: watch::Sender<Hold>) {
             }
             Err(error) => {
                 tracing::warn!(%key, term = %hold.term, "not renewed: {error}");
-                // It counts from the last renewal, and then ends.
+                // It counts from the last renewal, and then ends; at once where the term is known to be over.
+                if matches!(error, AgreeError::Refused(_)) {
+                    sender.send_replace(Hold { ttl_ms: 0, ..hold });
+                }
                 return;
             }
         }

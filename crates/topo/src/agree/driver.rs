@@ -20,7 +20,8 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Command {
     pub motion: Motion,
-    pub reply: oneshot::Sender<Answer>,
+    /// Nobody waits for the answer to what has none.
+    pub reply: Option<oneshot::Sender<Answer>>,
 }
 
 pub(super) struct Driver {
@@ -80,7 +81,7 @@ impl Driver {
                 command = commands.recv() => {
                     let Some(Command { motion, reply }) = command else { return };
                     let ticket = self.proposer.want(motion);
-                    self.replies.insert(ticket, reply);
+                    self.replies.extend(reply.map(|reply| (ticket, reply)));
                     self.step(Event::Wanted);
                 }
                 (event, trouble) = call => {
@@ -166,7 +167,7 @@ impl Driver {
     }
 
     fn carry_out(&self, act: Act) -> BoxFuture<'static, (Event, Option<String>)> {
-        let (topo, options) = (self.topo.clone(), self.options.clone());
+        let (topo, options, view) = (self.topo.clone(), self.options.clone(), self.view.clone());
         async move {
             let done = match act {
                 Act::Read => topo.get(&options.key).await.map(Event::Read),
@@ -177,13 +178,24 @@ impl Driver {
                 Act::Persist(notes) => {
                     while let Err(error) = notes::write(options.notes.as_deref(), &notes).await {
                         tracing::error!("{error}");
+                        view.send_modify(|view| view.trouble = Some(error));
                         tokio::time::sleep(RETRY).await;
                     }
                     Ok(Event::Persisted)
                 }
                 Act::Wake { .. } => pending().await,
             };
-            done.map_or_else(|error| (Event::Failed, Some(error.chain())), |event| (event, None))
+            match done {
+                Ok(event) => (event, None),
+                Err(error) => {
+                    // A server that asks to be let alone is asked nothing else meanwhile.
+                    if let Some(wait) = error.wait() {
+                        view.send_modify(|view| view.trouble = Some(error.chain()));
+                        tokio::time::sleep(wait).await;
+                    }
+                    (Event::Failed, Some(error.chain()))
+                }
+            }
         }
         .boxed()
     }
