@@ -176,8 +176,8 @@ impl Operator {
         (era > league.era).then_some(era)
     }
 
-    /// Puts a newer document into the picture. A new era and a new generation of the spec are acted on once
-    /// the notes say that this member has seen them.
+    /// Puts a newer document into the picture. A new era, a new generation of the spec and other people are acted on
+    /// once the notes say that this member has seen them.
     fn turn_document(&mut self) {
         let begins = self.era_begins();
         let Some(proposer) = &mut self.ballots.proposer else { return };
@@ -187,7 +187,8 @@ impl Operator {
         let (Some(document), Some(league)) = (proposer.document(), &self.league) else { return };
         let known = &league.control;
         let is_new_spec = known.generation != document.generation || known.home != document.home;
-        self.ballots.behind = (is_new_spec || begins.is_some()) && !proposer.has_noted();
+        let is_to_be_noted = is_new_spec || begins.is_some() || !proposer.has_noted_people();
+        self.ballots.behind = is_to_be_noted && !proposer.has_noted();
         if self.ballots.behind {
             let acts = proposer.note_now();
             return self.do_acts(acts);

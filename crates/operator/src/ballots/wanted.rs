@@ -133,7 +133,7 @@ impl Wanted<'_> {
             Some(open) if open.hash == hash => {}
             Some(_) => self.withdraw(&key, mine.map(|open| open.epoch)),
             None if rejection(self.ballots, &key, &hash).is_some() => {}
-            None => self.decide(key, value, Rule::Quorum, Accept::Equal),
+            None => self.decide(key, value, Rule::Quorum),
         }
     }
 
@@ -225,13 +225,14 @@ impl Wanted<'_> {
             return;
         }
         let value = to_raw_value(value).expect("a value always encodes into memory");
-        self.decide(key, value.into(), rule, Accept::Any);
+        self.decide(key, value.into(), rule);
     }
 
-    fn decide(&mut self, key: Key, value: Arc<RawValue>, rule: Rule, accept: Accept) {
+    /// Another's candidate, which may come to stand there first, is judged before it is voted on.
+    fn decide(&mut self, key: Key, value: Arc<RawValue>, rule: Rule) {
         let after = self.ballots.decided(&key);
         let topic = Topic::Decide(key.clone(), Hash::of_bytes(value.get().as_bytes()));
-        self.add(topic, Motion::Decide { key, after, value, rule, accept });
+        self.add(topic, Motion::Decide { key, after, value, rule, accept: Accept::Judged });
     }
 }
 

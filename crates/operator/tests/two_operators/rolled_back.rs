@@ -401,6 +401,27 @@ fn where_people_have_keys_an_unsigned_era_is_refused_and_a_signed_one_followed()
     assert_eq!(told.count(), 2);
 }
 
+/// Else a restart would judge an era by a key that was replaced, or by none at all.
+#[test]
+fn every_voter_notes_whose_word_begins_an_era_when_that_changes() {
+    let key = |seed| Signer::new("ada".parse().unwrap(), [seed; 32]).public();
+    let mut world = settled_with(json!([{"name": "ada", "publicKey": key(1)}]));
+    let noted = |world: &World, member: usize| {
+        let objects = &world.members[member].objects;
+        let (_, notes) = objects.iter().find(|(path, _)| path.ends_with("/configmaps/hansa-ballot-notes")).unwrap();
+        let notes = notes["data"].as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
+        serde_json::from_str::<Value>(&notes).unwrap()["people"].clone()
+    };
+    for people in [json!([{"name": "ada", "publicKey": key(2)}]), json!([])] {
+        let mut federation = world.members[0].objects[FEDERATION].clone();
+        federation["spec"]["people"] = people.clone();
+        world.put(0, FEDERATION, federation);
+        let known = if people == json!([]) { Value::Null } else { json!({"ada": key(2)}) };
+        world.run_until("both have noted it", |world| (0..2).all(|member| noted(world, member) == known));
+        world.run_to_rest();
+    }
+}
+
 #[test]
 fn an_unsigned_era_that_changes_the_voters_is_refused_and_named() {
     let (mut world, kept) = gone_on(&["hi", "welcome"]);
