@@ -127,6 +127,11 @@ impl Council {
         *by_name.entry(who).or_default() += 1;
     }
 
+    /// Whether the notes of earlier starts are not read yet: without them it is not known whose word begins an era.
+    pub fn recalls(&self) -> bool {
+        self.stage == Stage::Recalling
+    }
+
     /// Whether a newer generation of the spec may stand than the one that this member acts on: while its API
     /// server does not take the notes, it does not follow the control document, and that may take long.
     pub fn is_behind(&self) -> bool {
@@ -164,8 +169,6 @@ impl Council {
 
     /// Whether something is on its way that this member has begun.
     pub fn is_busy(&self) -> bool {
-        self.stage == Stage::Recalling
-            || self.notes.is_busy()
-            || self.proposer.as_ref().is_some_and(|proposer| !proposer.is_idle())
+        self.recalls() || self.notes.is_busy() || self.proposer.as_ref().is_some_and(|proposer| !proposer.is_idle())
     }
 }

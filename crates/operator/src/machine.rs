@@ -241,6 +241,12 @@ impl Operator {
 
     /// Lets go of every call of the topology server, answered or not: it was about what stood there in
     /// an earlier era. What a hash names is the same in each, and the proposer follows the era itself.
+    /// Whether the answer to such a call is waited for, or it is to be made again.
+    pub(crate) fn awaits_answer(&self, call: &TopoCall) -> bool {
+        self.pending.values().any(|purpose| matches!(purpose, Purpose::Topo(asked) if asked == call))
+            || self.timers.iter().any(|(_, timer)| matches!(timer, Timer::Topo(due) if due == call))
+    }
+
     pub(crate) fn forget_topo_calls(&mut self) {
         let stays = |call: &TopoCall| matches!(call, TopoCall::Ballots | TopoCall::Blob(_) | TopoCall::ReadBlob(_));
         self.pending.retain(|_, purpose| !matches!(purpose, Purpose::Topo(call) if !stays(call)));
@@ -258,6 +264,12 @@ impl Operator {
 
     pub(crate) fn at(&mut self, monotonic_ms: u64, timer: Timer) {
         self.timers.insert((monotonic_ms, timer));
+    }
+
+    /// The same, in place of any time that was set for it before.
+    pub(crate) fn at_instead(&mut self, monotonic_ms: u64, timer: Timer) {
+        self.timers.retain(|(_, other)| *other != timer);
+        self.at(monotonic_ms, timer);
     }
 
     pub(crate) fn pause(&mut self, failures: u32, base: u64, limit: u64) -> u64 {

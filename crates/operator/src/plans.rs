@@ -48,6 +48,13 @@ pub(crate) enum PlanCall {
     Say(u32),
 }
 
+impl PlanCall {
+    /// Whether it may change something.
+    pub fn writes(self) -> bool {
+        !matches!(self, PlanCall::Look(_))
+    }
+}
+
 impl Plans {
     /// Whether nothing is left to be done but to hear others.
     pub fn is_idle(&self) -> bool {

@@ -64,7 +64,7 @@ impl Rotation {
 /// What this start has asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Rotating {
-    asked: Option<KeysChange>,
+    asked: Vec<KeysChange>,
     has_given_up_its_key: bool,
 }
 
@@ -88,8 +88,8 @@ impl Config {
 
 impl Operator {
     fn ask_for_keys(&mut self, change: KeysChange) {
-        if self.rotating.asked.as_ref() != Some(&change) {
-            self.rotating.asked = Some(change.clone());
+        if !self.rotating.asked.contains(&change) {
+            self.rotating.asked.push(change.clone());
             self.change_keys(change);
         }
     }

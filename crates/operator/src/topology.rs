@@ -51,8 +51,12 @@ pub(crate) enum TopoCall {
 impl TopoCall {
     /// Whether it may change something.
     fn writes(&self) -> bool {
-        use TopoCall::{Blob, Cell, Confirmations, Control, Page, Status};
-        matches!(self, Page(_) | Status(_) | Cell | Confirmations | Control | Blob(_))
+        use TopoCall::{Blob, Cell, Confirmations, Control, Page, Plan, Status};
+        match self {
+            Page(_) | Status(_) | Cell | Confirmations | Control | Blob(_) => true,
+            Plan(call) => call.writes(),
+            _ => false,
+        }
     }
 }
 
@@ -62,6 +66,8 @@ pub(crate) struct Topology {
     cursor: Option<Box<str>>,
     loaded: bool,
     failures: u32,
+    /// How often in a row it knew no more what had changed, when it was asked for changes.
+    resets: u32,
     /// Since when it cannot be reached, wall time.
     pub down_since_ms: Option<u64>,
     /// Since when it asks to be called less often, and has answered nothing, on the monotonic clock.
@@ -79,8 +85,6 @@ pub(crate) struct Topology {
     pub unreadable: unreadable::Unreadable,
     /// Pages that were not found where they had been, and were not seen since.
     vanished: BTreeSet<u32>,
-    /// Everything is read once more, and changes are waited for already.
-    reloading: bool,
     pub control: Writer,
     pages: BTreeMap<u32, PageState>,
     pub cell: CellState,
@@ -105,6 +109,9 @@ struct PageState {
     /// It takes small bodies alone: what was to be written did not fit.
     crowded: bool,
     queue: Vec<Mutation>,
+    /// How many writes in a row were lost to others, and until when the next one waits for that.
+    losses: u32,
+    rests_until_ms: u64,
     /// The page and the mutations of the write under way.
     flight: Option<(Page, Vec<Mutation>)>,
     /// Keys that wait for a linearizable read of the page.
@@ -198,6 +205,7 @@ impl Topology {
             cursor: None,
             loaded: false,
             failures: 0,
+            resets: 0,
             down_since_ms: None,
             throttled_since_ms: None,
             unwritten_since_ms: None,
@@ -208,7 +216,6 @@ impl Topology {
             doubts: rolled_back::Doubts::default(),
             unreadable: unreadable::Unreadable::default(),
             vanished: BTreeSet::new(),
-            reloading: false,
             control: Writer::new(keys::CONTROL.to_owned()),
             pages: BTreeMap::new(),
             cell: CellState { writer, cell, dirty: false, flight_serial: 0 },
@@ -316,6 +323,8 @@ impl Operator {
             bytes: 0,
             crowded: false,
             queue: Vec::new(),
+            losses: 0,
+            rests_until_ms: 0,
             flight: None,
             fences: BTreeSet::new(),
             fencing: None,

@@ -226,7 +226,7 @@ impl Operator {
                     self.touch_type(name);
                 }
                 let at = self.pause(failures, 500, 60_000);
-                self.at(at, Timer::Type(name.clone()));
+                self.at_instead(at, Timer::Type(name.clone()));
             }
         }
     }
@@ -254,7 +254,7 @@ impl Operator {
             names.push(name.clone());
         }
         for name in names {
-            self.at(at, Timer::Type(name));
+            self.at_instead(at, Timer::Type(name));
         }
     }
 

@@ -70,6 +70,7 @@ impl Operator {
             }
             (TopoCall::Load(rest), TopoAnswer::Listed(entries)) => self.listed(rest, entries),
             (TopoCall::Changes, TopoAnswer::Changed { cursor, keys }) => {
+                self.topology.resets = 0;
                 self.topology.cursor = Some(cursor);
                 let control = keys.get(keys::CONTROL).filter(|_| self.is_seated()).cloned();
                 let wanted: Vec<String> = keys
@@ -85,7 +86,7 @@ impl Operator {
             }
             (TopoCall::Changes, TopoAnswer::Reset { cursor }) => {
                 self.topology.cursor = Some(cursor);
-                self.load();
+                self.load_after_reset();
             }
             (TopoCall::Read(keys), TopoAnswer::Values(values)) => {
                 for (key, value) in keys.iter().zip(values) {

@@ -2,8 +2,8 @@
 
 use super::{Other, StatusState, TopoCall};
 use crate::home::namespaces;
-use crate::io::TopoRequest;
-use crate::machine::Operator;
+use crate::io::{Level, TopoRequest};
+use crate::machine::{Operator, Timer};
 use crate::writer::{Writer, open};
 use hansa_ballot::Control;
 use hansa_ledger::cell::{MemberCell, StatusCell};
@@ -73,14 +73,37 @@ impl Operator {
         self.read_all(&[key]);
     }
 
+    /// What has changed is not known any more: everything is read. Where that goes on, because changes are forgotten faster
+    /// than everything is read, it is read less and less often.
+    pub(super) fn load_after_reset(&mut self) {
+        self.topology.resets += 1;
+        match self.topology.resets {
+            1 => return self.load(),
+            3 => self.log(
+                Level::Warning,
+                None,
+                "the topology server has forgotten what changed, three times in a row before it told of any change: everything is read anew each time",
+            ),
+            _ => {}
+        }
+        let at = self.pause(self.topology.resets, 500, 10_000);
+        self.at(at, Timer::Topo(TopoCall::Load(self.prefixes())));
+    }
+
     pub(super) fn load(&mut self) {
+        let prefixes = self.prefixes();
+        let request = TopoRequest::List { prefix: prefixes[0].clone() };
+        self.topo(TopoCall::Load(prefixes), request);
+    }
+
+    /// What everything is listed by.
+    fn prefixes(&self) -> Vec<String> {
         let mut prefixes = [keys::CONTROL, keys::PAGES, keys::MEMBERS].map(str::to_owned).to_vec();
         if self.topology.heartbeats {
             // What was asked and answered while nothing was told.
             prefixes.push(keys::PLANS.to_owned());
         }
-        let request = TopoRequest::List { prefix: prefixes[0].clone() };
-        self.topo(TopoCall::Load(prefixes), request);
+        prefixes
     }
 
     pub(super) fn listed(&mut self, mut rest: Vec<String>, entries: Vec<(String, Versioned)>) {
@@ -105,7 +128,9 @@ impl Operator {
             self.topology.loaded = true;
             self.ballots.heard_since_ms = self.hearing_ms();
         }
-        if !std::mem::take(&mut self.topology.reloading) {
+        // They are waited for already while everything is read once more: another one who waits would be told the same, for
+        // ever.
+        if !self.awaits_answer(&TopoCall::Changes) {
             self.wait_for_changes();
         }
         self.judge_federations();
@@ -125,7 +150,6 @@ impl Operator {
 
     /// Reads the whole picture once more, and the changes after it.
     pub(crate) fn read_all_anew(&mut self) {
-        self.topology.reloading = true;
         self.topo(TopoCall::Cursor, TopoRequest::Changes { cursor: None });
     }
 

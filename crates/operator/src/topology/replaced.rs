@@ -62,6 +62,7 @@ impl Operator {
     /// The control document is of a later era. Where the league votes, the proposer judges whether it is followed.
     fn later_era_stands(&mut self, era: Era, control: Option<&Versioned>) {
         match control.filter(|_| self.is_seated()) {
+            None if self.ballots.recalls() => self.check_later(),
             None => self.era_raised(era, ""),
             Some(control) => {
                 self.control_changed(&control.version);
@@ -104,7 +105,10 @@ impl Operator {
         if reason(&mut self.topology).take().is_none() {
             return;
         }
-        self.topology.down_since_ms = None;
+        // For another reason it may still not be believed.
+        if self.topology.is_believed() {
+            self.topology.down_since_ms = None;
+        }
         self.topology.failures = 0;
         self.log(Level::Info, None, format!("{since}: everything is read anew"));
         self.read_all_anew();

@@ -98,7 +98,7 @@ impl Operator {
         if !self.league.as_ref().is_some_and(|league| league.id == found.league && found.era > league.era) {
             return false;
         }
-        if key == keys::CONTROL {
+        if key == keys::CONTROL && !self.ballots.recalls() {
             self.era_raised(found.era, "");
         } else {
             self.topology.doubts.ahead.get_or_insert_with(|| (key.to_owned(), found.era));
@@ -203,7 +203,7 @@ impl Operator {
         topology.vanished.clear();
         (topology.replaced, topology.distrusted, topology.checking) = (None, None, false);
         (topology.down_since_ms, topology.failures) = (None, 0);
-        (topology.loaded, topology.reloading) = (false, false);
+        topology.loaded = false;
         topology.cursor = None;
         topology.control.begin_anew();
         for state in topology.pages.values_mut() {

@@ -16,6 +16,9 @@ use hansa_model::RecordKey;
 /// How long status cells may wait for what comes next.
 pub(super) const STATUS_DELAY_MS: u64 = 1_000;
 
+/// The longest rest of who has lost a page once; it doubles with each loss in a row, up to a second and a bit.
+const LOST_MS: u64 = 5;
+
 impl Operator {
     /// Says what came of a record here; `None`: nothing any more.
     pub(crate) fn set_status(&mut self, key: &RecordKey, status: Option<RecordStatus>) {
@@ -104,7 +107,12 @@ impl Operator {
             .filter(|number| !self.topology.unreadable.holds(&keys::page(*number)))
             .collect();
         for number in ready {
-            self.flush_page(number);
+            let until = self.page_state(number).rests_until_ms;
+            if until > self.now.monotonic_ms {
+                self.at(until, Timer::Continue);
+            } else {
+                self.flush_page(number);
+            }
         }
     }
 
@@ -218,6 +226,7 @@ impl Operator {
         match settled {
             Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Page(number), &reason),
             Ok(Settled::Committed(_)) => {
+                state.losses = 0;
                 let (page, mutations) = state.flight.take().expect("a write under way has its page");
                 self.turn_page(number, page);
                 for mutation in mutations {
@@ -232,6 +241,7 @@ impl Operator {
                 let (_, mut mutations) = state.flight.take().expect("a write under way has its page");
                 mutations.append(&mut state.queue);
                 state.queue = mutations;
+                self.rest_after_loss(number);
                 match current {
                     Some(current) => self.adopt_page(number, &current),
                     None => {
@@ -245,6 +255,15 @@ impl Operator {
                 self.misfit(&keys::page(number), &error);
             }
         }
+    }
+
+    /// Who has lost a page to others lets some of them go first: if all wrote again at once, all but one would lose again,
+    /// and N that say something in one page would take N² / 2 writes.
+    fn rest_after_loss(&mut self, number: u32) {
+        let (entropy, now) = (self.random(), self.now.monotonic_ms);
+        let state = self.page_state(number);
+        state.losses += 1;
+        state.rests_until_ms = now + entropy % (LOST_MS << state.losses.min(8));
     }
 
     /// Takes what a write met for what stands there. What cannot be read is not written over.

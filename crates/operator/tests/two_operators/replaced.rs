@@ -82,6 +82,7 @@ pub fn everyone_goes_on(world: &mut World) {
     world.run_to_rest();
     assert_eq!((0..2).map(|member| agreed(world, member, FEDERATION).0).collect::<Vec<_>>(), ["Agreed", "Mirror"]);
     assert_eq!(agreed(world, 0, HOME).0, "Agreed");
+    assert_eq!((world.waits(0), world.waits(1)), (1, 1), "each waits for changes once");
 }
 
 #[test]

@@ -422,6 +422,24 @@ fn every_voter_notes_whose_word_begins_an_era_when_that_changes() {
     }
 }
 
+/// Whose word begins an era stands in the notes.
+#[test]
+fn who_has_not_read_its_notes_follows_no_era() {
+    let people = json!([{"name": "ada", "publicKey": ada().public()}]);
+    let (mut world, kept) = go_on(settled_with(people), &["hi", "welcome"]);
+    let notes = (1, "/api/v1/namespaces/hansa-system/configmaps/hansa-ballot-notes");
+    world.served.insert(notes, json!({"data": {}}));
+    world.restart_one(1);
+    world.run_for(10_000);
+    put_back(&mut world, &kept);
+    raise_era(&mut world);
+    world.run_for(60_000);
+    let followed = world.notes.iter().find(|note| note.message.contains("raised the era"));
+    assert_eq!(followed, None);
+    world.served.clear();
+    everyone_refuses(&mut world, "this league knows the keys of people (ada)");
+}
+
 #[test]
 fn an_unsigned_era_that_changes_the_voters_is_refused_and_named() {
     let (mut world, kept) = gone_on(&["hi", "welcome"]);

@@ -21,7 +21,7 @@ pub struct Member {
     pub objects: BTreeMap<String, Value>,
     watches: BTreeMap<u64, (String, bool, bool)>,
     /// Waits for changes since this place of the history.
-    waiting: Option<(ActId, usize)>,
+    waiting: Vec<(ActId, usize)>,
     wake: Option<u64>,
     events: VecDeque<Event>,
     pub writes: Vec<String>,
@@ -134,7 +134,7 @@ impl World {
                 operator,
                 objects: BTreeMap::new(),
                 watches: BTreeMap::new(),
-                waiting: None,
+                waiting: Vec::new(),
                 wake: None,
                 events: [Event::Start].into(),
                 writes: Vec::new(),
@@ -185,7 +185,7 @@ impl World {
         let member = &mut self.members[index];
         member.operator = operator;
         member.watches.clear();
-        (member.waiting, member.wake) = (None, None);
+        (member.waiting, member.wake) = (Vec::new(), None);
         member.events = [Event::Start].into();
         member.writes.clear();
     }
@@ -356,7 +356,7 @@ impl World {
                 TopoAnswer::Changed { cursor: self.history.len().to_string().into(), keys: BTreeMap::new() }
             }
             TopoRequest::Changes { cursor: Some(cursor) } => {
-                self.members[index].waiting = Some((id, cursor.parse().unwrap()));
+                self.members[index].waiting.push((id, cursor.parse().unwrap()));
                 return self.tell_changes();
             }
             TopoRequest::Write { key, .. } if self.unanswered.as_ref() == Some(&key) => return,
@@ -395,7 +395,7 @@ impl World {
             false => version.clone(),
         };
         for member in &mut self.members {
-            if let Some((id, since)) = member.waiting.take_if(|(_, since)| *since < self.history.len()) {
+            for (id, since) in member.waiting.extract_if(.., |(_, since)| *since < self.history.len()) {
                 let keys = self.history[since..].iter().map(|(key, version)| (key.clone(), told(version))).collect();
                 let answer = TopoAnswer::Changed { cursor: self.history.len().to_string().into(), keys };
                 member.events.push_back(Event::Topo { id, answer });
@@ -514,10 +514,15 @@ impl World {
         paths
     }
 
+    /// How often a member waits for changes of the topology server.
+    pub fn waits(&self, index: usize) -> usize {
+        self.members[index].waiting.len()
+    }
+
     /// A member does not reach the topology server any more.
     pub fn cut_off(&mut self, index: usize) {
         self.cut_off = Some(index);
-        if let Some((id, since)) = self.members[index].waiting.take() {
+        for (id, since) in std::mem::take(&mut self.members[index].waiting) {
             self.topo(index, id, TopoRequest::Changes { cursor: Some(since.to_string().into()) });
         }
     }
