@@ -50,6 +50,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -108,6 +109,10 @@ impl fmt::Debug for Objects {
 
 /// How many values are read at once.
 const READS: usize = 32;
+/// How long a list may take whose values a server gives less fast than they are asked for.
+const LIST: Duration = Duration::from_secs(300);
+/// How long a value of a list waits where the server asks to be let alone, and does not say how long.
+const LET_ALONE: Duration = Duration::from_secs(1);
 /// An object in a list.
 struct Listed {
     /// Its key, or its name where that is none of ours.
@@ -246,15 +251,27 @@ impl Objects {
         read.await?.ok_or_else(missing)
     }
 
-    /// The values of keys, in their order.
+    /// The values of keys, in their order. A list is of thousands: were it given up where a few of them are refused for the
+    /// moment, and begun anew, it would never end on a server that refuses a few of a thousand.
     async fn values(
         &self,
         operation: Operation,
         keys: Vec<String>,
     ) -> Result<Vec<(String, Option<Versioned>)>, TopoError> {
+        let end = Instant::now() + if operation == Operation::List { LIST } else { Duration::ZERO };
         let reads = keys.into_iter().map(|key| async move {
-            let found = self.current(operation, &key).await?;
-            Ok((key, found))
+            loop {
+                match self.current(operation, &key).await {
+                    Ok(found) => return Ok((key, found)),
+                    Err(error) => {
+                        let until = Instant::now() + error.wait().unwrap_or(LET_ALONE);
+                        if error.category() != Category::Throttled || until > end {
+                            return Err(error);
+                        }
+                        tokio::time::sleep_until(until).await;
+                    }
+                }
+            }
         });
         stream::iter(reads).buffered(READS).try_collect().await
     }

@@ -13,7 +13,8 @@ use hansa_topo::url::{Cloud, Secret};
 use hansa_topo::{Category, Changes, Operation, Options, Severity, Swap, Topo, TopoError, Version, open};
 use hyper::Method;
 use proxy::Act;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stores::Server;
 use support::{assert_conforms, free_port, put};
@@ -204,6 +205,32 @@ async fn throttling_is_told_and_obeyed() {
     let changes = topo.changes(Some(&cursor)).await.unwrap();
     assert!(matches!(&changes, Changes::Keys { keys, .. } if keys.contains_key("/b")), "{changes:?}");
     assert!(told.elapsed() > Duration::from_millis(1500), "it asked again after {:?}", told.elapsed());
+}
+
+/// Of the thousands of values of a list some are refused for the moment: those alone are asked for again.
+#[tokio::test]
+async fn a_list_goes_on_where_it_was_throttled() {
+    let server = Server::start(Cloud::S3).await;
+    let (topo, _) = written(&server, "throttled-list").await;
+    for number in 0..20 {
+        put(&*topo, &format!("/many/{number}"), "one").await;
+    }
+    // A read by itself gives up after three.
+    let refused = Mutex::new(BTreeMap::<String, u32>::new());
+    server.proxy.guard(Box::new(move |parts| {
+        let path = parts.uri.path();
+        let times = ["/many/3%21", "/many/11%21", "/many/19%21"].iter().find(|key| path.ends_with(*key)).map(|key| {
+            let mut refused = refused.lock().unwrap();
+            let times = refused.entry((*key).to_owned()).or_default();
+            *times += 1;
+            *times
+        });
+        times.filter(|times| *times <= 4).map(|_| (503, SLOW_DOWN.to_owned()))
+    }));
+    server.proxy.seen();
+    assert_eq!(topo.list("/many/").await.unwrap().len(), 20);
+    let seen = server.proxy.seen();
+    assert_eq!(seen.len(), 1 + 20 + 3 * 4, "{seen:?}");
 }
 
 #[tokio::test]
