@@ -106,7 +106,8 @@ fn no_context(place: &str, kubeconfig: &Kubeconfig, context: &str) -> anyhow::Er
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
-    server: String,
+    /// The URL of its API server.
+    pub server: String,
     /// The namespace of the kubeconfig's context.
     pub namespace: String,
     /// The namespace that the operator runs in.

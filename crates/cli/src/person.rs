@@ -92,7 +92,11 @@ pub fn read(file: &Path) -> anyhow::Result<Signer> {
     let stored: Stored = serde_json::from_str(&std::fs::read_to_string(file).with_context(shown)?)
         .map_err(|_| unreadable("it is no key of a person"))?;
     if stored.hansa_person_key != FORMAT {
-        bail!("{}: it has format {}, this release reads format {FORMAT}", shown(), stored.hansa_person_key);
+        bail!(
+            "{}: it has format {}, this release reads format {FORMAT}: use it with a newer one",
+            shown(),
+            stored.hansa_person_key
+        );
     }
     let secret = STANDARD.decode(&stored.secret_key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let signer = Signer::new(stored.name, secret.ok_or_else(|| unreadable("secretKey is no 32 bytes in base64"))?);

@@ -1,4 +1,5 @@
-//! Every decoder of bytes that others wrote, as one function from bytes to a refusal.
+//! Every decoder of bytes that others wrote, as one function from bytes to a refusal. What is a plain JSON structure without
+//! a rule of its own (a store's marker, a type's agreed schema) is serde's to read, and has none here.
 //!
 //! [`DECODERS`] is the list; `tests/hostile.rs` feeds each of them with [mutations](hostile) of its samples in every
 //! `make test`, and the targets of cargo-fuzz (`fuzz/`, outside of the workspace: it needs a nightly compiler) feed the same
@@ -34,6 +35,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "confirmations", read: values::confirmations, samples: values::all_confirmations },
     Decoder { name: "plan", read: values::plan, samples: values::plans },
     Decoder { name: "plan_words", read: values::plan_words, samples: values::all_plan_words },
+    Decoder { name: "backup", read: values::backup, samples: values::backups },
     Decoder { name: "blob", read: values::blob, samples: values::blobs },
     Decoder { name: "register_copy", read: values::register_copy, samples: values::register_copies },
     Decoder { name: "store_set", read: values::store_set, samples: values::store_sets },

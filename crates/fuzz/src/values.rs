@@ -7,8 +7,10 @@ use hansa_ledger::confirmation::Confirmations;
 use hansa_ledger::envelope::{MAX_BODY, pack, unpack};
 use hansa_ledger::plan::{MAX_OBJECTS, Plan, Words};
 use hansa_ledger::register::{Copy, StoreId, StoreSet};
-use hansa_ledger::{Envelope, OperationId, Page, Record};
+use hansa_ledger::{Envelope, OperationId, Page, Record, keys};
 use hansa_model::{Era, Hash, Incarnation, LeagueId};
+use hansa_topo::backup::{self, Reader};
+use hansa_topo::{MAX_KEY_BYTES, MAX_VALUE_BYTES, memory};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -172,6 +174,29 @@ pub fn all_plan_words() -> Vec<Vec<u8>> {
         {"verdict": "Refused", "message": "data: a policy refuses it"},
     ]});
     vec![words.to_string().into_bytes()]
+}
+
+/// The file of a backup, read to its end.
+pub fn backup(bytes: &[u8]) -> Result<(), String> {
+    let mut reader = Reader::new(bytes).map_err(|error| error.to_string())?;
+    while let Some((key, value)) = reader.entry().map_err(|error| error.to_string())? {
+        assert!(key.len() <= MAX_KEY_BYTES && value.len() <= MAX_VALUE_BYTES);
+    }
+    assert!(reader.manifest().is_some(), "what was read to its end is whole");
+    Ok(())
+}
+
+pub fn backups() -> Vec<Vec<u8>> {
+    let made = async {
+        let topo = memory::unshared().expect("a store in memory opens");
+        for (key, value) in [(keys::CONTROL.to_owned(), &crate::ballots::controls()[0]), (keys::page(7), &pages()[0])] {
+            topo.create(&key, Envelope::first(league(), Era(1), 7).seal(value)).await.expect("it is empty");
+        }
+        let mut file = Vec::new();
+        backup::backup(&*topo, &mut file, |_| ()).await.expect("it holds a league");
+        file
+    };
+    vec![futures::executor::block_on(made)]
 }
 
 /// A large body as it stands beside its page: packed, and called by the hash of what is in it.

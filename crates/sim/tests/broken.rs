@@ -12,7 +12,7 @@ const SEEDS: u64 = 120;
 /// met; everything else is found within the first few seeds.
 fn first_seed(sabotage: Sabotage) -> u64 {
     match sabotage {
-        Sabotage::ActsThoughRemoved => 10,
+        Sabotage::ActsThoughRemoved => 420,
         Sabotage::BelievesRestoredHomes => 150,
         Sabotage::CutOffUnnoticed => 70,
         Sabotage::DeletesStrays => 150,

@@ -60,7 +60,10 @@ pub enum BackupError {
     #[error("the backup's file: {0}")]
     File(std::io::Error),
     /// There is nothing to back up, or to raise the era of.
-    #[error("the topology server holds no league: {} is missing", keys::CONTROL)]
+    #[error(
+        "the topology server holds no league: {} is missing; look at the URL and its prefix, or found a league with `hansa init`",
+        keys::CONTROL
+    )]
     NoLeague,
     /// The control document cannot be understood.
     #[error("/v1/control: {0}")]
@@ -124,7 +127,7 @@ pub enum BackupError {
         backup: (LeagueId, Era),
     },
     /// The era that was asked for is not higher.
-    #[error("era {asked} is not higher than era {standing}: an era is only raised")]
+    #[error("era {asked} is not higher than era {standing}: an era is only raised; ask for {} or later", .standing.next())]
     EraNotHigher {
         /// The era that was asked for.
         asked: Era,

@@ -21,6 +21,7 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use identity::{ForwardProxy, Issuer, Stub, fields};
 use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -336,6 +337,16 @@ async fn what_a_federated_file_cannot_be_is_named() {
             told.starts_with("configuration: ") && told.contains(word) && told.contains("credentials.json"),
             "{told}"
         );
+    }
+    // A file with a key in it is refused where others may read it, whichever variable names it.
+    let path = home.path().join("key.json");
+    std::fs::write(&path, json!({"type": "service_account", "private_key": "hunter2"}).to_string()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for variable in ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"] {
+        let environment = [(variable, path.to_str().unwrap())];
+        let told = Tally::start("gs://league/hansa", home.path(), &environment).raise().await;
+        assert!(told.contains("key.json") && told.contains("(644) are open to others"), "{variable}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
     }
     // A token that is not there is named when it is needed.
     let path = home.path().join("credentials.json");

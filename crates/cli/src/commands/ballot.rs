@@ -61,7 +61,7 @@ enum Command {
     },
     /// Let the league go on without members that are lost for good, when those that are left make no quorum.
     ///
-    /// Shows what the league looks like afterwards, and does it with --yes, or when the league's name is
+    /// Shows what the league looks like afterwards, and does it with --yes, or when the league's label is
     /// typed. It speaks to the topology server directly. Nothing is deleted: the discarded members' outputs
     /// stay, what they were the home of is without one, and on return they freeze.
     Force(force::Arguments),

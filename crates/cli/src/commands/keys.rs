@@ -134,7 +134,9 @@ impl Pairs {
         let member = &self.member;
         match beside {
             Beside::Next(_) => {
-                format!("the members vote on {member}'s next key once the spec lists it (`hansa ballot show members`)")
+                format!(
+                    "the members vote on {member}'s next key once the spec lists it (`hansa ballot explain members`)"
+                )
             }
             Beside::Previous => format!(
                 "{member} has its new keys, and keeps the earlier ones until the spec lists them no more and every Secret is sealed anew"

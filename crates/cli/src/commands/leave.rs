@@ -61,7 +61,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let deadline = Instant::now() + arguments.timeout;
     let (cluster, reads) = (arguments.connection.cluster().await?, Reads::open(&arguments.connection).await?);
     let here = member::at_hand(&cluster, Some(&reads)).await;
-    let here = here.context("which member this cluster is cannot be told: is its operator running?")?;
+    let here = here.with_context(|| {
+        format!(
+            "which member the cluster at {} is cannot be told: start its operator, or name another cluster with --context",
+            cluster.server
+        )
+    })?;
     if here == *member {
         bail!(
             "{member} is the member at hand: ask in one that stays, where the league's spec is at home; if that is {member}, let another take it first (`hansa status`)"
@@ -72,7 +77,18 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let edit = |league: &League| mark(&league.list("members"), member, keep_outputs);
     let listed = League::read(&cluster).await?.spec.member(member).is_some();
     let ballots = reads.ballots().await?;
+    let rows = reads.objects(&Selection::default()).await?;
+    let (moved, secrets) = (at_home(&rows, member), secrets(&rows, member));
+    let done = |moved: usize| {
+        let value = json!({"member": member, "homesMoved": moved, "to": here, "secretsToRotate": secrets});
+        print::done(arguments.output, &value, &farewell(member, &here, *lost, moved, &secrets))
+    };
     if !listed && !is_voter(&ballots, member) {
+        // An earlier call may have ended before it could say so.
+        if !secrets.is_empty() {
+            done(0)?;
+            return Ok(Outcome::Done);
+        }
         bail!("{member} is no member of the league: it has left, or never was one; `hansa status` lists them");
     }
     if *lost && !is_lost(&ballots, member) {
@@ -83,8 +99,6 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     if listed {
         League::edit(&cluster, edit).await?;
     }
-    let rows = reads.objects(&Selection::default()).await?;
-    let (moved, secrets) = (at_home(&rows, member), secrets(&rows, member));
     if listed {
         move_homes(&cluster, &reads, member, &here, deadline).await?;
         empty(&reads, member, *lost, deadline).await?;
@@ -101,8 +115,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     })
     .await?;
     drop(progress);
-    let value = json!({"member": member, "homesMoved": moved.len(), "to": here, "secretsToRotate": secrets});
-    print::done(arguments.output, &value, &farewell(member, &here, *lost, moved.len(), &secrets))?;
+    done(moved.len())?;
     Ok(Outcome::Done)
 }
 

@@ -70,6 +70,8 @@ pub(super) fn store(url: &ObjectsUrl, options: &Options, line: Line) -> Result<A
                 // Its `skip_signature` does not hold for writes.
                 let nobody = GcpCredential { bearer: String::new() };
                 builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
+            } else if let Some(file) = google_key_file() {
+                federated::check_private_file(&file)?;
             } else if let Some(file) = google_file()
                 && let Some(credentials) = federated::credentials(&file, &line)?
             {
@@ -109,6 +111,12 @@ pub(super) fn store(url: &ObjectsUrl, options: &Options, line: Line) -> Result<A
         let message = format!("{url}: the settings do not do; look at the URL and at {}", variables(url.cloud));
         TopoError::new(Category::Configuration, url.cloud.scheme(), message).caused_by(error)
     })
+}
+
+/// The file with a service account's key, where the environment names one as such.
+fn google_key_file() -> Option<PathBuf> {
+    let named = ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"].iter().find_map(std::env::var_os);
+    named.map(PathBuf::from)
 }
 
 /// The file of Google's application default credentials, unless the environment names a service account.

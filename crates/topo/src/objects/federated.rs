@@ -8,6 +8,7 @@
 
 use super::line::Line;
 use crate::error::{Category, TopoError};
+use crate::open::check_private;
 use crate::url::Cloud;
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -78,7 +79,7 @@ struct Format {
 }
 
 /// The credentials that the file at `path` describes; none when it is of another type, or cannot be read at all: that
-/// `object_store` says.
+/// `object_store` says. One of another type holds a secret, which nobody else may read.
 pub(super) fn credentials(path: &Path, line: &Line) -> Result<Option<GcpCredentialProvider>, TopoError> {
     let wrong = |what: String| {
         let message = format!("file {} (GOOGLE_APPLICATION_CREDENTIALS): {what}", path.display());
@@ -88,6 +89,7 @@ pub(super) fn credentials(path: &Path, line: &Line) -> Result<Option<GcpCredenti
         return Ok(None);
     };
     if file["type"] != "external_account" {
+        check_private_file(path)?;
         return Ok(None);
     }
     let configuration: Configuration = serde_json::from_value(file).map_err(|error| wrong(error.to_string()))?;
@@ -124,6 +126,11 @@ pub(super) fn credentials(path: &Path, line: &Line) -> Result<Option<GcpCredenti
         .map_err(|error| wrong("no client could be made".to_owned()).caused_by(error))?;
     let patience = line.timeout / 2;
     Ok(Some(Arc::new(Federated { configuration, place, client, patience, held: Mutex::default() })))
+}
+
+/// Refuses a file of Google's with a secret in it that others may read. One that is not there `object_store` names.
+pub(super) fn check_private_file(path: &Path) -> Result<(), TopoError> {
+    std::fs::metadata(path).map_or(Ok(()), |metadata| check_private(Cloud::Gs.scheme(), path, &metadata))
 }
 
 struct Federated {

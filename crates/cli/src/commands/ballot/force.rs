@@ -48,7 +48,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let discarded: BTreeSet<MemberName> = discard.into_iter().collect();
     let word = Word { era: None, person: Some(&person) };
     let raise = Raise::prepare(&*topo, word, &discarded).await?;
-    let (before, after) = raise.documents.as_ref().context("the control document holds no ballots")?;
+    let (before, after) = raise.documents.as_ref().with_context(|| {
+        format!("{url}: its control document holds no ballots, so nobody votes there and nobody can be discarded")
+    })?;
     let records = records(&*topo).await?;
     let mut plan = plan(raise.raised(), before, after, &discarded, &records);
     plan["by"] = json!(person.member());
@@ -74,7 +76,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     Ok(if confirmed { Outcome::Done } else { Outcome::WouldChange })
 }
 
-/// Asks for the league's name, where somebody can type it.
+/// Asks for the league's label, where somebody can type it.
 fn typed(label: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);

@@ -101,10 +101,10 @@ fn told(findings: &Findings, screen: &Screen) -> String {
 /// What a member shows.
 async fn report(cluster: &Cluster) -> anyhow::Result<Report> {
     let member = member::at_hand(cluster, None).await;
-    let member = member.context("its Members do not say which of them it is: does it belong to a league?")?;
+    let member = member.context("its Members do not say which of them it is: start its operator there, or name another context, or do without it (--without)")?;
     let federations = cluster.list(&Resource::own("federations")).await?;
     let Some(object) = federations.iter().find(|object| object["status"]["league"].is_string()) else {
-        bail!("it has no Federation that was ever agreed on");
+        bail!("it has no Federation that was ever agreed on: name another context, or do without it (--without)");
     };
     let federation = federation(object)?;
     let spec: FederationSpec = serde_json::from_value(object["spec"].clone()).context("Federation: spec")?;
