@@ -6,6 +6,7 @@ pub(crate) mod history;
 mod reading;
 mod replaced;
 mod rolled_back;
+mod twins;
 mod unreadable;
 mod writing;
 
@@ -92,6 +93,7 @@ pub(crate) struct Topology {
     others: BTreeMap<(MemberName, u32), Other<StatusCell>>,
     pub cells: BTreeMap<MemberName, Other<MemberCell>>,
     beats: Beats,
+    twins: twins::Twins,
     status_due_ms: Option<u64>,
     /// When another member last said what came of its outputs.
     pub last_status_ms: u64,
@@ -223,6 +225,7 @@ impl Topology {
             others: BTreeMap::new(),
             cells: BTreeMap::new(),
             beats: Beats::default(),
+            twins: twins::Twins::default(),
             status_due_ms: None,
             last_status_ms: 0,
             heartbeats: false,

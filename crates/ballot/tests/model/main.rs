@@ -1,5 +1,5 @@
-//! Every interleaving of three operators at one document: production proposers, merge, decide and
-//! audit over a store that loses answers, delivers writes late, answers reads from before, and is
+//! Every interleaving of the operators of a scenario, two or three, at one document: production
+//! proposers, merge, decide and audit over a store that loses answers, delivers writes late, answers reads from before, and is
 //! rolled back, while operators crash and restart at every step; and the fence of a page that they decide in.
 //!
 //! Each safety property is an `always`; liveness is that from every state that is reached, a schedule

@@ -1,4 +1,7 @@
 //! `load`: ten thousand objects read from a topology server, as a starting operator reads them.
+//!
+//! These are the control document and the pages: what is agreed. What each member says of it stands in as many status cells
+//! again per member, which a start reads, too, one by one on an object store; `hansa topo cost` counts both.
 
 use super::plain::{PlainEtcd, PlainS3, quickest};
 use super::propagate::KINDS;

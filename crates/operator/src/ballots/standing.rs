@@ -3,6 +3,7 @@
 
 use super::judging;
 use crate::events::{Regarding, Tiding};
+use crate::io::Level;
 use crate::machine::Operator;
 use hansa_ballot::decide::tally;
 use hansa_ballot::explain::{self, State};
@@ -34,6 +35,9 @@ pub(super) fn has_asked(member: &MemberName, key: &PublicKey, listed: Option<&Me
 impl Operator {
     /// Why this member does nothing, if so: its share is frozen by name, and nobody else's.
     pub(crate) fn share_is_frozen(&self, control: &Control) -> Option<String> {
+        if let Some(why) = self.later_start() {
+            return Some(why);
+        }
         let (member, home) = (&self.config.member, &control.home.member);
         let release = &self.config.release;
         let agreed = control.ballots.as_ref().map_or(0, |ballots| ballots.feature);
@@ -104,6 +108,27 @@ impl Operator {
     /// Why this member's share is frozen, as was found at the document that the picture holds.
     pub(crate) fn frozen_share(&self) -> Option<String> {
         self.league.as_ref()?.frozen.clone()
+    }
+
+    /// Looks whether its share is frozen, by what this process has seen beside the control document.
+    pub(crate) fn stand_anew(&mut self) {
+        let Some(league) = &self.league else { return };
+        let standing = self.share_is_frozen(&league.control);
+        if standing == league.frozen {
+            return;
+        }
+        let (level, message) = match &standing {
+            Some(why) => (Level::Warning, why.clone()),
+            None => (Level::Info, "this member takes part in the league".to_owned()),
+        };
+        self.log(level, None, message);
+        if let Some(league) = &mut self.league {
+            league.frozen = standing;
+        }
+        self.tell_standing();
+        self.touch_all();
+        self.refresh_members();
+        self.continue_all_requests();
     }
 
     /// The control document cannot follow the one that was known: nothing is believed, written or taken

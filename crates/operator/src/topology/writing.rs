@@ -155,7 +155,9 @@ impl Operator {
     /// that others wait for has changed. Nothing waits for longer than [`STATUS_DELAY_MS`].
     pub(crate) fn flush_statuses(&mut self) {
         let due = self.topology.status_due_ms.is_some_and(|due| due <= self.now.monotonic_ms);
-        if !self.topology.is_writable() || (self.has_outputs_under_way() && !due) {
+        // Where a later start of this member says how its outputs are, two that each put their own word in place of the
+        // other's would never end.
+        if !self.topology.is_writable() || (self.has_outputs_under_way() && !due) || self.later_start().is_some() {
             return;
         }
         let unwritten = self.topology.statuses.iter().filter(|(_, state)| state.dirty);
@@ -183,6 +185,7 @@ impl Operator {
     pub(crate) fn heartbeat(&mut self) {
         self.at(self.now.monotonic_ms + self.config.heartbeat_ms, Timer::Heartbeat);
         self.notice_pause();
+        self.forget_later_start();
         self.topology.cell.cell.sequence += 1;
         self.topology.cell.cell.frozen = self.frozen_share();
         self.topology.cell.cell.api_server_ready = self.api_server_ready();
@@ -319,14 +322,18 @@ impl Operator {
                 let durable = state.flight_serial;
                 self.removals_persisted(durable);
                 self.can_be_read(&key);
+                self.own_cell_is_written();
             }
-            Own::Found(body) => match serde_json::from_slice::<MemberCell>(&body) {
-                Ok(standing) => self.cell_overtaken(standing.removals),
-                Err(error) => {
-                    self.cell_overtaken(Vec::new());
-                    self.unreadable(&key, &error.to_string());
+            Own::Found(body) => {
+                match serde_json::from_slice::<MemberCell>(&body) {
+                    Ok(standing) => self.cell_overtaken(standing.removals),
+                    Err(error) => {
+                        self.cell_overtaken(Vec::new());
+                        self.unreadable(&key, &error.to_string());
+                    }
                 }
-            },
+                self.own_cell_is_anothers();
+            }
             Own::Unreadable(error) => {
                 self.cell_overtaken(Vec::new());
                 self.misfit(&key, &error);

@@ -1,6 +1,7 @@
 //! A league of two operators, each behaviour in a module.
 
 mod away;
+mod cloned;
 mod deposed;
 mod forged;
 mod heard;

@@ -33,6 +33,24 @@ pub struct Member {
     pub pairs: Pairs,
 }
 
+impl Member {
+    fn new(name: &'static str, operator: Operator, objects: BTreeMap<String, Value>, pairs: Pairs) -> Self {
+        Member {
+            name,
+            operator,
+            objects,
+            watches: BTreeMap::new(),
+            waiting: Vec::new(),
+            wake: None,
+            events: [Event::Start].into(),
+            writes: Vec::new(),
+            tried: Vec::new(),
+            stopped: false,
+            pairs,
+        }
+    }
+}
+
 /// Which calls a topology server turns away.
 #[derive(Clone, Copy)]
 pub struct Throttling {
@@ -129,19 +147,7 @@ impl World {
         let mut world = World { now_ms: 1_000, releases, ..World::default() };
         for name in ["a", "b"] {
             let operator = world.operator(name, Pairs::default());
-            world.members.push(Member {
-                name,
-                operator,
-                objects: BTreeMap::new(),
-                watches: BTreeMap::new(),
-                waiting: Vec::new(),
-                wake: None,
-                events: [Event::Start].into(),
-                writes: Vec::new(),
-                tried: Vec::new(),
-                stopped: false,
-                pairs: Pairs::default(),
-            });
+            world.members.push(Member::new(name, operator, BTreeMap::new(), Pairs::default()));
         }
         world
     }
@@ -170,6 +176,15 @@ impl World {
             values_per_read: 1,
             pages: 4,
         })
+    }
+
+    /// Another cluster that was made from a member's etcd: it is the same member, as far as it knows.
+    pub fn clone_of(&mut self, index: usize) -> usize {
+        let Member { name, pairs, .. } = self.members[index];
+        let operator = self.operator(name, pairs);
+        let objects = self.members[index].objects.clone();
+        self.members.push(Member::new(name, operator, objects, pairs));
+        self.members.len() - 1
     }
 
     pub fn restart(&mut self) {
