@@ -98,8 +98,6 @@ impl Operator {
                     self.ballots.asked_ms = Some(self.now.monotonic_ms);
                     self.topo(TopoCall::Ballots, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
                 }
-                // Where another store stands, a version may mean another value.
-                Act::Write { .. } if self.topology.replaced.is_some() => self.drive(Event::Failed),
                 Act::Write { expected, value } => {
                     self.topo(TopoCall::Ballots, TopoRequest::Write { key: keys::CONTROL.to_owned(), expected, value });
                 }
