@@ -19,6 +19,8 @@ pub(super) struct Twins {
     has_written: bool,
     /// When a later start had written since this one's last write, on the monotonic clock.
     later_ms: Option<u64>,
+    /// The same of an earlier start. Once says nothing: what stands there may be restored.
+    earlier_ms: Option<u64>,
     told_of_earlier: bool,
 }
 
@@ -35,10 +37,14 @@ impl Operator {
         if !self.topology.twins.has_written {
             return;
         }
+        let now = self.now.monotonic_ms;
         if by > own {
-            self.topology.twins.later_ms = Some(self.now.monotonic_ms);
-            self.stand_anew();
-        } else if !std::mem::replace(&mut self.topology.twins.told_of_earlier, true) {
+            self.topology.twins.later_ms = Some(now);
+            return self.stand_anew();
+        }
+        let before = self.topology.twins.earlier_ms.replace(now);
+        let goes_on = before.is_some_and(|before| now - before < HEARTBEATS * self.config.heartbeat_ms);
+        if goes_on && !std::mem::replace(&mut self.topology.twins.told_of_earlier, true) {
             let message = format!(
                 "an earlier start of {member}'s operator ({by}) still writes, and freezes: when it is another cluster's, which has this one's uid and keys, stop one of them and give it a name and keys of its own"
             );
