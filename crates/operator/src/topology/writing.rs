@@ -16,7 +16,8 @@ use hansa_model::RecordKey;
 /// How long status cells may wait for what comes next.
 pub(super) const STATUS_DELAY_MS: u64 = 1_000;
 
-/// The longest rest of who has lost a page once; it doubles with each loss in a row, up to a second and a bit.
+/// Who has lost a page rests for less than two of these, and for up to twice as long with each loss more in a row, up to a
+/// second and a bit.
 const LOST_MS: u64 = 5;
 
 impl Operator {
