@@ -98,8 +98,6 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     }
     if listed {
         League::edit(&cluster, edit).await?;
-    }
-    if listed {
         move_homes(&cluster, &reads, member, &here, deadline).await?;
         empty(&reads, member, *lost, deadline).await?;
         League::edit(&cluster, |league| Ok(unlist(&league.list("members"), member))).await?;

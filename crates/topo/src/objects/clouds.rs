@@ -119,10 +119,9 @@ fn google_key_file() -> Option<PathBuf> {
     named.map(PathBuf::from)
 }
 
-/// The file of Google's application default credentials, unless the environment names a service account.
+/// The file of Google's application default credentials, unless the environment holds a service account's key itself.
 fn google_file() -> Option<PathBuf> {
-    let is_named = ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY"];
-    if is_named.iter().any(|name| std::env::var_os(name).is_some()) {
+    if std::env::var_os("GOOGLE_SERVICE_ACCOUNT_KEY").is_some() {
         return None;
     }
     std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from)
