@@ -59,7 +59,9 @@ impl Judge {
             if Some(index) == dead || !takes_part {
                 continue;
             }
-            let why = self.stray(now, member).or_else(|| self.untrue(now, member, dead_name.as_ref(), &held_up));
+            let why = frozen(now, member)
+                .or_else(|| self.stray(now, member))
+                .or_else(|| self.untrue(now, member, dead_name.as_ref(), &held_up));
             if let Some(why) = why {
                 return Some(format!("in {}: {why}", member.name));
             }
@@ -346,4 +348,12 @@ fn surplus(owned: &Value, wanted: &Value, path: &str) -> Option<String> {
         }),
         _ => None,
     }
+}
+
+/// What a member says of itself that takes no part yet, as while it hears a later start of its own operator.
+fn frozen(now: u64, member: &mut Member) -> Option<String> {
+    let members = member.all(now, "/apis/hansa.dev/v1alpha1/members");
+    let own = members.iter().find(|object| object["metadata"]["name"] == member.name.as_str())?;
+    let ready = own["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")?;
+    (ready["reason"] == "Frozen").then(|| format!("its share is frozen: {}", ready["message"]))
 }

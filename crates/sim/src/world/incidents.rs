@@ -13,6 +13,9 @@ use hansa_operator::Event;
 /// every 5 s (`hansa-runner`).
 const LEASE_MS: u64 = 10_000;
 
+/// How long a process goes on at most until it notices that another holds the Lease.
+const NOTICED_MS: u64 = 1_500;
+
 /// Something that broke is whole again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Heal {
@@ -57,7 +60,7 @@ impl World {
                 self.after(pause, Due::Heal(Heal::Start(member)));
                 let until = pause + self.random.within(1..10_000);
                 self.after(until, Due::Heal(Heal::Resume(id)));
-                let end = until + self.random.within(1..1_500);
+                let end = until + self.random.within(1..NOTICED_MS);
                 self.after(end, Due::Heal(Heal::End(id)));
             }
             (8..=10, _) => {
@@ -195,6 +198,10 @@ impl World {
                 }
                 if inbox.iter().any(|event| matches!(event, Event::WatchLine { .. })) {
                     self.judge.reached.count(Hazard::ToldLate);
+                }
+                if self.members[member].leader != Some(id) {
+                    // However it came to be another's turn: it finds the Lease lost when it is to renew it.
+                    self.after(NOTICED_MS, Due::Heal(Heal::End(id)));
                 }
                 self.tell(name, format!("process {} goes on", id.0));
                 self.judge.goes_on(self.now, id);
