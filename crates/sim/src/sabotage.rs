@@ -95,11 +95,13 @@ pub enum Sabotage {
     ClearsTheWay,
     /// An operator writes to a topology server that went back.
     WritesThoughFrozen,
+    /// The decision that a member is lost is not written.
+    LosesNobody,
 }
 
 impl Sabotage {
     /// Every defect: its name, and the rules by which it is found.
-    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 36] = [
+    pub const ALL: [(&'static str, Sabotage, &'static [&'static str]); 37] = [
         (
             "indeterminate-is-committed",
             Sabotage::IndeterminateIsCommitted,
@@ -140,6 +142,7 @@ impl Sabotage {
         ("makes-what-is-gone", Sabotage::MakesWhatIsGone, &[rules::OWED]),
         ("clears-the-way", Sabotage::ClearsTheWay, &[rules::OURS]),
         ("writes-though-frozen", Sabotage::WritesThoughFrozen, &[rules::FREEZES]),
+        ("loses-nobody", Sabotage::LosesNobody, &[rules::LOST]),
     ];
 }
 

@@ -28,6 +28,11 @@ impl Sabotage {
                         *expected = sight.store.get(key).map(|found| found.version);
                     }
                 }
+                (Sabotage::LosesNobody, Key::Control) => {
+                    if loses_somebody(value, sight).unwrap_or_default() {
+                        *expected = None;
+                    }
+                }
                 (_, parsed) => {
                     let written = Versioned { version: Version::new("0"), value: value.clone() };
                     if let Some(twisted) = with_body(&written, |body| self.body_of(&parsed, body, sight)) {
@@ -217,6 +222,13 @@ fn ended(values: &[Option<Versioned>], sight: &Sight<'_>) -> Option<Act> {
     ]);
     let request = ApiRequest::write(Method::Patch, output_path(&key), ContentType::JsonPatch, &patch);
     Some(Act::Api { id: NOBODY, request })
+}
+
+/// Whether a control document that is to be written tells of a loss that the one in the topology server does not.
+fn loses_somebody(value: &[u8], sight: &Sight<'_>) -> Option<bool> {
+    let written = Control::from_slice(&Envelope::open(value).ok()?.1).ok()?.ballots?;
+    let stands = sight.control()?.ballots?;
+    Some(written.lost.keys().any(|name| !stands.lost.contains_key(name)))
 }
 
 /// A control document with another generation of the spec than was decided on.
