@@ -167,6 +167,8 @@ impl Operator {
         object: &mut Object,
         record: Option<&Record>,
     ) {
+        // What was said of it and not sent yet was so when it was last looked at.
+        self.unsay_home(key);
         let Some(home) = &mut object.home else {
             return self.process_absence(key, object, record);
         };

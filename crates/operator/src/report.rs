@@ -238,6 +238,14 @@ pub(crate) fn homes(record: &Record) -> String {
     record.homes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// How a user's word comes to count where an object has several homes, and none may speak for the others.
+pub(crate) fn only_home(record: &Record, take_home: &str) -> String {
+    format!(
+        "make one of its homes ({}) the only one (`hansa home move` there; spec.homes.takeover is Consent), and take over there with {take_home}",
+        homes(record)
+    )
+}
+
 fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
     let paths = || {
         if input.differences.is_empty() {
@@ -249,6 +257,7 @@ fn agreed_condition(input: &Input<'_>) -> (&'static str, &'static str, String) {
     let revision = input.record.map_or(Revision(0), |record| record.revision);
     let take_home = || crate::observed::take_home(input.key, revision);
     let take_over = || match input.record {
+        Some(record) if !input.may_take_home && record.homes.len() > 1 => only_home(record, &take_home()),
         Some(record) if !input.may_take_home => format!(
             "ask for the home in {}: its consent is needed (`hansa home move` there; spec.homes.takeover is Consent)",
             homes(record)

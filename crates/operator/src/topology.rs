@@ -17,7 +17,7 @@ use crate::machine::{Config, Operator};
 use crate::writer::Writer;
 use hansa_ledger::cell::{CELL_FORMAT, MemberCell, RecordStatus, StatusCell};
 use hansa_ledger::keys::{self};
-use hansa_ledger::mutation::Mutation;
+use hansa_ledger::mutation::{Change, Mutation};
 use hansa_ledger::{Page, Record, Version};
 use hansa_model::{Hash, MemberName, RecordKey, Revision};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,9 @@ pub(crate) enum TopoCall {
     Control,
     /// The proposer's call.
     Ballots,
+    /// A look at what stands there, in place of the proposer's write: where another history stands, a version may mean
+    /// another value.
+    Unwritten,
     /// Does the store still hold this league?
     Check,
     /// A key once more, which showed what cannot follow what was seen there.
@@ -120,6 +123,27 @@ struct PageState {
     fences: BTreeSet<RecordKey>,
     /// When that read was asked for: what it shows may be as old as that, however late it is heard.
     fencing: Option<u64>,
+}
+
+impl PageState {
+    /// Wants a change. A newer word about the same of a record takes the place of what was not sent yet.
+    fn want(&mut self, change: Mutation) {
+        self.queue.retain(|queued| !replaces(&change, queued));
+        self.queue.push(change);
+    }
+
+    /// What was sent has changed nothing. It is wanted still, but for what newer words take the place of, and for what
+    /// homes said: their objects are looked at anew, for the server may have let the write wait for long.
+    fn want_again(&mut self, mut sent: Vec<Mutation>) {
+        let is_of_home = |sent: &Mutation| matches!(sent.change, Change::Ingest { .. });
+        sent.retain(|old| !is_of_home(old) && !self.queue.iter().any(|new| replaces(new, old)));
+        sent.append(&mut self.queue);
+        self.queue = sent;
+    }
+}
+
+fn replaces(new: &Mutation, old: &Mutation) -> bool {
+    new.key == old.key && std::mem::discriminant(&new.change) == std::mem::discriminant(&old.change)
 }
 
 /// This member's own cell.

@@ -115,6 +115,8 @@ pub struct Judge {
     count: u32,
     league: Option<LeagueId>,
     control: Option<Control>,
+    /// The last era that was shown to a member while its key voted.
+    voted: BTreeMap<PublicKey, Era>,
     verifier: Verifier,
     /// Who was appointed to each page in each term.
     seats: BTreeMap<(u32, Term), MemberName>,
@@ -156,12 +158,14 @@ pub struct Judge {
     pub(crate) watches_words: bool,
     /// Whether what processes know of members that take nothing is kept: only where there may be such.
     pub(crate) watches_members: bool,
+    /// Whether what members know of who votes is kept: only where some are taken out.
+    pub(crate) watches_voters: bool,
     /// Whether the topology server ever was put back: what was agreed and is lost may stand in members.
     went_back: bool,
     /// What a hostile hand wrote in somebody's name: intents, and ends. In a topology server that went back, another
     /// intent may come to bear the number of a forged one.
     forged_intents: BTreeSet<(RecordKey, Incarnation, Revision, Hash)>,
-    forged_ends: BTreeSet<(RecordKey, Incarnation)>,
+    forged_ends: BTreeSet<(RecordKey, Incarnation, Option<String>)>,
     /// Nothing but heartbeats may be written any more.
     silent: bool,
     /// Outputs that somebody else wrote to, or made: by uid, and which hazard that is.
@@ -177,6 +181,7 @@ impl Judge {
             count,
             league: None,
             control: None,
+            voted: BTreeMap::new(),
             verifier: Verifier::default(),
             seats: BTreeMap::new(),
             specs: Vec::new(),
@@ -199,6 +204,7 @@ impl Judge {
             keeps_history: false,
             watches_words: false,
             watches_members: false,
+            watches_voters: false,
             opened: BTreeMap::new(),
             went_back: false,
             forged_intents: BTreeSet::new(),
@@ -236,16 +242,16 @@ impl Judge {
 
     /// A hostile hand made a record say this.
     pub fn forged(&mut self, key: &RecordKey, record: &Record) {
-        match record.tombstone {
-            Some(_) => self.forged_ends.insert((key.clone(), record.incarnation)),
+        match end_of(key, record) {
+            Some(end) => self.forged_ends.insert(end),
             None => self.forged_intents.insert(intent_of(key, record)),
         };
     }
 
     /// Whether what a record says last is nobody's word.
     pub fn is_forged(&self, key: &RecordKey, record: &Record) -> bool {
-        match record.tombstone {
-            Some(_) => self.forged_ends.contains(&(key.clone(), record.incarnation)),
+        match end_of(key, record) {
+            Some(end) => self.forged_ends.contains(&end),
             None => self.forged_intents.contains(&intent_of(key, record)),
         }
     }
@@ -284,7 +290,7 @@ impl Judge {
         let read: Vec<_> = keys
             .iter()
             .zip(values)
-            .filter(|(key, _)| key.starts_with(hansa_ledger::keys::PAGES))
+            .filter(|(key, _)| is_page(key))
             .map(|(key, value)| {
                 (key.clone(), now, value.as_ref().and_then(|value| pages::open_page(&value.value).ok()))
             })
@@ -293,11 +299,20 @@ impl Judge {
             let (envelope, _) = Envelope::open_header(&value.as_ref()?.value).ok()?;
             Some((key.clone(), envelope))
         });
+        let missing = keys.iter().zip(values).filter(|(key, value)| is_page(key) && value.is_none());
         let knowledge = self.knowledge.entry(id).or_default();
+        missing.for_each(|(key, _)| knowledge.seen.missing(key));
         if self.keeps_history {
             knowledge.headers.insert(act, (now, opened.collect()));
         }
         knowledge.under_way.insert(act, read);
+    }
+
+    /// A write of a process met nothing at its key.
+    pub fn met_nothing(&mut self, id: ProcessId, key: &str) {
+        if let Some(knowledge) = self.knowledge.get_mut(&id).filter(|_| is_page(key)) {
+            knowledge.seen.missing(key);
+        }
     }
 
     /// A process that was stopped goes on: it could look at nothing meanwhile.
@@ -310,8 +325,7 @@ impl Judge {
 
     /// A process hears an answer of the topology server.
     pub fn topo_told(&mut self, now: u64, id: ProcessId, act: ActId, answer: &TopoAnswer, key: &PublicKey) {
-        let removed = self.was_removed(key);
-        let removed = removed && shows_control(answer).is_some_and(|control| is_removed(&control, key));
+        let was_removed = self.was_removed(key);
         let knowledge = self.knowledge.entry(id).or_default();
         let away = matches!(answer, TopoAnswer::Failed { failure: TopoFailure::Away, .. });
         knowledge.cut_off = away || matches!(answer, TopoAnswer::Replaced { .. });
@@ -327,15 +341,20 @@ impl Judge {
                 }
             }
         }
-        let is_news = self.watches_members || (self.watches_words && !knowledge.signs);
+        let is_news = self.watches_members || self.watches_voters || (self.watches_words && !knowledge.signs);
         let written =
             knowledge.writing.remove(&act).filter(|_| matches!(answer, TopoAnswer::Swapped(Swap::Committed(_))));
         if let Some(control) = written.or_else(|| is_news.then(|| shows_control(answer)).flatten()) {
             knowledge.takers.shown(now, &control);
             knowledge.signs = signs(&control);
-        }
-        if removed {
-            knowledge.removed_ms.get_or_insert(now);
+            let era = control.ballots.as_ref().map(|ballots| ballots.era);
+            if votes(&control, key) {
+                self.voted.extend(era.map(|era| (*key, era)));
+            } else if was_removed && is_removed(&control, key) && self.voted.get(key).copied() == era {
+                // An era that nobody signed, and in which other voters count than those that it knew, it does not follow:
+                // it is taken out by those with whom it voted.
+                knowledge.removed_ms.get_or_insert(now);
+            }
         }
         for (key, at, page) in knowledge.under_way.remove(&act).unwrap_or_default() {
             knowledge.pages.insert(key, (at, page));
@@ -470,6 +489,15 @@ impl Judge {
     }
 }
 
+/// Whether a key is that of a voter.
+fn votes(control: &Control, key: &PublicKey) -> bool {
+    control.ballots.as_ref().is_some_and(|ballots| ballots.voters.set.values().any(|voter| voter.key == *key))
+}
+
+fn is_page(key: &str) -> bool {
+    key.starts_with(keys::PAGES)
+}
+
 /// The control document that an answer shows.
 fn shows_control(answer: &TopoAnswer) -> Option<Control> {
     let read = |value: &Versioned| Control::from_slice(&Envelope::open(&value.value).ok()?.1).ok();
@@ -491,14 +519,17 @@ fn signs(control: &Control) -> bool {
 /// Whether a key is that of a member that was taken out.
 fn is_removed(control: &Control, key: &PublicKey) -> bool {
     let voters = control.ballots.as_ref().map(|ballots| &ballots.voters);
-    voters.is_some_and(|voters| {
-        voters.removed.values().any(|removed| removed.key == *key) && voters.set.values().all(|voter| voter.key != *key)
-    })
+    voters.is_some_and(|voters| voters.removed.values().any(|removed| removed.key == *key) && !votes(control, key))
 }
 
 /// What tells an intent from every other of the object, whichever history it is of.
 fn intent_of(key: &RecordKey, record: &Record) -> (RecordKey, Incarnation, Revision, Hash) {
     (key.clone(), record.incarnation, record.revision, record.intent.hash)
+}
+
+/// What tells the end of a life from every other end of it.
+fn end_of(key: &RecordKey, record: &Record) -> Option<(RecordKey, Incarnation, Option<String>)> {
+    record.tombstone.as_ref().map(|tombstone| (key.clone(), record.incarnation, tombstone.signature.clone()))
 }
 
 fn key_of(type_name: &hansa_model::TypeName, object: &Value) -> RecordKey {

@@ -11,8 +11,9 @@ use hansa_operator::READS_PER_HEARTBEAT;
 /// How long a league may take to come to rest: the longest back-off is five minutes.
 const PATIENCE_MS: u64 = 1_500_000;
 
-/// How long nothing may be written for the league to count as at rest.
-const QUIET_MS: u64 = 45_000;
+/// How long nothing may be written for the league to count as at rest: longer than who is refused waits until it tries
+/// again.
+const QUIET_MS: u64 = 65_000;
 
 /// The same in every eighth league: longer than any watch lasts before it is opened again.
 const LONG_QUIET_MS: u64 = 320_000;

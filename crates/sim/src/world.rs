@@ -167,6 +167,7 @@ impl World {
         }
         world.judge.keeps_history = world.settings.has(Trouble::History);
         world.judge.watches_words = world.settings.has(Trouble::Forgery);
+        world.judge.watches_voters = world.settings.has(Trouble::Membership) || world.settings.has(Trouble::Leaving);
         world.judge.watches_members = world.settings.has(Trouble::Leaving) || world.settings.has(Trouble::Witness);
         world
     }

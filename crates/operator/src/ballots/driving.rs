@@ -98,6 +98,9 @@ impl Operator {
                     self.ballots.asked_ms = Some(self.now.monotonic_ms);
                     self.topo(TopoCall::Ballots, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
                 }
+                Act::Write { .. } if self.topology.replaced.is_some() => {
+                    self.topo(TopoCall::Unwritten, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
+                }
                 Act::Write { expected, value } => {
                     self.topo(TopoCall::Ballots, TopoRequest::Write { key: keys::CONTROL.to_owned(), expected, value });
                 }

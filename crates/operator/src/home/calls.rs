@@ -19,8 +19,12 @@ impl Operator {
         }
     }
 
-    /// The same of what takes away a finalizer, or the object: its page is read before.
+    /// The same of what takes away a finalizer, or the object: its page is read before. What is being said of the object
+    /// may name it as a home, whatever is read meanwhile: once that is settled, it is looked at anew.
     pub(super) fn want_fenced_home_work(&mut self, key: &RecordKey, work: &HomeWork) {
+        if self.home_is_being_said(key) {
+            return;
+        }
         let waits = work.busy || work.retry_ms > self.now.monotonic_ms;
         if waits || self.config.observe || self.is_fresh(key, work.fenced_ms) {
             self.want_home_work(key, work, Priority::Finalizers);

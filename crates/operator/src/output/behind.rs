@@ -7,6 +7,7 @@
 
 use crate::machine::{Object, Operator};
 use crate::observed::take_home;
+use crate::report::only_home;
 use hansa_ledger::Record;
 use hansa_ledger::cell::{Made, RecordStatus, State};
 use hansa_model::{RecordKey, Revision};
@@ -31,7 +32,7 @@ impl Operator {
         status.message = format!(
             "the output here is of revision {ahead}, and the topology server, which was restored, knows revision {}: {}",
             record.revision,
-            mend(key, record)
+            self.mend(key, record)
         );
         self.set_status(key, Some(status));
     }
@@ -41,10 +42,20 @@ impl Operator {
             "the object here was made for life {}, and the topology server, which was restored, knows life {}: {}",
             made.incarnation,
             record.incarnation,
-            mend(key, record)
+            self.mend(key, record)
         );
         let base = RecordStatus { state: State::Conflicting, message, ..self.base_status(key, record) };
         self.set_status(key, Some(RecordStatus { revision: record.revision, later: Some(Box::new(made)), ..base }));
+    }
+
+    fn mend(&self, key: &RecordKey, record: &Record) -> String {
+        let take_home = take_home(key, record.revision);
+        let how = if record.homes.len() > 1 && !self.may_take_home(record) {
+            only_home(record, &take_home)
+        } else {
+            format!("let its home take over with {take_home}")
+        };
+        format!("it is left as it is until the object is agreed on again: {how}")
     }
 
     /// The latest that a member says its output was made from, where that is later than a restored record.
@@ -53,11 +64,4 @@ impl Operator {
         let of_this_life = said.filter(|status| status.incarnation == record.incarnation);
         of_this_life.filter_map(|status| status.later.clone()).max()
     }
-}
-
-fn mend(key: &RecordKey, record: &Record) -> String {
-    format!(
-        "it is left as it is until the object is agreed on again: let its home take over with {}",
-        take_home(key, record.revision)
-    )
 }

@@ -154,6 +154,13 @@ impl Operator {
                 self.control_was_read();
                 self.drive(Heard::Read(found));
             }
+            // When the league's own store is back, the write goes as it was.
+            (TopoCall::Unwritten, answer) if !self.tells_of_later_era(&TopoCall::Unwritten, &answer) => {
+                self.drive(Heard::Failed);
+            }
+            (TopoCall::Unwritten, TopoAnswer::Values(mut values)) => {
+                self.drive(Heard::Swapped(Swap::Mismatch { current: values.pop().flatten() }));
+            }
             (TopoCall::Ballots, TopoAnswer::Swapped(swap)) => {
                 if matches!(swap, Swap::Mismatch { current: None }) {
                     self.check_store();
@@ -177,9 +184,8 @@ impl Operator {
             TopoAnswer::Swapped(Swap::Mismatch { current }) => current.as_ref(),
             _ => None,
         };
-        let Some((found, league)) = found.zip(self.league.as_ref()).filter(|_| *call == TopoCall::Ballots) else {
-            return false;
-        };
+        let is_the_proposers = matches!(call, TopoCall::Ballots | TopoCall::Unwritten);
+        let Some((found, league)) = found.zip(self.league.as_ref()).filter(|_| is_the_proposers) else { return false };
         Envelope::open_header(&found.value)
             .is_ok_and(|(envelope, _)| envelope.league == league.id && envelope.era > league.era)
     }
@@ -236,7 +242,7 @@ impl Operator {
     /// Makes a call again, no earlier than in `wait_ms`. Gives when.
     fn call_later(&mut self, call: TopoCall, wait_ms: u64) -> u64 {
         let asked = self.now.monotonic_ms + wait_ms;
-        if call == TopoCall::Ballots {
+        if matches!(call, TopoCall::Ballots | TopoCall::Unwritten) {
             // The proposer has its own patience, which begins when the server may be called again.
             if wait_ms == 0 {
                 self.drive(Heard::Failed);
@@ -251,7 +257,7 @@ impl Operator {
     }
 
     pub(crate) fn repeat_topo(&mut self, call: TopoCall) {
-        if call == TopoCall::Ballots {
+        if matches!(call, TopoCall::Ballots | TopoCall::Unwritten) {
             return self.drive(Heard::Failed);
         }
         // Where another history stands, a version may mean another value.
@@ -281,7 +287,7 @@ impl Operator {
             TopoCall::ReadBlob(hash) => Some(crate::blobs::read_blob(hash)),
             TopoCall::Plan(call) => self.repeated_plan_call(*call),
             TopoCall::Check => return self.ask_for_control(),
-            TopoCall::Ballots => None,
+            TopoCall::Ballots | TopoCall::Unwritten => None,
         };
         let Some(request) = request else {
             // It was given up, and nothing is left that an answer could come to.

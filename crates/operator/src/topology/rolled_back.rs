@@ -208,9 +208,9 @@ impl Operator {
         topology.control.begin_anew();
         for state in topology.pages.values_mut() {
             state.writer.begin_anew();
-            if let Some((_, mut mutations)) = state.flight.take() {
-                mutations.append(&mut state.queue);
-                state.queue = mutations;
+            if let Some((_, mutations)) = state.flight.take() {
+                // All homes are looked at once everything is read.
+                state.want_again(mutations);
             }
             state.fencing = None;
         }

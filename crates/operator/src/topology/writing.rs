@@ -77,13 +77,21 @@ impl Operator {
         }
         let number = key.page(self.pages());
         let member = self.config.member.clone();
-        let state = self.page_state(number);
-        // A newer word of the same member about the same record replaces what was not sent yet.
-        let same = |queued: &Mutation| {
-            queued.key == *key && std::mem::discriminant(&queued.change) == std::mem::discriminant(&change)
-        };
-        state.queue.retain(|queued| !same(queued));
-        state.queue.push(Mutation { key: key.clone(), member, change });
+        self.page_state(number).want(Mutation { key: key.clone(), member, change });
+    }
+
+    /// Drops what a home is to say and was not sent yet.
+    pub(crate) fn unsay_home(&mut self, key: &RecordKey) {
+        let number = key.page(self.pages());
+        if let Some(state) = self.topology.pages.get_mut(&number) {
+            state.queue.retain(|queued| !says_home(queued, key));
+        }
+    }
+
+    /// Whether a write is under way that says what a home is to say.
+    pub(crate) fn home_is_being_said(&self, key: &RecordKey) -> bool {
+        let flight = self.topology.pages.get(&key.page(self.pages())).and_then(|state| state.flight.as_ref());
+        flight.is_some_and(|(_, sent)| sent.iter().any(|sent| says_home(sent, key)))
     }
 
     pub(crate) fn pen_parts(
@@ -227,24 +235,22 @@ impl Operator {
         let member = self.config.member.clone();
         let state = self.page_state(number);
         let settled = state.writer.settle(&member, swap);
+        if let Ok(Settled::Repeat { reason }) = &settled {
+            return self.repeat_later(TopoCall::Page(number), reason);
+        }
+        let (page, sent) = state.flight.take().expect("a write under way has its page");
+        // Whatever came of it: what waits for that is looked at anew.
+        let touched: Vec<RecordKey> = sent.iter().map(|sent| sent.key.clone()).collect();
         match settled {
-            Ok(Settled::Repeat { reason }) => self.repeat_later(TopoCall::Page(number), &reason),
+            // It is under way again.
+            Ok(Settled::Repeat { .. }) => {}
             Ok(Settled::Committed(_)) => {
                 state.losses = 0;
-                let (page, mutations) = state.flight.take().expect("a write under way has its page");
                 self.turn_page(number, page);
-                for mutation in mutations {
-                    self.touch(&mutation.key);
-                }
             }
-            Ok(Settled::CommittedBefore(current)) => {
-                state.flight = None;
-                self.adopt_page(number, &current);
-            }
+            Ok(Settled::CommittedBefore(current)) => self.adopt_page(number, &current),
             Ok(Settled::Lost(current)) => {
-                let (_, mut mutations) = state.flight.take().expect("a write under way has its page");
-                mutations.append(&mut state.queue);
-                state.queue = mutations;
+                state.want_again(sent);
                 self.rest_after_loss(number);
                 match current {
                     Some(current) => self.adopt_page(number, &current),
@@ -254,11 +260,9 @@ impl Operator {
                     }
                 }
             }
-            Err(error) => {
-                state.flight = None;
-                self.misfit(&keys::page(number), &error);
-            }
+            Err(error) => self.misfit(&keys::page(number), &error),
         }
+        touched.iter().for_each(|key| self.touch(key));
     }
 
     /// Who has lost a page to others lets some of them go first: if all wrote again at once, all but one would lose again,
@@ -351,6 +355,11 @@ impl Operator {
             self.heartbeat();
         }
     }
+}
+
+/// Whether a change is what the home of a record is to say.
+fn says_home(change: &Mutation, key: &RecordKey) -> bool {
+    change.key == *key && matches!(change.change, mutation::Change::Ingest { .. })
 }
 
 /// Whether two states of a record differ in nothing but what the member's own users were told: that it

@@ -17,4 +17,5 @@ mod sealing;
 mod throttled;
 mod unreadable;
 mod validating;
+mod waiting;
 mod world;

@@ -94,6 +94,28 @@ fn a_store_that_was_rolled_back_freezes_until_it_is_brought_back() {
     everyone_goes_on(&mut world);
 }
 
+/// What the proposer was about to write when the store went back is not sent to it: in another history the version
+/// that it is based on may be that of another value.
+#[test]
+fn what_the_proposer_was_about_to_write_waits_for_the_stores_own_history() {
+    let (mut world, kept) = gone_on(&["welcome", "hello"]);
+    let newest = world.topo.clone();
+    world.holding = Some("/api/v1/namespaces/hansa-system/configmaps/hansa-ballot-notes");
+    let mut edited = world.members[0].objects[FEDERATION].clone();
+    edited["spec"]["members"][1]["region"] = json!("elsewhere");
+    world.put(0, FEDERATION, edited);
+    world.run_for(1_000);
+    put_back(&mut world, &kept);
+    everyone_freezes(&mut world, ROLLED_BACK, "was rolled back: /v1/");
+    world.topo_writes.clear();
+    world.let_go();
+    world.run_for(30_000);
+    assert_eq!(world.topo_writes, Vec::<String>::new());
+    put_back(&mut world, &newest);
+    everyone_goes_on(&mut world);
+    world.run_until("the edit is agreed on", |world| world.members[1].objects[FEDERATION]["status"]["generation"] == 2);
+}
+
 /// Who found a page missing in what was rolled back does not hold it for missing once it is there again: it would
 /// write over what the others have in it.
 #[test]

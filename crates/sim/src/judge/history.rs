@@ -62,12 +62,19 @@ impl Seen {
             }
             return None;
         }
-        self.back.remove(&key);
+        self.missing(&key);
+        self.newest.insert(key, (now, envelope));
+        None
+    }
+
+    /// A page is not there any more, where the rest may be as it was: what stands there next is taken for its beginning,
+    /// and object by object is asked for what it lacks.
+    pub fn missing(&mut self, key: &str) {
+        self.newest.remove(key);
+        self.back.remove(key);
         if self.back.is_empty() {
             self.since_ms = None;
         }
-        self.newest.insert(key, (now, envelope));
-        None
     }
 
     /// The topology server does not answer: it cannot be read once more.
@@ -98,6 +105,7 @@ impl Judge {
             match keys::parse(&key) {
                 Key::Page(number) => {
                     let Ok(page) = Page::from_slice(&body) else { continue };
+                    self.found_again(&page);
                     self.pages.insert(number, page);
                 }
                 Key::Status(member, page) => {
@@ -163,6 +171,22 @@ impl Judge {
             .partition(|((name, life, revision), _)| name == key && is_lost(*life, *revision));
         self.agreed = kept;
         self.lost.extend::<BTreeMap<_, _>>(lost);
+    }
+
+    /// What was lost and stands again, for a history was brought back, is what is agreed.
+    fn found_again(&mut self, page: &Page) {
+        for (key, record) in page.records.iter().filter_map(|(key, slot)| Some((key, slot.record()?))) {
+            let entry = (key.clone(), record.incarnation, record.revision);
+            let is_it = |(known, agreed): &(_, Agreed)| *known == entry && agreed.hash == record.intent.hash;
+            if self.agreed.get(&entry).is_some_and(|agreed| agreed.hash == record.intent.hash) {
+                continue;
+            }
+            if let Some(position) = self.lost.iter().position(is_it) {
+                let (_, agreed) = self.lost.swap_remove(position);
+                let other = self.agreed.insert(entry.clone(), agreed);
+                self.lost.extend(other.map(|other| (entry, other)));
+            }
+        }
     }
 
     /// What was ever agreed as this revision of this life, in whatever history.

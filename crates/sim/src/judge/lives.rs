@@ -136,7 +136,6 @@ impl Judge {
         match (&old.tombstone, &new.tombstone) {
             (None, Some(_)) => self.ends(writer, key, Some(old), old.incarnation, users)?,
             (Some(_), None) if old.homes.contains_key(&writer.name) && self.is_forged(key, old) => {
-                self.forged_ends.remove(&(key.clone(), old.incarnation));
                 self.reached.count(Hazard::WordForged);
             }
             // Nor is it anybody's word any more when its author votes no more: its home's user was asked.

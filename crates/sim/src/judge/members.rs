@@ -1,5 +1,6 @@
 //! Members that take nothing: those that are leaving, and witnesses.
 
+use super::pages::brief;
 use super::rules::{KEEPS, TAKES_NOTHING};
 use super::{Judge, Violation, open_page};
 use crate::process::ProcessId;
@@ -73,7 +74,8 @@ impl Judge {
             let before = stands.and_then(|page: &Page| page.record(key));
             for member in given(before.map(|record| &**record), record) {
                 if knowledge.takers.takes_nothing(now, member) {
-                    return Err(Violation::at(TAKES_NOTHING, key, format!("process {} gives it to {member}", id.0)));
+                    let what = format!("process {} gives it to {member}: {}", id.0, brief(record));
+                    return Err(Violation::at(TAKES_NOTHING, key, what));
                 }
             }
         }

@@ -105,7 +105,7 @@ impl Judge {
             .placed
             .get(&name)
             .is_some_and(|placed| placed.state != PlacedState::Placed || placed.incarnation < record.incarnation);
-        if !withdraws && record.tombstone.is_some() && self.forged_ends.contains(&(key.clone(), record.incarnation)) {
+        if !withdraws && record.tombstone.is_some() && self.is_forged(key, record) {
             return Err(Violation::at(FORGED, key, format!("{name} removes its output because of a forged end")));
         }
         let keeps = duty(record, &name) == Duty::Keep;

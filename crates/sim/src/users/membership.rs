@@ -9,6 +9,9 @@ use hansa_model::{MemberName, RecordKey};
 use hansa_operator::PrivateKeys;
 use serde_json::{Value, json};
 
+/// What an operator says where an object has several homes, and none may speak for the others.
+const ONLY_HOME: &str = "make one of its homes";
+
 /// The Federation object.
 pub(super) const PATH: &str = "/apis/hansa.dev/v1alpha1/federations/league";
 
@@ -138,6 +141,14 @@ impl World {
                             || is_home && why.contains("let its home take over")
                     })
                 };
+                let is_one_of_several =
+                    |one: &Value| one["message"].as_str().is_some_and(|why| why.contains(ONLY_HOME));
+                if conditions.iter().any(is_one_of_several) && is_home {
+                    self.make_only_home(index, &key);
+                    self.take_home(index, &key);
+                    // Of several one speaks.
+                    break;
+                }
                 if conditions.iter().any(asks) {
                     self.take_home(index, &key);
                 }
@@ -152,11 +163,16 @@ impl World {
         }
         let name = self.members[index].name.clone();
         if record.homes.len() > 1 && record.homes.contains_key(&name) {
-            let about = json!({"resource": key.type_name, "namespace": &*key.namespace, "name": &*key.name});
-            let spec = json!({"action": "HomeMove", "object": about, "arguments": {"member": name}});
-            self.users.moved.insert(key.clone());
-            self.make_request(index, &format!("makes {name} the only home of {key}"), &spec);
+            self.make_only_home(index, key);
         }
         self.take_home(index, key);
+    }
+
+    fn make_only_home(&mut self, index: usize, key: &RecordKey) {
+        let name = self.members[index].name.clone();
+        let about = json!({"resource": key.type_name, "namespace": &*key.namespace, "name": &*key.name});
+        let spec = json!({"action": "HomeMove", "object": about, "arguments": {"member": name}});
+        self.users.moved.insert(key.clone());
+        self.make_request(index, &format!("makes {name} the only home of {key}"), &spec);
     }
 }

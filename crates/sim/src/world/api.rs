@@ -10,6 +10,13 @@ use hansa_kubesim::core::http::Response;
 use hansa_operator::{ActId, ApiAnswer, ApiRequest, ContentType, Event, Method};
 use serde_json::{Value, json};
 
+/// Whether an operator tells people of a word that is nobody's: it does so at each of its starts, for as long as that
+/// stands.
+fn tells_of_a_rejected_word(request: &ApiRequest) -> bool {
+    let event: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    event["kind"] == "Event" && event["reason"] == "Rejected"
+}
+
 impl World {
     pub(super) fn send_api(&mut self, id: ProcessId, act: ActId, request: ApiRequest) -> Result<(), Violation> {
         let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
@@ -17,7 +24,7 @@ impl World {
         let text = describe(&request);
         process.under_way.insert(act, text.clone());
         if request.method != Method::Get {
-            self.members[member].writes += 1;
+            self.members[member].writes += u64::from(!tells_of_a_rejected_word(&request));
             let name = self.members[member].name.clone();
             self.tell(&name, format!("→ {text}"));
             let now = self.now;

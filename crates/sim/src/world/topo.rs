@@ -106,7 +106,11 @@ impl World {
                         indeterminate()
                     }
                     TopoFate::Answered | TopoFate::Repeated => {
-                        TopoAnswer::Swapped(self.write(member, &key, expected.as_ref(), value)?)
+                        let swap = self.write(member, &key, expected.as_ref(), value)?;
+                        if matches!(swap, Swap::Mismatch { current: None }) {
+                            self.judge.met_nothing(id, &key);
+                        }
+                        TopoAnswer::Swapped(swap)
                     }
                 };
                 self.answer_topo(id, act, answer);
