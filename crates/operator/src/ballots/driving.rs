@@ -98,7 +98,8 @@ impl Operator {
                     self.ballots.asked_ms = Some(self.now.monotonic_ms);
                     self.topo(TopoCall::Ballots, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
                 }
-                Act::Write { .. } if self.topology.replaced.is_some() => {
+                // What is based on a later era's document, which it follows already, is based on what stands there.
+                Act::Write { .. } if self.topology.replaced.is_some() && self.era_begins().is_none() => {
                     self.topo(TopoCall::Unwritten, TopoRequest::Read { keys: vec![keys::CONTROL.to_owned()] });
                 }
                 Act::Write { expected, value } => {
