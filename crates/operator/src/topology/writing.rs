@@ -53,8 +53,8 @@ impl Operator {
 
     /// Drops changes that wait to be written and rest on what this member's API server showed.
     pub(crate) fn forget_observations(&mut self) {
+        use mutation::Change::{Acknowledge, Depart, Disown, Ingest, Vanished};
         let rests = |mutation: &Mutation| {
-            use mutation::Change::{Acknowledge, Depart, Disown, Ingest, Vanished};
             matches!(
                 mutation.change,
                 Ingest { .. } | Depart { .. } | Vanished { .. } | Disown { .. } | Acknowledge { .. }
@@ -63,8 +63,9 @@ impl Operator {
         for state in self.topology.pages.values_mut() {
             state.queue.retain(|mutation| !rests(mutation));
             if let Some((_, mutations)) = &mut state.flight {
-                // Whether they were written shows in the page; they are not written once more.
-                mutations.retain(|mutation| !rests(mutation));
+                // Whether they were written shows in the page; they are not written once more. Nor is what homes said,
+                // and until that is settled it keeps their finalizers.
+                mutations.retain(|mutation| matches!(mutation.change, Ingest { .. }) || !rests(mutation));
             }
         }
     }
