@@ -100,6 +100,11 @@ impl Operator {
     }
 
     fn call_for_plan(&mut self, call: PlanCall, request: TopoRequest) {
-        self.topo(TopoCall::Plan(call), request);
+        let call = TopoCall::Plan(call);
+        // Where another history stands, a version may mean another value: it goes when that is this league's again.
+        if call.writes() && !self.topology.is_believed() {
+            return self.call_again(call);
+        }
+        self.topo(call, request);
     }
 }

@@ -54,7 +54,7 @@ pub(crate) enum TopoCall {
 
 impl TopoCall {
     /// Whether it may change something.
-    fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         use TopoCall::{Blob, Cell, Confirmations, Control, Page, Plan, Status};
         match self {
             Page(_) | Status(_) | Cell | Confirmations | Control | Blob(_) => true,

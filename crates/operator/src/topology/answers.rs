@@ -234,7 +234,7 @@ impl Operator {
 
     /// Makes a call again whose answer is of no use here; less and less often, for it may take a person hours to bring
     /// back what stood there.
-    fn call_again(&mut self, call: TopoCall) {
+    pub(crate) fn call_again(&mut self, call: TopoCall) {
         self.topology.failures += 1;
         self.call_later(call, 0);
     }

@@ -143,7 +143,7 @@ impl World {
                 };
                 let is_one_of_several =
                     |one: &Value| one["message"].as_str().is_some_and(|why| why.contains(ONLY_HOME));
-                if conditions.iter().any(is_one_of_several) && is_home {
+                if conditions.iter().any(is_one_of_several) && is_home && self.judge.takes_objects(&here.name) {
                     self.make_only_home(index, &key);
                     self.take_home(index, &key);
                     // Of several one speaks.
