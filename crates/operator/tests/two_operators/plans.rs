@@ -1,5 +1,6 @@
 //! Plans: what each member would do, without anything being done.
 
+use super::replaced::{FEDERATION, agreed};
 use super::rolled_back::raise_era;
 use super::world::{World, federated};
 use hansa_ledger::plan::{Effect, Finding, Findings, Plan, Verdict, Word};
@@ -60,6 +61,32 @@ fn word<'a>(findings: &'a Findings, member: &str) -> &'a Word {
 
 fn outputs(world: &World) -> Vec<Value> {
     world.members.iter().map(|member| member.objects[OUTPUT].clone()).collect()
+}
+
+/// Who asked for a plan makes its place free again once it is answered or late, but not in a store that went back since.
+#[test]
+fn on_a_store_that_went_back_no_plan_makes_its_place_free() {
+    let mut world = league(&["configmaps"]);
+    let kept = world.topo.clone();
+    world.put(0, HOME, federated("ConfigMap", "conf", spec("welcome", &["a", "b"])));
+    world.run_until("it is everywhere", |world| {
+        world.members.iter().all(|member| member.objects[OUTPUT]["data"]["greeting"] == "welcome")
+    });
+    world.run_to_rest();
+    // The second member does not answer.
+    world.members[1].stopped = true;
+    ask(&mut world, 0, "edit", ("configmaps", "conf"), json!({"spec": spec("moin", &["a", "b"])}));
+    world.run_until("the plan stands", |world| world.topo.contains_key(&keys::plan(0)));
+    world.run_for(1_000);
+    let (newest, standing) = (world.topo.clone(), world.topo[&keys::plan(0)].clone());
+    world.topo.clone_from(&kept);
+    world.topo.insert(keys::plan(0), standing.clone());
+    world.run_until("it freezes", |world| agreed(world, 0, FEDERATION).0 == "TopologyServerRolledBack");
+    world.run_for(120_000);
+    assert_eq!(world.topo[&keys::plan(0)], standing);
+    world.topo.clone_from(&newest);
+    world.members[1].stopped = false;
+    world.run_until("its place is free", |world| world.topo[&keys::plan(0)] != standing);
 }
 
 /// Members answer a plan before the one who wrote it hears that it stands.
