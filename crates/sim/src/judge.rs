@@ -299,9 +299,10 @@ impl Judge {
             let (envelope, _) = Envelope::open_header(&value.as_ref()?.value).ok()?;
             Some((key.clone(), envelope))
         });
+        // A page that is not there begins anew, where the rest may be as it was: what it lacks is asked for object by object.
         let missing = keys.iter().zip(values).filter(|(key, value)| is_page(key) && value.is_none());
         let knowledge = self.knowledge.entry(id).or_default();
-        missing.for_each(|(key, _)| knowledge.seen.missing(key));
+        missing.for_each(|(key, _)| knowledge.seen.forget(key));
         if self.keeps_history {
             knowledge.headers.insert(act, (now, opened.collect()));
         }
@@ -311,7 +312,7 @@ impl Judge {
     /// A write of a process met nothing at its key.
     pub fn met_nothing(&mut self, id: ProcessId, key: &str) {
         if let Some(knowledge) = self.knowledge.get_mut(&id).filter(|_| is_page(key)) {
-            knowledge.seen.missing(key);
+            knowledge.seen.forget(key);
         }
     }
 

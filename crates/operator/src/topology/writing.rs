@@ -236,21 +236,22 @@ impl Operator {
         let member = self.config.member.clone();
         let state = self.page_state(number);
         let settled = state.writer.settle(&member, swap);
-        if let Ok(Settled::Repeat { reason }) = &settled {
-            return self.repeat_later(TopoCall::Page(number), reason);
-        }
-        let (page, sent) = state.flight.take().expect("a write under way has its page");
-        // Whatever came of it: what waits for that is looked at anew.
-        let touched: Vec<RecordKey> = sent.iter().map(|sent| sent.key.clone()).collect();
+        // Whatever comes of it: what waits for that is looked at anew.
+        let sent = state.flight.iter().flat_map(|(_, sent)| sent);
+        let touched: Vec<RecordKey> = sent.map(|sent| sent.key.clone()).collect();
         match settled {
-            // It is under way again.
-            Ok(Settled::Repeat { .. }) => {}
+            Ok(Settled::Repeat { reason }) => return self.repeat_later(TopoCall::Page(number), &reason),
             Ok(Settled::Committed(_)) => {
                 state.losses = 0;
+                let (page, _) = state.flight.take().expect("a write under way has its page");
                 self.turn_page(number, page);
             }
-            Ok(Settled::CommittedBefore(current)) => self.adopt_page(number, &current),
+            Ok(Settled::CommittedBefore(current)) => {
+                state.flight = None;
+                self.adopt_page(number, &current);
+            }
             Ok(Settled::Lost(current)) => {
+                let (_, sent) = state.flight.take().expect("a write under way has its page");
                 state.want_again(sent);
                 self.rest_after_loss(number);
                 match current {
@@ -261,7 +262,10 @@ impl Operator {
                     }
                 }
             }
-            Err(error) => self.misfit(&keys::page(number), &error),
+            Err(error) => {
+                state.flight = None;
+                self.misfit(&keys::page(number), &error);
+            }
         }
         touched.iter().for_each(|key| self.touch(key));
     }

@@ -62,14 +62,13 @@ impl Seen {
             }
             return None;
         }
-        self.missing(&key);
+        self.forget(&key);
         self.newest.insert(key, (now, envelope));
         None
     }
 
-    /// A page is not there any more, where the rest may be as it was: what stands there next is taken for its beginning,
-    /// and object by object is asked for what it lacks.
-    pub fn missing(&mut self, key: &str) {
+    /// Nothing is known of a key any more: what stands there next is taken for its beginning.
+    pub fn forget(&mut self, key: &str) {
         self.newest.remove(key);
         self.back.remove(key);
         if self.back.is_empty() {

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 /// Whether an operator tells people of a word that is nobody's: it does so at each of its starts, for as long as that
 /// stands.
 fn tells_of_a_rejected_word(request: &ApiRequest) -> bool {
-    let event: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    event["kind"] == "Event" && event["reason"] == "Rejected"
+    let is_event = request.path.split('?').next().is_some_and(|path| path.ends_with("/events"));
+    is_event && serde_json::from_slice::<Value>(&request.body).is_ok_and(|event| event["reason"] == "Rejected")
 }
 
 impl World {
